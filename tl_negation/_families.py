@@ -1,0 +1,70 @@
+"""Families of tests and the corrections over them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from statsmodels.stats.multitest import multipletests
+
+from .sites import Site
+
+FAMILIES = ("layer", "site", "all")
+#: our name -> statsmodels' name
+CORRECTIONS = {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}
+
+
+def family_ids(
+    sites: Sequence[Site], n_layers: int, family: str
+) -> Int[np.ndarray, "layer unit"]:
+    """Number the family that every unit belongs to.
+
+    Parameters
+    ----------
+    sites
+        The sites laid side by side.
+    n_layers
+        Number of layers.
+    family
+        ``"layer"``: the units of one layer and module (Q, K and V together: the reference's
+        .05 / 3840; the MLP's units by themselves). ``"site"``: the units of one site over all
+        layers. ``"all"``: every unit.
+
+    Raises
+    ------
+    ValueError
+        An unknown family.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}")
+    modules = sorted({site.module for site in sites})
+    kinds = {"layer": [modules.index(site.module) for site in sites], "site": range(len(sites))}
+    kind = kinds.get(family, [0] * len(sites))
+    row = np.repeat(np.asarray(list(kind), dtype=np.int64), [site.width for site in sites])
+    layer = np.arange(n_layers)[:, None] if family == "layer" else np.zeros((n_layers, 1), int)
+    return layer * len(modules) + row
+
+
+def adjust(
+    p: Float[np.ndarray, "layer unit"],
+    ids: Int[np.ndarray, "layer unit"],
+    correction: str,
+) -> Float[np.ndarray, "layer unit"]:
+    """Adjusted p values (statsmodels ``multipletests``) within each family.
+
+    A unit without a valid test keeps its place in the size of its family (as in the reference's
+    .05 / 3840) and stays NaN.
+
+    Raises
+    ------
+    ValueError
+        An unknown correction.
+    """
+    if correction not in CORRECTIONS:
+        raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}")
+    adjusted = np.full(p.shape, np.nan)
+    filled = np.where(np.isnan(p), 1.0, p)
+    for one in np.unique(ids):
+        member = ids == one
+        adjusted[member] = multipletests(filled[member], method=CORRECTIONS[correction])[1]
+    adjusted[np.isnan(p)] = np.nan
+    return adjusted

@@ -1,0 +1,75 @@
+"""Writing that leaves either the whole thing or nothing: a temporary name, then a rename."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: The file by which a run directory is recognised as ours before it is replaced.
+MARKER = "run.json"
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it to ``path`` if the body succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary directory and rename it to ``path`` if the body succeeds.
+
+    Raises
+    ------
+    FileExistsError
+        ``path`` holds something and may not be replaced (see :func:`check_target`).
+    """
+    path = Path(path)
+    check_target(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        new.mkdir()
+        yield new
+        check_target(path, overwrite=overwrite)  # another run may have ended meanwhile
+        if path.exists():
+            path.replace(old)
+        try:
+            new.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+
+
+def check_target(path: str | Path, *, overwrite: bool = False) -> None:
+    """Refuse a run directory that would lose something.
+
+    Raises
+    ------
+    FileExistsError
+        ``path`` is a file; or holds files and ``overwrite`` is off; or holds something that is
+        not a run of this package.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise FileExistsError(f"a run is written to a directory, and {path} is a file; name another")
+    if not any(path.iterdir()):
+        return
+    if not (path / MARKER).exists():
+        raise FileExistsError(
+            f"{path} holds files but no {MARKER}, so it is no run of tl_negation and is left "
+            "alone; name another directory"
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"{path} already holds a run; name another directory or ask for it to be replaced "
+            "(overwrite=True, --overwrite)"
+        )
