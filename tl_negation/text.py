@@ -1,0 +1,292 @@
+"""A document to look for words in: from a path, Project Gutenberg, or Python itself.
+
+First stage of ``text -> contexts -> activations -> probe -> profile -> picture``.
+"""
+
+import codecs
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import platformdirs
+import pooch
+import requests
+import urllib3
+
+__all__ = ["GUTENBERG_URL", "Text", "load_text"]
+
+GUTENBERG_URL = "https://www.gutenberg.org/cache/epub/{ebook}/pg{ebook}.txt"
+"""Where Project Gutenberg keeps the plain text of an ebook number."""
+
+ACCEPTED = (
+    'a path to a plain-text file, "gutenberg:ID" (as "gutenberg:32154") or "builtin:python-docs"'
+)
+BUILTINS = ("python-docs",)
+
+# The marker lines that Project Gutenberg has put around its texts since 1993. A title may run over
+# several lines; "End of the Project Gutenberg EBook of ..." often stands before the "***" line.
+_START = re.compile(
+    r"^\*\*\* ?START OF TH(?:IS|E) PROJECT GUTENBERG\b[\s\S]{0,400}?\*\*\*[^\r\n]*[\r\n]*"
+    r"|^\*END ?\*? ?THE SMALL PRINT![^\r\n]*[\r\n]*",
+    re.MULTILINE,
+)
+_END = re.compile(
+    r"^\*\*\* ?END OF TH(?:IS|E) PROJECT GUTENBERG\b"
+    r"|^ *End of (?:the |this )?Project Gutenberg",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and where it came from.
+
+    Attributes
+    ----------
+    raw
+        The text exactly as decoded, line ends and licence included; only a byte-order mark is gone.
+    source
+        The path as given, ``"gutenberg:32154"``, ``"builtin:python-docs"``, or ``"string"``.
+    sha256
+        SHA-256 (hex) of the bytes read; of the UTF-8 bytes for a string or a built-in text.
+    encoding
+        How the bytes were read.
+    keep_boilerplate
+        Whether Project Gutenberg's header and licence belong to what is analysed.
+    """
+
+    raw: str
+    source: str
+    sha256: str
+    encoding: str
+    keep_boilerplate: bool = False
+
+    @classmethod
+    def from_string(cls, s: str, source: str = "string") -> "Text":
+        """Wrap a string that is the text itself.
+
+        Raises
+        ------
+        ValueError
+            The string holds nothing but white space.
+        """
+        return cls._from_bytes(s.encode("utf-8"), s, source, "utf-8", keep_boilerplate=False)
+
+    @classmethod
+    def _from_bytes(
+        cls, data: bytes, raw: str, source: str, encoding: str, *, keep_boilerplate: bool
+    ) -> "Text":
+        text = cls(raw, source, hashlib.sha256(data).hexdigest(), encoding, keep_boilerplate)
+        if not raw.strip():
+            raise ValueError(f"a text must hold words; {source!r} is empty: give another text")
+        if not text.content.strip():
+            raise ValueError(
+                f"{source!r} holds nothing between Project Gutenberg's markers; "
+                "load it with boilerplate=True to analyse all of it"
+            )
+        return text
+
+    @cached_property
+    def body(self) -> tuple[int, int]:
+        """Character span of the work within `raw`, between Project Gutenberg's markers.
+
+        The whole of `raw` where there are no markers.
+        """
+        start = _START.search(self.raw)
+        first = start.end() if start else 0
+        end = _END.search(self.raw, first)
+        return first, end.start() if end else len(self.raw)
+
+    @cached_property
+    def content(self) -> str:
+        r"""What is analysed: the body, or all if `keep_boilerplate`; line ends are ``\n``."""
+        first, last = (0, len(self.raw)) if self.keep_boilerplate else self.body
+        return _newlines(self.raw[first:last])
+
+    @property
+    def body_in_content(self) -> tuple[int, int]:
+        """Character span of the work within `content`."""
+        if not self.keep_boilerplate:
+            return 0, len(self.content)
+        first, last = self.body
+        return len(_newlines(self.raw[:first])), len(_newlines(self.raw[:last]))
+
+
+def load_text(
+    source: str | Path,
+    *,
+    boilerplate: bool = False,
+    timeout: float = 30.0,
+    max_bytes: int = 50_000_000,
+) -> Text:
+    """Read a text and remember its source, encoding and SHA-256.
+
+    Parameters
+    ----------
+    source
+        A path to a plain-text file; ``"gutenberg:ID"`` for an ebook of Project Gutenberg,
+        downloaded once and kept in the user's cache folder (or in the folder named by the
+        environment variable ``TL_NEGATION_CACHE``) beside its SHA-256, which every later load
+        checks; or ``"builtin:python-docs"``, the language reference that comes with Python
+        (``pydoc_data.topics``; it differs between Python versions, its SHA-256 says which).
+    boilerplate
+        Keep Project Gutenberg's header and licence in what is analysed.
+    timeout
+        Seconds that a download may take in all.
+    max_bytes
+        The largest file or download accepted.
+
+    Returns
+    -------
+    Text
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    IsADirectoryError
+        The path is a folder.
+    ConnectionError
+        The download failed; nothing is left behind.
+    ValueError
+        An unknown form, built-in or ebook number; an empty, binary or too large text; a cached
+        file that changed since its download.
+
+    Notes
+    -----
+    UTF-8 (with or without byte-order mark) and UTF-16 with one are recognised for certain. Anything
+    else is read as Latin-1, or as Windows-1252 where it uses that encoding's typographic marks: a
+    guess, which `Text.encoding` records.
+    """
+    name = str(source)
+    if name.startswith("builtin:"):
+        data = _builtin(name.removeprefix("builtin:"))
+    elif name.startswith("gutenberg:"):
+        data = _gutenberg(name.removeprefix("gutenberg:"), timeout, max_bytes)
+    else:
+        data = _read(name, max_bytes)
+    raw, encoding = _decode(data, name)
+    return Text._from_bytes(data, raw, name, encoding, keep_boilerplate=boilerplate)
+
+
+def _newlines(s: str) -> str:
+    return s.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _builtin(name: str) -> bytes:
+    if name not in BUILTINS:
+        raise ValueError(f"unknown built-in text {name!r}; there is {', '.join(BUILTINS)}")
+    from pydoc_data.topics import topics  # 700 kB, wanted here only  # noqa: PLC0415
+
+    return "\n\n".join(topics.values()).encode("utf-8")
+
+
+def _read(name: str, max_bytes: int) -> bytes:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise IsADirectoryError(f"{name!r} is a folder; give the path of one plain-text file in it")
+    if not path.exists():
+        # Two letters at least: C:\story.txt is a path.
+        if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
+            raise ValueError(f"unknown kind of source {scheme[0]!r} in {name!r}; give {ACCEPTED}")
+        raise FileNotFoundError(f"no such file: {name!r}; give {ACCEPTED}")
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(_too_large(name, max_bytes))
+    return data
+
+
+def _too_large(name: str, max_bytes: int) -> str:
+    return f"{name!r} is larger than {max_bytes:,} bytes; raise max_bytes if it is really a text"
+
+
+def _decode(data: bytes, name: str) -> tuple[str, str]:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _decode_as("utf-16", data, name)
+    if b"\0" in data:
+        raise ValueError(f"{name!r} is binary (it holds NUL bytes); save it as plain text, UTF-8")
+    if data.startswith(codecs.BOM_UTF8):
+        return _decode_as("utf-8-sig", data, name)
+    try:
+        return data.decode("utf-8"), "ascii" if data.isascii() else "utf-8"
+    except UnicodeDecodeError:
+        # 0x80-0x9F are control characters in Latin-1 and typographic marks in Windows-1252.
+        windows = any(0x80 <= byte <= 0x9F for byte in set(data))
+        return _decode_as("cp1252" if windows else "latin-1", data, name)
+
+
+def _decode_as(encoding: str, data: bytes, name: str) -> tuple[str, str]:
+    try:
+        return data.decode(encoding), encoding
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name!r} cannot be read as text ({encoding}: {error.reason} at byte {error.start}); "
+            "save it as UTF-8"
+        ) from error
+
+
+def _gutenberg(ebook: str, timeout: float, max_bytes: int) -> bytes:
+    """Bytes of an ebook, from the cache if it is there; the checksum lies beside the file."""
+    if not re.fullmatch(r"[0-9]{1,7}", ebook):
+        raise ValueError(
+            f"an ebook of Project Gutenberg is known by its number, as in gutenberg:32154; "
+            f"got {ebook!r}"
+        )
+    folder = Path(os.environ.get("TL_NEGATION_CACHE") or platformdirs.user_cache_dir("tl_negation"))
+    path = folder / f"pg{ebook}.txt"
+    record = folder / f"pg{ebook}.txt.sha256"
+    if not path.exists():
+        _download(GUTENBERG_URL.format(ebook=ebook), path, record, timeout, max_bytes)
+    expected = record.read_text().strip() if record.exists() else "not recorded"
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ValueError(
+            f"the cached file {path} is not what was downloaded (SHA-256 of the download: "
+            f"{expected}); delete it, and the next call downloads it again"
+        )
+    return data
+
+
+def _download(url: str, path: Path, record: Path, timeout: float, max_bytes: int) -> None:
+    """Download through pooch, which moves the finished file into place and cleans up otherwise."""
+
+    def downloader(url: str, temporary: str, _: object) -> None:
+        data = _get(url, timeout, max_bytes)
+        Path(temporary).write_bytes(data)
+        record.write_text(hashlib.sha256(data).hexdigest() + "\n")
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # pooch tells every user to copy the hash into their program
+    try:
+        pooch.retrieve(url, None, fname=path.name, path=path.parent, downloader=downloader)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
+        raise ConnectionError(
+            f"could not download {url} ({error}). Check the number and the connection, or download "
+            "the book's plain-text file by hand and pass its path"
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _get(url: str, timeout: float, max_bytes: int) -> bytes:
+    deadline = time.monotonic() + timeout
+    data = bytearray()
+    # Not compressed, so that max_bytes bounds what the bytes become.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "tl_negation"}
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        response.raise_for_status()
+        # read1 returns what has arrived, so that a server that trickles cannot pass the deadline;
+        # it raises where the connection ends before Content-Length.
+        while chunk := response.raw.read1(2**16):
+            data += chunk
+            if len(data) > max_bytes:
+                raise ValueError(_too_large(url, max_bytes))
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not finished after {timeout:g} seconds")
+    return bytes(data)
