@@ -21,6 +21,15 @@ TEMPERATURE = np.array(
 FAILED = np.zeros(24, dtype=int)
 FAILED[[0, 1, 2, 10, 11, 12, 16]] = 1  # 53, 56, 57, three of the 70s, one of the 75s
 
+# Hosmer & Lemeshow, Applied Logistic Regression, table 1.1: coronary heart disease by age,
+# written as age:outcomes.
+_CHD = """20:0 23:0 24:0 25:01 26:00 28:00 29:0 30:000001 32:00 33:00 34:00100 35:00 36:010 37:010
+38:00 39:01 40:01 41:00 42:0001 43:001 44:0011 45:01 46:01 47:001 48:011 49:001 50:01 51:0 52:01
+53:11 54:1 55:011 56:111 57:001111 58:011 59:11 60:01 61:1 62:11 63:1 64:01 65:1 69:1"""
+_BY_AGE = [entry.split(":") for entry in _CHD.split()]
+AGE = np.array([float(age) for age, outcomes in _BY_AGE for _ in outcomes])
+DISEASE = np.array([int(one) for _, outcomes in _BY_AGE for one in outcomes])
+
 
 def logit_loop(x, y):
     """One statsmodels fit per column: beta, intercept, se, z, p, lr, lr_p, accuracy, ..."""

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from oracles import FAILED, HOURS, PASSED, TEMPERATURE, logit_loop
+from oracles import AGE, DISEASE, FAILED, HOURS, PASSED, TEMPERATURE, logit_loop
 from scipy.stats import kstest, norm
 
 from tl_negation import STATUSES, _newton, unit_statistics
@@ -56,6 +56,16 @@ def test_o_rings_as_printed():
     assert got["z"].item() == pytest.approx(-2.053, abs=5e-4)
     assert got["lr"].item() == pytest.approx(5.944, abs=5e-3)
     assert got["p"].item() == pytest.approx(0.0400, abs=1e-4)  # printed from a rounded z
+
+
+def test_heart_disease_by_age_as_printed():
+    got = fit(AGE, DISEASE)
+    assert got["intercept"].item() == pytest.approx(-5.3094534, abs=5e-8)
+    assert got["beta"].item() == pytest.approx(0.1109211, abs=5e-8)
+    assert got["se"].item() == pytest.approx(0.02405982, abs=5e-8)
+    assert got["z"].item() == pytest.approx(4.610224, abs=5e-6)  # statsmodels: 4.610220
+    assert got["p"].item() == pytest.approx(4.022e-6, abs=5e-10)
+    assert got["lr"].item() == pytest.approx(29.31, abs=5e-3)
 
 
 def test_wald_collapses_and_likelihood_ratio_does_not():

@@ -64,7 +64,8 @@ def fit(x: Float[Tensor, "example unit"], n1: int) -> Fit:
     n = x.shape[0]
     status = classify(x, n1)
     mean, sd, xs = standardise(x)
-    a, b = _coarse(xs.float(), n1)
+    narrow = xs.float()
+    a, b = coarse(narrow, n1, *discriminant(narrow, n1))
     a, b = a.double(), b.double()
     first = _step(xs, a, b, n1)
     a, b = a + first.da, b + first.db
@@ -78,8 +79,7 @@ def fit(x: Float[Tensor, "example unit"], n1: int) -> Fit:
         last = _Step(*(_put(old, todo, new) for old, new in zip(last, again, strict=True)))
     a, b = a + last.da, b + last.db
     eta = torch.addcmul(a, xs, b)
-    accuracy = _accuracy(eta > 0, n1)
-    balanced = _balanced(eta > math.log(n1 / (n - n1)), n1)
+    accuracy, balanced = accuracies(eta, n1)
     null = null_loglik(n1, n)
     lr = 2 * (_loglik(eta, n1) - null)
     se = torch.sqrt(last.h00 / last.det) / sd
@@ -120,14 +120,77 @@ def null_loglik(n1: int, n: int) -> float:
     return n1 * math.log(n1 / n) + (n - n1) * math.log((n - n1) / n)
 
 
-def _coarse(xs: Tensor, n1: int) -> tuple[Tensor, Tensor]:
-    """Float32 Newton steps from the linear-discriminant start (Efron 1975)."""
+def discriminant(
+    xs: Float[Tensor, "example unit"], n1: int
+) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
+    """Intercept and slope of the linear discriminant of z-scores: a start (Efron 1975)."""
     n = xs.shape[0]
     mean1 = xs[:n1].mean(dim=0)
     mean0 = -mean1 * n1 / (n - n1)
     pooled = (1 - (n1 * mean1.square() + (n - n1) * mean0.square()) / n).clamp_min(0.05)
     b = (mean1 - mean0) / pooled
     a = math.log(n1 / (n - n1)) - (mean1.square() - mean0.square()) / (2 * pooled)
+    return a, b
+
+
+def boundary(
+    xs: Float[Tensor, "example unit"],
+    n1: int,
+    a: Float[Tensor, " unit"],
+    b: Float[Tensor, " unit"],
+) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
+    """Where a fit on these examples decides for class 1: ``a + b x > 0``, at p = share of class 1.
+
+    Parameters
+    ----------
+    xs
+        Training examples, those of class 1 first, on any affine scale near z-scores.
+    n1
+        Number of class 1 among them.
+    a, b
+        A start on the same scale: a fit to nearly the same examples.
+
+    Returns
+    -------
+    intercept, slope
+        The maximum-likelihood fit, its threshold moved from p = 1/2 to the training base rate.
+        Under (quasi-)complete separation the middle of the gap, which is where a ridge fit goes
+        as its penalty vanishes (Rosset, Zhu & Hastie 2004). NaN for a unit that is constant in
+        training, not finite, or without convergence.
+    """
+    status = classify(xs, n1)
+    a, b = coarse(xs.float(), n1, a.float(), b.float())
+    a, b = a.double(), b.double()
+    step = _step(xs, a, b, n1)
+    lost = (status == OK) & ~_small(step, b, 10 * COARSE_STEP)
+    a, b = a + step.da, b + step.db
+    if lost.any():
+        a[lost], b[lost], done = _robust(xs[:, lost], n1)
+        b[lost.nonzero().squeeze(1)[~done]] = torch.nan
+    a = a - math.log(n1 / (xs.shape[0] - n1))
+    gap = (status == SEPARATED) | (status == QUASI_SEPARATED)
+    if gap.any():
+        a[gap], b[gap] = _middle_of_gap(xs[:, gap], n1)
+    invalid = (status == CONSTANT) | (status == NONFINITE)
+    return a.masked_fill(invalid, torch.nan), b.masked_fill(invalid, torch.nan)
+
+
+def _middle_of_gap(xs: Tensor, n1: int) -> tuple[Tensor, Tensor]:
+    low1, high1 = xs[:n1].aminmax(dim=0)
+    low0, high0 = xs[n1:].aminmax(dim=0)
+    up = low1 >= high0
+    middle = torch.where(up, low1 + high0, high1 + low0) / 2
+    slope = torch.where(up, 1.0, -1.0).to(xs.dtype)
+    return -slope * middle, slope
+
+
+def coarse(
+    xs: Float[Tensor, "example unit"],
+    n1: int,
+    a: Float[Tensor, " unit"],
+    b: Float[Tensor, " unit"],
+) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
+    """Newton steps from (a, b) until they are small; a unit that diverges is left as it is."""
     active = None
     for _ in range(COARSE_ITERATIONS):
         step = _step(xs, *_at(a, b, active), n1)
@@ -213,17 +276,17 @@ def _loglik(eta: Tensor, n1: int) -> Tensor:
     return eta.sigmoid_().log_().sum(dim=0)
 
 
-def _accuracy(predicted: Tensor, n1: int) -> Tensor:
-    n = predicted.shape[0]
-    right = predicted[:n1].sum(dim=0) + (n - n1) - predicted[n1:].sum(dim=0)
-    return right.double() / n
-
-
-def _balanced(predicted: Tensor, n1: int) -> Tensor:
-    n0 = predicted.shape[0] - n1
+def accuracies(
+    eta: Float[Tensor, "example unit"], n1: int
+) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
+    """Accuracy at p = 1/2, and balanced accuracy at p = share of class 1, of log-odds."""
+    n0 = eta.shape[0] - n1
+    predicted = eta > 0
+    accuracy = (predicted[:n1].sum(dim=0) + n0 - predicted[n1:].sum(dim=0)).double() / (n1 + n0)
+    predicted = eta > math.log(n1 / n0)
     sensitivity = predicted[:n1].sum(dim=0).double() / n1
     false_alarms = predicted[n1:].sum(dim=0).double() / n0
-    return (sensitivity + 1 - false_alarms) / 2
+    return accuracy, (sensitivity + 1 - false_alarms) / 2
 
 
 def _put(old: Tensor, where: Tensor, new: Tensor) -> Tensor:

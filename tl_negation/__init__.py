@@ -1,0 +1,2 @@
+from ._newton import STATUSES
+from .probe import unit_statistics

@@ -1,0 +1,381 @@
+"""One pass of the model over the contexts; only the target position is kept.
+
+The tokens after the target are not computed (in a causal model they cannot change it), nor is
+anything behind the last hook that was asked for: an exception of our own stops the forward
+pass there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, TypeAlias
+
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .contexts import Contexts
+from .models import check_model, describe_model
+from .sites import Site, select_sites
+
+# A hook's function: takes the activation and the examples that are in the batch.
+Writer: TypeAlias = Callable[[Tensor, slice], None]
+
+# Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
+# of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
+START_BATCH = {"cpu": 16, "cuda": 128}
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Activations at the target words, a matrix ``[example, unit]`` per layer.
+
+    Parameters
+    ----------
+    values : Float[Tensor, "layer example unit"]
+        float32, on the device of the model. The sites lie side by side along ``unit``; unit
+        ``i`` of a site is head ``i // d_head``, index ``i % d_head``.
+    sites : tuple of Site
+        In the order of their columns.
+    layers : tuple of int
+        Number of the layer for each row of ``values``.
+    contexts : Contexts
+        What was run, aligned with ``example``.
+    model : mapping
+        What produced them: :func:`tl_negation.models.describe_model` and the names of the hooks.
+
+    Raises
+    ------
+    ValueError
+        The shape of ``values`` does not fit layers, contexts and sites.
+    """
+
+    values: Float[Tensor, "layer example unit"]
+    sites: tuple[Site, ...]
+    layers: tuple[int, ...]
+    contexts: Contexts
+    model: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        expected = (len(self.layers), len(self.contexts), sum(site.width for site in self.sites))
+        if tuple(self.values.shape) != expected:
+            raise ValueError(
+                f"values must be [layer, example, unit] = {expected}, as layers, contexts and "
+                f"sites say; got {tuple(self.values.shape)}"
+            )
+
+    @property
+    def labels(self) -> Int[Tensor, " example"]:
+        """Label per example: 1 for the contrast's first list, 0 for its second."""
+        return self.contexts.labels
+
+    def site(self, name: str) -> Float[Tensor, "layer example unit"]:
+        """Activations of one site, as a view of ``values``.
+
+        Raises
+        ------
+        KeyError
+            The site was not collected.
+        """
+        start = 0
+        for site in self.sites:
+            if site.name == name:
+                return self.values[..., start : start + site.width]
+            start += site.width
+        collected = ", ".join(site.name for site in self.sites)
+        raise KeyError(f"site {name!r} was not collected; there are {collected}")
+
+    def __repr__(self) -> str:
+        widths = ", ".join(f"{site.name} {site.width}" for site in self.sites)
+        return (
+            f"Activations({len(self.layers)} layers x {len(self.contexts)} examples x "
+            f"{self.values.shape[-1]} units ({widths}), {self.model.get('name', 'unnamed model')})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
+
+
+def collect(
+    model: Any,
+    contexts: Contexts,
+    sites: Iterable[str] = ("q", "k", "v"),
+    *,
+    layers: Iterable[int] | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> Activations:
+    """Run the contexts through the model and keep the target's activations.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+        In evaluation mode.
+    contexts : Contexts
+        Found with this model's tokenizer. No beginning-of-sequence token is put in front.
+    sites : iterable of str
+        See :func:`tl_negation.sites.sites_of`.
+    layers : iterable of int, optional
+        All layers if not given; kept in the order of the network.
+    batch_size : int, optional
+        Contexts per forward pass to begin with, chosen for the device if not given. A batch
+        that does not fit into memory is halved and run again.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Activations
+        ``examples x units x 4`` bytes per layer. They are what the model computes in passing;
+        that a unit tells two words apart does not show that the model uses it to do so.
+
+    Raises
+    ------
+    TypeError
+        No TransformerLens model; sites given as a bare string.
+    ValueError
+        The model is in training mode, its weights are in another basis, it has not the hooks,
+        its context is shorter than the window; a layer that does not exist; contexts made with
+        another tokenizer.
+    RuntimeError
+        A hook that did not fire or gave another shape than the configuration says; a single
+        context that does not fit into memory.
+
+    Notes
+    -----
+    A batch of any size gives the same numbers up to float rounding (about 1e-6).
+    """
+    chosen = select_sites(model, sites)
+    window = contexts.before + 1
+    numbers = _layers(model.cfg.n_layers, layers)
+    check_model(model, chosen, window, numbers)
+    _check_tokens(model, contexts)
+    device = next(model.parameters()).device
+    units = sum(site.width for site in chosen)
+    values = torch.full((len(numbers), len(contexts), units), torch.nan, device=device)
+    writers = _target_writers(values, chosen, numbers)
+    tokens = contexts.tokens[:, :window]
+    size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
+    with tqdm(total=len(contexts), desc="contexts", disable=not progress) as bar:
+        _run(model, tokens.to(device), writers, size, bar.update)
+    hooks = [site.hook for site in chosen]
+    return Activations(values, chosen, numbers, contexts, describe_model(model) | {"hooks": hooks})
+
+
+def token_activations(
+    model: Any,
+    contexts: Contexts,
+    units: pd.DataFrame,
+    examples: Sequence[int],
+    *,
+    batch_size: int = 16,
+) -> Float[Tensor, "unit example pos"]:
+    """Run a few contexts again and keep a few units at every token, for display.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+        In evaluation mode.
+    contexts : Contexts
+    units : DataFrame
+        A row per unit with ``layer``, ``site``, ``head`` and ``index``.
+    examples : sequence of int
+        Which contexts, by position.
+    batch_size : int
+        Contexts per forward pass to begin with, as in :func:`collect`.
+
+    Returns
+    -------
+    Float[Tensor, "unit example pos"]
+        float32, on the device of the model; the trailing tokens are among the positions.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As :func:`collect`.
+    IndexError
+        An example, a head or an index that does not exist.
+    """
+    chosen = select_sites(model, units["site"].unique().tolist())
+    numbers = _layers(model.cfg.n_layers, units["layer"].unique().tolist())
+    check_model(model, chosen, contexts.tokens.shape[1], numbers)
+    _check_tokens(model, contexts)
+    examples = list(examples)
+    outside = [example for example in examples if not 0 <= example < len(contexts)]
+    if outside:
+        raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")
+    device = next(model.parameters()).device
+    tokens = contexts.tokens[examples].to(device)
+    values = torch.full((len(units), *tokens.shape), torch.nan, device=device)
+    _run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
+    return values
+
+
+def _layers(n_layers: int, layers: Iterable[int] | None) -> tuple[int, ...]:
+    if layers is None:
+        return tuple(range(n_layers))
+    numbers = tuple(sorted(int(layer) for layer in layers))
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"layers must name at least one layer, and each once; got {numbers}")
+    if numbers[0] < 0 or numbers[-1] >= n_layers:
+        raise ValueError(f"layers must lie between 0 and {n_layers - 1}; got {numbers}")
+    return numbers
+
+
+def _check_tokens(model: Any, contexts: Contexts) -> None:
+    largest, vocabulary = int(contexts.tokens.max()), model.cfg.d_vocab
+    if largest >= vocabulary:
+        raise ValueError(
+            f"the contexts hold token {largest}, but the model's vocabulary has {vocabulary}: "
+            f"they were made with another tokenizer. Call "
+            f"find_contexts(text, model.tokenizer) for this model"
+        )
+
+
+def _target_writers(
+    values: Float[Tensor, "layer example unit"], sites: Sequence[Site], layers: Sequence[int]
+) -> dict[str, Writer]:
+    """Per hook, a function that copies the last position to its columns of ``values``."""
+    widths = [site.width for site in sites]
+    return {
+        site.hook_name(layer): _target_writer(columns, site)
+        for row, layer in zip(values, layers, strict=True)
+        for site, columns in zip(sites, row.split(widths, dim=-1), strict=True)
+    }
+
+
+def _target_writer(columns: Float[Tensor, "example unit"], site: Site) -> Writer:
+    def write(act: Tensor, batch: slice) -> None:
+        last = _by_head(act, site)[:, -1]
+        columns[batch] = rearrange(last, "example head d_head -> example (head d_head)")
+
+    return write
+
+
+def _window_writers(
+    values: Float[Tensor, "unit example pos"], sites: Sequence[Site], units: pd.DataFrame
+) -> dict[str, Writer]:
+    """Per hook, a function that copies its units at all positions to their rows of ``values``."""
+    named = {site.name: site for site in sites}
+    writers = {}
+    rows = units.reset_index(drop=True)
+    for (layer, name), group in rows.groupby(["layer", "site"], sort=True):
+        site = named[name]
+        for column, size in (("head", site.heads), ("index", site.d_head)):
+            if not group[column].between(0, size - 1).all():
+                raise IndexError(
+                    f"{column} of site {name!r} must be between 0 and {size - 1}, got "
+                    f"{group[column].tolist()}"
+                )
+        writers[site.hook_name(layer)] = _window_writer(values, site, group)
+    return writers
+
+
+def _window_writer(
+    values: Float[Tensor, "unit example pos"], site: Site, group: pd.DataFrame
+) -> Writer:
+    rows, heads, indices = (
+        torch.tensor(column.tolist(), device=values.device)
+        for column in (group.index, group["head"], group["index"])
+    )
+
+    def write(act: Tensor, batch: slice) -> None:
+        kept = _by_head(act, site)[:, :, heads, indices]
+        values[rows, batch] = rearrange(kept, "example pos unit -> unit example pos").float()
+
+    return write
+
+
+def _by_head(act: Tensor, site: Site) -> Float[Tensor, "example pos head d_head"]:
+    if site.heads == 1 and act.ndim == 3:
+        act = rearrange(act, "example pos d_head -> example pos 1 d_head")
+    if act.ndim != 4 or tuple(act.shape[2:]) != (site.heads, site.d_head):
+        raise RuntimeError(
+            f"a hook of site {site.name!r} gave {tuple(act.shape)}, but by the model's "
+            f"configuration it is [example, pos, {site.heads} heads, {site.d_head} per head]"
+        )
+    return act
+
+
+class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
+    """Stops a forward pass once every wanted hook has fired; never leaves this module."""
+
+
+class _Recorder:
+    """Hands what the hooks see to their writers, and stops the pass after the last of them."""
+
+    def __init__(self, writers: Mapping[str, Writer]):
+        self.writers = writers
+        self.begin(slice(0, 0))
+
+    def begin(self, batch: slice) -> None:
+        """Get ready for the forward pass of these examples."""
+        self.batch = batch
+        self.pending = set(self.writers)
+
+    def hooks(self) -> list[tuple[str, Callable[..., None]]]:
+        """Pairs of hook name and function, as ``model.hooks`` takes them."""
+        return [(name, self._hook(name)) for name in self.writers]
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def record(act: Tensor, hook: Any) -> None:  # noqa: ARG001 - TransformerLens passes it
+            self.writers[name](act, self.batch)
+            self.pending.discard(name)
+            if not self.pending:
+                raise _AllRecorded
+
+        return record
+
+    def forward(self, model: Any, tokens: Int[Tensor, "example pos"]) -> None:
+        """Run the model as far as needed."""
+        # A Hugging Face model would fill a key/value cache that nobody reads.
+        options = {"use_cache": False} if hasattr(model, "original_model") else {}
+        try:
+            model(tokens, return_type=None, **options)
+        except _AllRecorded:
+            return
+        raise RuntimeError(
+            f"{len(self.pending)} hooks did not fire, {min(self.pending)} among them: this "
+            f"model does not compute them. Leave those sites or layers out"
+        )
+
+
+def _run(
+    model: Any,
+    tokens: Int[Tensor, "example pos"],
+    writers: Mapping[str, Writer],
+    batch_size: int,
+    advance: Callable[[int], Any],
+) -> None:
+    """Run all batches; one that does not fit is halved, and the work goes on from there."""
+    from accelerate.utils import find_executable_batch_size  # noqa: PLC0415 - slow to import
+
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
+
+    def halve() -> int:
+        nonlocal size
+        if size == 1:
+            raise RuntimeError(
+                f"one context of {tokens.shape[1]} tokens does not fit into memory; use fewer "
+                f"tokens before the target, a smaller dtype or another device"
+            )
+        size //= 2
+        return size
+
+    def batches(batch_size: int) -> None:
+        nonlocal done
+        while done < len(tokens):
+            batch = slice(done, min(done + batch_size, len(tokens)))
+            recorder.begin(batch)
+            recorder.forward(model, tokens[batch])
+            advance(batch.stop - batch.start)
+            done = batch.stop
+
+    # The hooks go in once: entering them costs as much as several layers, for every batch.
+    with torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
+        find_executable_batch_size(batches, starting_batch_size=size, reduce_batch_size_fn=halve)()

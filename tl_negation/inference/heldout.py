@@ -1,0 +1,284 @@
+"""Accuracy on examples that the fit has not seen: words left out, folds, blocks of the text.
+
+Every fold is an exact refit of every unit; direction and threshold come from the training part.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .. import _newton
+from ..contexts import Contexts
+from ..results import ProbeResult, needs_activations
+
+SPLITS = ("word", "fold", "block")
+CHUNK = {"cpu": 512, "cuda": 16_384}
+
+
+class _Sorted(NamedTuple):
+    """Examples in the order that a labelling needs: class 1 first."""
+
+    order: Int[np.ndarray, " example"]
+    n1: int
+
+
+def held_out(
+    result: ProbeResult,
+    *,
+    by: str = "word",
+    folds: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+) -> ProbeResult:
+    """Score every unit on examples that its fit has not seen.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    by
+        ``"word"``: each word type is left out once, the unit fitted on all other words predicts
+        it. ``"fold"``: random folds, stratified by word type. ``"block"``: folds of neighbouring
+        positions in the text, because windows overlap.
+    folds
+        Number of folds or blocks.
+    seed
+        Of the random folds.
+    progress
+        Show a progress bar over layers.
+
+    Returns
+    -------
+    ProbeResult
+        ``by="word"`` adds ``held_out_accuracy``, balanced over classes and words: the mean over
+        the two classes of the mean over the class's words of the share predicted right; and
+        ``held_out_macro``, the plain mean over words. The others add ``fold_accuracy`` or
+        ``block_accuracy``, the balanced accuracy over all held-out predictions.
+
+    Raises
+    ------
+    ValueError
+        Training folds that miss a class (a class of one word type, or of one example); an unknown
+        split; fewer than two folds, or more than examples.
+
+    Notes
+    -----
+    A unit that tells words apart without knowing the category scores about one half on words it
+    has not seen (on average over units; a single unit's score rests on as few words as there
+    are). Prediction is class 1 where p exceeds the training share of class 1, so that one half
+    is what guessing scores whatever the class sizes.
+    """
+    if by not in SPLITS:
+        raise ValueError(f"by must be one of {', '.join(SPLITS)}; got {by!r}")
+    acts = needs_activations(result, "held_out")
+    contexts = acts.contexts
+    groups = _groups(contexts, by, folds, seed)
+    labels = contexts.labels.numpy()
+    check_folds(labels, groups, by)
+    words = pd.factorize(np.array(contexts.words))[0]
+    layers = tqdm(acts.values, desc=f"held out by {by}", unit="layer", disable=not progress)
+    rows = [_score(layer, labels, groups, words if by == "word" else None) for layer in layers]
+    names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
+    columns = {name: torch.stack([row[i] for row in rows]) for i, name in enumerate(names)}
+    about = {"by": by, "folds": len(np.unique(groups)), "seed": seed if by == "fold" else None}
+    return result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about})
+
+
+def selectivity(
+    result: ProbeResult,
+    *,
+    tasks: int = 10,
+    folds: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+) -> ProbeResult:
+    """Accuracy minus the mean accuracy on control tasks that only the words decide.
+
+    Hewitt & Liang (2019): a control task gives every word type a class at random, in the
+    proportions of the real one. A unit that merely tells words apart is as good at those.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    tasks
+        Number of control tasks.
+    folds
+        Folds of the out-of-sample balanced accuracy, stratified by word type; the same splits
+        for the real task and all control tasks.
+    seed
+        Of folds and tasks.
+    progress
+        Show a progress bar over layers.
+
+    Returns
+    -------
+    ProbeResult
+        With ``fold_accuracy``, ``control_accuracy`` (mean over tasks) and ``selectivity``, their
+        difference.
+
+    Raises
+    ------
+    ValueError
+        ``tasks`` below 1; otherwise as :func:`held_out`.
+    """
+    if tasks < 1:
+        raise ValueError(f"selectivity needs at least one control task; got {tasks}")
+    acts = needs_activations(result, "selectivity")
+    contexts = acts.contexts
+    groups = _groups(contexts, "fold", folds, seed)
+    labels = contexts.labels.numpy()
+    check_folds(labels, groups, "fold")
+    controls = control_labels(contexts, groups, tasks, seed)
+    layers = tqdm(acts.values, desc="selectivity", unit="layer", disable=not progress)
+    real, control = [], []
+    for layer in layers:
+        real.append(_score(layer, labels, groups)[0])
+        scores = torch.stack([_score(layer, task, groups)[0] for task in controls])
+        control.append(scores.mean(dim=0))
+    fold, mean = torch.stack(real), torch.stack(control)
+    columns = {"fold_accuracy": fold, "control_accuracy": mean, "selectivity": fold - mean}
+    about = {"tasks": tasks, "folds": folds, "seed": seed}
+    return result.with_columns({**result.columns, **columns}, selectivity=about)
+
+
+def control_labels(
+    contexts: Contexts, groups: Int[np.ndarray, " example"], tasks: int, seed: int
+) -> list[Int[np.ndarray, " example"]]:
+    """Labels of the control tasks: word types relabelled at random in the real proportions.
+
+    A relabelling that leaves a training fold without one of the classes (all of its words are
+    rare) is drawn again.
+
+    Raises
+    ------
+    ValueError
+        No usable relabelling in 100 draws a task.
+    """
+    rng = np.random.default_rng((seed, 1))
+    words, types = pd.factorize(np.array(contexts.words))
+    by_type = np.zeros(len(types), dtype=np.int64)
+    by_type[words] = contexts.labels.numpy()
+    found: list[np.ndarray] = []
+    for _ in range(100 * tasks):
+        labels = rng.permutation(by_type)[words]
+        if _folds_hold_both(labels, groups):
+            found.append(labels)
+        if len(found) == tasks:
+            return found
+    raise ValueError(
+        f"no {tasks} control tasks whose training folds hold both classes could be drawn from "
+        f"{len(types)} word types; use a contrast with more words, or fewer folds"
+    )
+
+
+def check_folds(
+    labels: Int[np.ndarray, " example"], groups: Int[np.ndarray, " example"], by: str
+) -> None:
+    """Refuse folds whose training part misses a class.
+
+    Raises
+    ------
+    ValueError
+        Says which split and what to do.
+    """
+    if not _folds_hold_both(labels, groups):
+        raise ValueError(
+            f"held out by {by}, a training fold has no example of one class: a class needs at "
+            "least two word types (by word) and examples in at least two folds; use a contrast or "
+            "text with more of them"
+        )
+
+
+def _folds_hold_both(labels: np.ndarray, groups: np.ndarray) -> bool:
+    return all(0 < labels[groups != g].sum() < (groups != g).sum() for g in np.unique(groups))
+
+
+def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarray, " example"]:
+    """Fold number of every example."""
+    n = len(contexts)
+    if by == "word":
+        return pd.factorize(np.array(contexts.words))[0]
+    if not 2 <= folds <= n:
+        raise ValueError(f"folds must lie between 2 and the {n} examples; got {folds}")
+    if by == "block":
+        rank = contexts.examples["position"].rank(method="first").to_numpy() - 1
+        return (rank * folds // n).astype(np.int64)
+    rng = np.random.default_rng((seed, 0))
+    shuffled = rng.permutation(n)
+    words = np.array(contexts.words)[shuffled]
+    dealt = shuffled[np.argsort(words, kind="stable")]  # words one after the other, shuffled within
+    groups = np.empty(n, dtype=np.int64)
+    groups[dealt] = np.arange(n) % folds
+    return groups
+
+
+def _score(
+    x: Float[Tensor, "example unit"],
+    labels: Int[np.ndarray, " example"],
+    groups: Int[np.ndarray, " example"],
+    words: Int[np.ndarray, " example"] | None = None,
+) -> tuple[Float[Tensor, " unit"], ...]:
+    """Balanced accuracy of held-out predictions; averaged within words first if they are given."""
+    size = CHUNK.get(x.device.type, CHUNK["cuda"])
+    weights = _example_weights(labels, words).to(x.device)
+    parts = [
+        weights @ right.double()
+        for right in (
+            predictions_right(x[:, i : i + size], labels, groups)
+            for i in range(0, x.shape[1], size)
+        )
+    ]
+    scores = torch.cat(parts, dim=1)
+    invalid = ~torch.isfinite(x).all(dim=0) | (x == x[0]).all(dim=0)
+    return tuple(scores.masked_fill(invalid, torch.nan))
+
+
+def _example_weights(labels: np.ndarray, words: np.ndarray | None) -> Float[Tensor, "score example"]:
+    """Weights that turn right/wrong per example into the scores."""
+    per_class = np.bincount(labels)
+    if words is None:
+        return torch.from_numpy(0.5 / per_class[labels])[None]
+    per_word = np.bincount(words)
+    words_of_class = [len(np.unique(words[labels == label])) for label in (0, 1)]
+    within = 1 / per_word[words]
+    balanced = 0.5 * within / np.array(words_of_class)[labels]
+    return torch.from_numpy(np.stack([balanced, within / len(per_word)]))
+
+
+def predictions_right(
+    x: Float[Tensor, "example unit"],
+    labels: Int[np.ndarray, " example"],
+    groups: Int[np.ndarray, " example"],
+) -> Bool[Tensor, "example unit"]:
+    """Whether each example is predicted right by the fit to all groups but its own."""
+    order = np.lexsort((groups, -labels))  # class 1 first, groups together within a class
+    _, _, xs = _newton.standardise(x[torch.from_numpy(order).to(x.device)])
+    xs = xs.nan_to_num()
+    y, g = labels[order], groups[order]
+    narrow = xs.float()
+    start = _newton.discriminant(narrow, int(y.sum()))
+    start = _newton.coarse(narrow, int(y.sum()), *start)
+    right = torch.empty(x.shape, dtype=torch.bool, device=x.device)
+    for train, test in _splits(g):
+        a, b = _newton.boundary(_rows(xs, train), int(y[train].sum()), *start)
+        predicted = torch.addcmul(a, _rows(xs, test), b) > 0
+        truth = torch.from_numpy(y[test] == 1).to(x.device)[:, None]
+        right[torch.from_numpy(order[test]).to(x.device)] = predicted == truth
+    return right
+
+
+def _splits(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for group in np.unique(groups):
+        test = groups == group
+        yield np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def _rows(xs: Tensor, rows: Sequence[int] | np.ndarray) -> Tensor:
+    return xs[torch.as_tensor(rows, device=xs.device)]

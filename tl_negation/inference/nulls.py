@@ -1,0 +1,121 @@
+"""What a scan would show if units knew words and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..activations import Activations
+from ..probe import probe
+from ..results import ProbeResult, needs_activations
+from .heldout import held_out
+
+#: What is summarised of each replicate, as a mean over tested units.
+MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
+
+
+def lexical_null(
+    result: ProbeResult,
+    *,
+    replicates: int = 20,
+    held_out_words: bool = False,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Scan activations from which the category was taken and only the words were left.
+
+    In each replicate the word types' mean activations are dealt to the word types at random (the
+    same deal for all units and layers). The spread within every word, the correlation between
+    units, the labels and the word counts stay as they are; that a unit knows *negation* is then
+    excluded, that it knows *words* is not.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    replicates
+        Number of deals.
+    held_out_words
+        Score words left out, too (slow: a refit per word).
+    seed
+        Of the deals.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    DataFrame
+        A row per replicate, layer and site: ``replicate, layer, site, share_significant`` (by the
+        test that ``result`` was probed with, over tested units), ``accuracy``,
+        ``balanced_accuracy`` and, if asked for, ``held_out_accuracy``: means over tested units.
+
+    Raises
+    ------
+    ValueError
+        ``replicates`` below 1.
+    """
+    if replicates < 1:
+        raise ValueError(f"the lexical null needs at least one replicate; got {replicates}")
+    acts = needs_activations(result, "lexical_null")
+    words, types = pd.factorize(np.array(acts.contexts.words))
+    rng = np.random.default_rng(seed)
+    test = result.provenance["test"]
+    frames = []
+    for replicate in tqdm(range(replicates), desc="lexical null", disable=not progress):
+        dealt = rng.permutation(len(types))
+        null = probe(replace(acts, values=deal(acts.values, words, dealt)), progress=False, **test)
+        null = held_out(null, progress=False) if held_out_words else null
+        frames.append(_means(null).assign(replicate=replicate))
+    table = pd.concat(frames, ignore_index=True)
+    return table[["replicate", *(name for name in table if name != "replicate")]]
+
+
+def deal(
+    values: Float[Tensor, "layer example unit"],
+    words: Int[np.ndarray, " example"],
+    dealt: Int[np.ndarray, " word"],
+) -> Float[Tensor, "layer example unit"]:
+    """Give every word type the mean activations of the word type that it was dealt."""
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(values.device)
+    to_means = (one_hot / one_hot.sum(dim=0)).T
+    moved = values.clone()
+    for layer, out in zip(values, moved, strict=True):
+        means = to_means @ layer.double()
+        change = means[torch.from_numpy(dealt).to(means.device)] - means
+        out += (one_hot @ change).to(out.dtype)
+    return moved
+
+
+def distinct_rows(acts: Activations) -> pd.DataFrame:
+    """Count the distinct activation rows of each layer among all examples.
+
+    At layer 0 the activations at a fixed position are a function of the token alone: as many
+    distinct rows as token types. What can be decoded there is the word: the lexical baseline.
+
+    Returns
+    -------
+    DataFrame
+        ``layer, distinct_rows, examples``.
+    """
+    counts = [len(torch.unique(layer, dim=0)) for layer in acts.values.cpu()]
+    return pd.DataFrame(
+        {"layer": acts.layers, "distinct_rows": counts, "examples": len(acts.contexts)}
+    )
+
+
+def _means(result: ProbeResult) -> pd.DataFrame:
+    rows = []
+    for site, part in result.split().items():
+        for i, layer in enumerate(part.layers):
+            tested = part.tested[i]
+            row = {"layer": layer, "site": site}
+            row["share_significant"] = part.columns["significant"][i, tested].double().mean().item()
+            for name in MEANS:
+                if name in part.columns:
+                    row[name] = part.columns[name][i, tested].nanmean().item()
+            rows.append(row)
+    return pd.DataFrame(rows).sort_values(["layer", "site"], kind="stable", ignore_index=True)

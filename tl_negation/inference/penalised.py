@@ -1,0 +1,60 @@
+"""Firth's fit for the units whose likelihood has no maximum: the strongest ones."""
+
+import torch
+
+from .. import _firth
+from .._newton import NONCONVERGED, QUASI_SEPARATED, SEPARATED, STATUSES
+from ..results import ProbeResult, needs_activations
+
+WHICH = ("invalid", "all")
+CHUNK = {"cpu": 512, "cuda": 16_384}
+
+
+def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
+    """Add Firth's penalised fit and its likelihood-ratio test.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    units
+        ``"invalid"``: separated, quasi-separated and nonconverged units, which have no ordinary
+        estimate (as PLINK 2 falls back). ``"all"``: every unit that is finite and not constant.
+
+    Returns
+    -------
+    ProbeResult
+        With ``firth_intercept, firth_beta, firth_se, firth_lr, firth_p, firth_beta_per_sd,
+        firth_accuracy, firth_balanced_accuracy``; NaN for units that were not fitted.
+
+    Raises
+    ------
+    ValueError
+        An unknown ``units``.
+
+    Notes
+    -----
+    Firth 1993; Heinze & Schemper 2002 for separation; accuracies after the intercept was refitted
+    by ordinary likelihood (FLIC: Puhr et al. 2017).
+    """
+    if units not in WHICH:
+        raise ValueError(f"units must be 'invalid' or 'all'; got {units!r}")
+    acts = needs_activations(result, "penalise")
+    codes = (SEPARATED, QUASI_SEPARATED, NONCONVERGED) + ((STATUSES.index("ok"),) * (units == "all"))
+    status = result.columns["status"]
+    wanted = torch.isin(status, torch.tensor(codes, dtype=status.dtype, device=status.device))
+    order = torch.argsort(acts.labels, descending=True, stable=True).to(acts.values.device)
+    n1 = int(acts.labels.sum())
+    columns = {
+        f"firth_{name}": torch.full(status.shape, torch.nan, dtype=torch.float64).to(status.device)
+        for name in (*_firth.FirthFit._fields, "p")
+    }
+    size = CHUNK.get(acts.values.device.type, CHUNK["cuda"])
+    for layer, values in enumerate(acts.values):
+        for index in wanted[layer].nonzero().squeeze(1).split(size):
+            fit = _firth.fit(values[order][:, index], n1)._asdict()
+            fit["p"] = torch.erfc(torch.sqrt(fit["lr"].clamp_min(0) / 2))
+            for name, column in fit.items():
+                columns[f"firth_{name}"][layer, index] = column
+    about = {"units": units, "fitted": int(wanted.sum())}
+    return result.with_columns({**result.columns, **columns}, firth=about)

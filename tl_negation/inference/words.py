@@ -1,0 +1,266 @@
+"""Does a unit tell the categories apart over *words*, or only a few frequent words?
+
+The example is a token; what was sampled from the category is a word. The test here takes the
+mean of a unit per word type as its datum and permutes the labels of the word types.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .._families import family_ids
+from ..contexts import Contexts
+from ..results import ProbeResult, needs_activations
+
+ALTERNATIVES = ("two-sided", "greater", "less")
+#: Fewest labelings with which a p value of 5 % exists.
+FEWEST_LABELINGS = 20
+#: Elements of a [unit, permutation] block: 64 MB in float64.
+BLOCK = 8_000_000
+
+
+def exchangeable(contexts: Contexts) -> pd.DataFrame:
+    """Which word types are permuted, and which tokens were merged into each.
+
+    Returns
+    -------
+    DataFrame
+        A row per word type, class 1 first: ``word, label, group, examples, tokens``. Types are
+        merged over case and tokenisation: `` Not`` and `` not`` are one word.
+    """
+    table = (
+        contexts.examples.groupby(["label", "group", "word"], sort=False)
+        .agg(examples=("token", "size"), tokens=("token", lambda t: tuple(dict.fromkeys(t))))
+        .reset_index()
+        .sort_values(["label", "examples"], ascending=False, kind="stable", ignore_index=True)
+    )
+    return table[["word", "label", "group", "examples", "tokens"]]
+
+
+def word_test(
+    result: ProbeResult,
+    *,
+    permutations: int = 10_000,
+    family: str = "all",
+    alternative: str = "two-sided",
+    alpha: float = 0.05,
+    seed: int = 0,
+    progress: bool = True,
+) -> ProbeResult:
+    """Test every unit over word types, family-wise error controlled by max-T.
+
+    The datum is a unit's mean per word type; the statistic is the pooled t between the two
+    classes' type means; the null distribution comes from dealing the labels to the word types in
+    every way (all labelings where there are no more than ``permutations``, a random sample
+    otherwise). The p value over the family is Westfall & Young's step-down max-T.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    permutations
+        Labelings drawn, unless all can be enumerated.
+    family
+        ``layer``, ``site`` or ``all``: over which units the error is controlled.
+    alternative
+        ``two-sided``; ``greater``: larger activations mean class 1; ``less``.
+    alpha
+        Level of ``significant_words``.
+    seed
+        Of the random labelings.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    ProbeResult
+        With the columns ``words_t``, ``words_p`` (one unit by itself), ``words_p_maxt`` and
+        ``significant_words``; what was permuted stands in ``provenance["word_test"]``.
+
+    Raises
+    ------
+    ValueError
+        A class has one word type only, so that no permutation test over words exists; fewer
+        labelings than 20; a word that has both labels; an unknown family or alternative.
+
+    Notes
+    -----
+    Sources: Westfall & Young 1993, algorithm 2.8 (step-down max-T); Phipson & Smyth 2010 (one is
+    added to numerator and denominator where labelings are sampled; where all are enumerated the
+    observed one is among them). The test assumes that word types are exchangeable between the
+    classes under the null. A unit that passes is one from which the category is decodable over
+    these words; that does not show that the model uses it.
+    """
+    if alternative not in ALTERNATIVES:
+        raise ValueError(f"alternative must be one of {', '.join(ALTERNATIVES)}; got {alternative!r}")
+    acts = needs_activations(result, "word_test")
+    ids = family_ids(result.sites, len(result.layers), family)
+    types = exchangeable(acts.contexts)
+    labelings, exact = labelings_of(types, permutations, seed)
+    means = type_means(acts.values, acts.contexts.words, tuple(types["word"]))
+    t, p, p_maxt = _maxt(means, labelings, torch.from_numpy(ids), alternative, progress)
+    columns = {
+        **result.columns,
+        "words_t": t,
+        "words_p": p,
+        "words_p_maxt": p_maxt,
+        "significant_words": p_maxt <= alpha,
+    }
+    about = {
+        "family": family,
+        "alternative": alternative,
+        "alpha": alpha,
+        "labelings": len(labelings) - (not exact),
+        "exact": exact,
+        "seed": None if exact else seed,
+        "word_types": {
+            group: {row.word: list(row.tokens) for row in rows.itertuples()}
+            for group, rows in types.groupby("group", sort=False)
+        },
+    }
+    return result.with_columns(columns, word_test=about)
+
+
+def type_means(
+    values: Float[Tensor, "layer example unit"], words: Sequence[str], types: Sequence[str]
+) -> Float[Tensor, "layer unit word"]:
+    """Mean of every unit over the examples of each word type, in float64."""
+    one_hot = torch.tensor(
+        [[float(word == kind) for word in words] for kind in types], dtype=torch.float64
+    ).to(values.device)
+    weights = one_hot / one_hot.sum(dim=1, keepdim=True)
+    means = [weights @ layer.double() for layer in values]
+    return rearrange(means, "layer word unit -> layer unit word")
+
+
+def labelings_of(
+    types: pd.DataFrame, permutations: int, seed: int
+) -> tuple[Float[Tensor, "permutation word"], bool]:
+    """Labelings of the word types, the observed one first, and whether they are all there are.
+
+    Raises
+    ------
+    ValueError
+        See :func:`word_test`.
+    """
+    label = types["label"].to_numpy()
+    n_types, n1 = len(label), int(label.sum())
+    twice = types["word"][types["word"].duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"a word type belongs to one class in a test over words; {twice.iloc[0]!r} has both"
+        )
+    if min(n1, n_types - n1) < 2:
+        raise ValueError(
+            f"a permutation test over words needs two word types in each class; got {n1} of class 1 "
+            f"and {n_types - n1} of class 0: {', '.join(types['word'])}. Use a contrast with more words"
+        )
+    possible = math.comb(n_types, n1)
+    if min(possible, permutations) < FEWEST_LABELINGS:
+        raise ValueError(
+            f"{min(possible, permutations)} labelings cannot give a p value of .05 (fewest: "
+            f"{FEWEST_LABELINGS}); use a contrast with more words, or more permutations"
+        )
+    exact = possible <= permutations
+    if exact:
+        rows = _all_labelings(label, n1)
+    else:
+        rng = np.random.default_rng(seed)
+        rows = np.stack([label, *(rng.permutation(label) for _ in range(permutations))])
+    return torch.from_numpy(rows.astype(np.float64)), exact
+
+
+def _all_labelings(label: np.ndarray, n1: int) -> np.ndarray:
+    chosen = np.array(list(combinations(range(len(label)), n1)))
+    rows = np.zeros((len(chosen), len(label)))
+    np.put_along_axis(rows, chosen, 1, axis=1)
+    observed = (rows == label).all(axis=1)
+    return np.concatenate([rows[observed], rows[~observed]])
+
+
+def t_statistics(
+    means: Float[Tensor, "unit word"], labelings: Float[Tensor, "permutation word"]
+) -> Float[Tensor, "unit permutation"]:
+    """Pooled two-sample t of every unit under every labeling of the word types.
+
+    The sum of squares of a unit does not depend on the labeling, so one matrix product gives all.
+    """
+    n = labelings.shape[1]
+    n1 = int(labelings[0].sum())
+    centred = means - means.mean(dim=1, keepdim=True)
+    # class 1 sums; the class 0 sums are their negative because the data are centred
+    sums = centred @ labelings.T.to(centred)
+    difference = sums * (1 / n1 + 1 / (n - n1))
+    between = sums.square() * (1 / n1 + 1 / (n - n1))
+    within = (centred.square().sum(dim=1, keepdim=True) - between).clamp_min(0)
+    return difference / torch.sqrt(within / (n - 2) * (1 / n1 + 1 / (n - n1)))
+
+
+def _maxt(
+    means: Float[Tensor, "layer unit word"],
+    labelings: Float[Tensor, "permutation word"],
+    ids: Int[Tensor, "layer unit"],
+    alternative: str,
+    progress: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = means.shape[:2]
+    flat = rearrange(means, "layer unit word -> (layer unit) word")
+    ids = ids.flatten().to(flat.device)
+    t = t_statistics(flat, labelings[:1]).squeeze(1)
+    p = torch.full_like(t, torch.nan)
+    p_maxt = torch.full_like(t, torch.nan)
+    size = _sided(t, alternative)
+    with tqdm(total=len(t), desc="word test", unit="unit", disable=not progress) as bar:
+        for one in torch.unique(ids):
+            member = ((ids == one) & torch.isfinite(size)).nonzero().squeeze(1)
+            rising = member[size[member].argsort(stable=True)]
+            single, stepped = _step_down(flat[rising], size[rising], labelings, alternative, bar)
+            # The observed labeling is among them, which is the +1 of Phipson & Smyth.
+            p[rising] = single.double() / len(labelings)
+            p_maxt[rising] = _never_rising(stepped.double() / len(labelings))
+            bar.update(int((ids == one).sum()) - len(member))
+    return t.reshape(shape), p.reshape(shape), p_maxt.reshape(shape)
+
+
+def _sided(t: Tensor, alternative: str) -> Tensor:
+    return {"two-sided": t.abs, "greater": t.clone, "less": t.neg}[alternative]()
+
+
+def _step_down(
+    means: Tensor, observed: Tensor, labelings: Tensor, alternative: str, bar: tqdm
+) -> tuple[Tensor, Tensor]:
+    """For units in rising order of their statistic, how many labelings reach it.
+
+    Returns the counts for each unit by itself, and for the largest statistic among the unit and
+    all below it (the step-down family), running from the smallest up in blocks.
+    """
+    highest = torch.full((len(labelings),), -torch.inf, dtype=means.dtype, device=means.device)
+    reach = observed - 1e-9 * observed.abs().clamp_min(1)  # equal up to rounding counts
+    single, stepped = [], []
+    rows = max(1, BLOCK // len(labelings))
+    for start in range(0, len(means), rows):
+        block = slice(start, start + rows)
+        size = _sided(t_statistics(means[block], labelings), alternative)
+        single.append((size >= reach[block, None]).sum(dim=1))
+        size[0] = torch.maximum(size[0], highest)
+        running = size.cummax(dim=0).values
+        stepped.append((running >= reach[block, None]).sum(dim=1))
+        highest = running[-1]
+        bar.update(len(size))
+    if not single:
+        empty = torch.zeros(0, dtype=torch.int64, device=means.device)
+        return empty, empty
+    return torch.cat(single), torch.cat(stepped)
+
+
+def _never_rising(p: Tensor) -> Tensor:
+    """Step-down: no p value lies below that of a unit with a larger statistic, which comes later."""
+    return p.flip(0).cummax(dim=0).values.flip(0)

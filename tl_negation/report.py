@@ -1,0 +1,374 @@
+"""One self-contained HTML page about a result, to read, print and send around."""
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from . import plots, views
+from ._files import whole_file
+from ._newton import STATUSES
+from .profiles import profile, trend
+from .results import COLUMNS, ProbeResult
+
+__all__ = ["report"]
+
+#: Rows of the table of units; units whose contexts are shown.
+TABLE_UNITS, MOST_VIEWS = 100, 6
+#: Columns that the table of units leaves to units.parquet: they depend on a unit's scale, or
+#: another column says the same.
+LEFT_OUT = ("beta", "intercept", "se", "z", "p", "lr_p")
+#: Narrower than in a notebook: a page shows figures side by side, or on a phone.
+FIGURE_INCHES = 4.6
+#: Profile columns in the table under the figure; those that a profile lacks are left out.
+PROFILE_COLUMNS = (
+    "layer",
+    "site",
+    "units",
+    "tested",
+    "share_significant",
+    "share_significant_positive",
+    "accuracy",
+    "accuracy_significant_positive",
+    "accuracy_significant_negative",
+    "held_out_accuracy",
+    "abs_beta_per_sd",
+)
+#: Beside what COLUMNS says: what the other headers of the two tables mean.
+HINTS = {
+    "layer": "number of the layer, from 0",
+    "site": "q: query, k: key, v: value, mlp_pre: MLP before its nonlinearity",
+    "head": "attention head, from 0",
+    "index": "index of the unit within its head",
+    "units": "units of this site in this layer",
+    "tested": "units with a valid fit",
+    "share_significant": "share of units that pass the named correction",
+    "share_significant_positive": "as before, and a larger activation speaks for class 1",
+    "accuracy_significant_positive": "mean over those; too high by the selection",
+    "accuracy_significant_negative": "mean over significant units with beta below 0",
+    "abs_beta_per_sd": "mean size of beta_per_sd",
+    "rho": "Spearman's rank correlation with depth",
+    "layers": "layers with a value",
+}
+
+
+class Figure(NamedTuple):
+    """A figure as inline SVG."""
+
+    svg: Markup
+    title: str
+    caption: str
+
+
+class Header(NamedTuple):
+    """Head of a column."""
+
+    name: str
+    hint: str
+    is_number: bool
+
+
+class Cell(NamedTuple):
+    """What a cell shows, and what it is sorted by."""
+
+    text: str
+    key: str
+
+
+class Table(NamedTuple):
+    """Cells ready for a template."""
+
+    headers: list[Header]
+    rows: list[list[Cell]]
+
+
+def report(result: Any, path: str | Path, *, model: Any = None, preset: str | None = None) -> Path:
+    """Write a result as one HTML file that needs nothing from anywhere.
+
+    Parameters
+    ----------
+    result : ProbeResult
+        From :func:`tl_negation.probe`, :func:`tl_negation.scan` or
+        :func:`tl_negation.load_result`. Units are drawn by word if it still holds activations.
+    path
+        The file to write; replaced if it exists.
+    model
+        The TransformerLens model, to show the strongest units in text; not needed for a result
+        of :func:`tl_negation.scan`, which keeps what there is to show.
+    preset
+        As in :func:`tl_negation.profile`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    TypeError
+        Not a result; or the model is refused (see :func:`tl_negation.collect`).
+    ValueError
+        An unknown preset, or one that does not fit the result.
+
+    Notes
+    -----
+    The page says what is *decodable from* units. It does not say what the model uses, nor that
+    it is the category rather than the word that is decoded.
+    """
+    if not isinstance(result, ProbeResult):
+        raise TypeError(
+            f"a report needs a ProbeResult (probe(acts) or load_result(path)); got "
+            f"{type(result).__name__}"
+        )
+    page = _template().render(_page(result, model, preset))
+    with whole_file(path) as file:
+        file.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tl_negation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]:
+    table = profile(result, preset=preset)
+    modules = profile(result, preset=preset, by="module")
+    audit = result.contexts.counts()
+    top = result.top(TABLE_UNITS)
+    return {
+        "title": f"{' or '.join(audit['groups'])}?",
+        "subject": _subject(result),
+        "answer": _answer(result, modules, list(audit["groups"])),
+        "caution": _caution(audit),
+        "tiles": list(_tiles(result, audit)),
+        "audit": audit,
+        "text": _text_facts(audit),
+        "figures": list(_figures(result, table)),
+        "profile": _table(table[[name for name in PROFILE_COLUMNS if name in table]]),
+        "trends": _table(trend(table)),
+        "top": _table(top.drop(columns=[name for name in LEFT_OUT if name in top])),
+        "n_units": result.columns["status"].numel(),
+        "views": _views(result, model),
+        "views_css": Markup(views.CSS),  # noqa: S704 - ours
+        "views_script": Markup(views.page_script()),  # noqa: S704 - circuitsvis' own
+        "policy": views.POLICY,
+        "provenance": list(_provenance(result, preset)),
+        "cite": _citation(result),
+    }
+
+
+def _subject(result: ProbeResult) -> str:
+    model, source = result.provenance["model"].get("name", "a model"), result.contexts.source
+    return (
+        f"{len(result.layers)} layers of {model}, sites "
+        f"{', '.join(site.name for site in result.sites)}, on {len(result.contexts):,} contexts "
+        f"from {source.get('source', 'a text')}"
+    )
+
+
+def _answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> list[str]:
+    """Two sentences with numbers; those per layer are of the first family of sites."""
+    passed, units = int(result.columns["significant"].sum()), result.columns["status"].numel()
+    rows = modules[modules["site"] == modules["site"].iloc[0]]
+    ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
+    shares = [f"{row.share_significant:.1%} in layer {row.layer}" for row in ends.itertuples()]
+    known = ends[ends["accuracy"].notna()]
+    right = [f"{row.accuracy:.1%} in layer {row.layer}" for row in known.itertuples()]
+    return [
+        f"{groups[0].capitalize()} or {groups[1]} is decodable from {passed:,} of {units:,} units "
+        f"({passed / units:.1%}), each taken alone (Wald test, "
+        f"{plots.rule_text(result.provenance['test'])}); of the {rows['site'].iloc[0]} units, "
+        f"{' and '.join(shares)}.",
+        f"On the contexts it was fitted on, one of these is right, on average, in "
+        f"{' and '.join(right) or 'no case'}; guessing the larger class is right in "
+        f"{result.base_rate:.1%}.",
+    ]
+
+
+def _caution(audit: Mapping[str, Any]) -> list[str]:
+    words = [
+        f"{group} is {len(of['word_types'])} word{'s' * (len(of['word_types']) != 1)}, "
+        f"{of['largest_word_share']:.0%} of it “{of['largest_word']}”"
+        for group, of in audit["groups"].items()
+    ]
+    return [
+        "Decodable from is not used by: no intervention was run.",
+        f"It may be the word rather than the category: {'; '.join(words)}. With so few words, a "
+        "unit that only tells these words apart passes the same test.",
+        "Accuracy is in-sample, and higher still where units were selected for being significant.",
+    ]
+
+
+def _tiles(result: ProbeResult, audit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give the key figures: a number, and what it is."""
+    sizes = ", ".join(f"{of['examples']:,} {group}" for group, of in audit["groups"].items())
+    yield f"{audit['examples']:,}", f"contexts: {sizes}"
+    status = result.columns["status"].flatten().cpu().numpy()
+    counts = dict(zip(STATUSES, np.bincount(status, minlength=len(STATUSES)), strict=True))
+    failed = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n and name != "ok")
+    yield f"{counts['ok']:,}", f"units tested of {len(status):,} ({failed or 'none failed'})"
+    yield f"{int(result.columns['significant'].sum()):,}", "units significant"
+    yield f"{result.base_rate:.1%}", "base rate: guessing the larger class"
+
+
+def _text_facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+    source, window = audit["source"], audit["window"]
+    facts = [
+        ("text", source.get("source")),
+        ("SHA-256", source.get("sha256")),
+        ("tokens", source.get("tokens")),
+        ("tokenizer", source.get("tokenizer")),
+        ("rule", source.get("preset") or "whole words"),
+        ("window", f"{window['before']} tokens + target + {window['after']} tokens"),
+        ("overlapping windows", f"{audit['overlapping_windows']:,} of {audit['examples']:,}"),
+    ]
+    if sample := source.get("sample"):
+        of = ", ".join(f"{n:,} {group}" for group, n in sample["of"].items())
+        facts.append(("sample", f"{sample['per_class']} a class (seed {sample['seed']}) of {of}"))
+    return [(name, f"{v:,}" if isinstance(v, int) else str(v)) for name, v in facts if v]
+
+
+def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
+    best = result.top(1)["layer"].tolist()
+    layer = int(best[0] if best else result.layers[0])
+    yield _figure(
+        lambda: plots.laminar(table),
+        "Over depth",
+        f"Share of significant units and mean in-sample accuracy in each layer, a line per site; "
+        f"n = {len(result.contexts):,} contexts. The dashed line is what guessing gets right.",
+    )
+    yield _figure(
+        lambda: plots.volcano(result, layer),
+        f"Layer {layer}, unit by unit",
+        "Effect against evidence. Units above the dashed line are significant; separated units, "
+        "the strongest of all, have no finite effect and are only counted.",
+    )
+    for unit in _by_depth(result) if result.activations is not None else ():
+        yield _figure(
+            lambda unit=unit: plots.unit(result, unit),
+            f"Strongest tested unit, layers {unit['span']}",
+            "Each mark is a context. Where the words of one class lie apart from each other, the "
+            "unit tells words apart.",
+        )
+
+
+def _by_depth(result: ProbeResult, parts: int = 3) -> Iterator[dict[str, Any]]:
+    """Name the unit with the largest likelihood ratio in each third of the layers."""
+    frame = result.to_frame()
+    frame = frame[frame["status"] == "ok"].sort_values("lr", ascending=False)
+    for layers in np.array_split(result.layers, min(parts, len(result.layers))):
+        best = frame[frame["layer"].isin(layers)].head(1)
+        span = f"{layers[0]} to {layers[-1]}" if len(layers) > 1 else f"{layers[0]}"
+        yield from ({**row, "span": span} for row in best.to_dict("records"))
+
+
+def _figure(draw: Callable[[], Any], title: str, caption: str) -> Figure:
+    """Draw, and turn the figure into SVG that can stand in a page beside others."""
+    figure = np.ravel(draw())[0].figure
+    figure.set_figwidth(FIGURE_INCHES)
+    name = f"fig-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+    with mpl.rc_context({"svg.hashsalt": name}), io.StringIO() as file:
+        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None}, dpi=150)
+        svg = file.getvalue()
+    plt.close(figure)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    label = f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
+    about = f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{caption}</desc>'
+    head, rest = svg.split(">", 1)
+    return Figure(Markup(head.replace("<svg", label, 1) + ">" + about + rest), title, caption)  # noqa: S704 - matplotlib's own
+
+
+def _views(result: ProbeResult, model: Any) -> list[tuple[str, Markup, Markup]]:
+    """(title, body, script) per unit; from the result if it kept them, else by the model."""
+    display = result.display
+    if model is not None:
+        units = pd.DataFrame(_by_depth(result))
+        display = views.display_table(model, result.contexts, units)
+    if display is None or "tokens" not in display:
+        return []
+    shown = []
+    for _, rows in display.groupby(views.UNIT, sort=False, observed=True):
+        view = views.heatmap(rows, result.contexts)
+        shown.append((view.title, Markup(view.body), Markup(view.script)))  # noqa: S704 - escaped there
+    return shown[:MOST_VIEWS]
+
+
+def _table(frame: pd.DataFrame) -> Table:
+    """Turn any of the result's tables into cells; what a column is decides its format."""
+    headers = [
+        Header(
+            name.replace("_", " "),
+            COLUMNS.get(name) or HINTS.get(name, ""),
+            pd.api.types.is_numeric_dtype(frame[name])
+            and not pd.api.types.is_bool_dtype(frame[name]),
+        )
+        for name in frame
+    ]
+    rows = [
+        [Cell(*_cell(name, value)) for name, value in row.items()]
+        for row in frame.to_dict("records")
+    ]
+    return Table(headers, rows)
+
+
+def _cell(name: str, value: Any) -> tuple[str, str]:
+    """Text of a cell, and what to sort it by."""
+    if isinstance(value, (bool, np.bool_)):
+        return ("yes" if value else "no"), str(int(value))
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}", str(value)
+    if not isinstance(value, (float, np.floating)):
+        return str(value), str(value)
+    if np.isnan(value):
+        return "none", ""
+    percent = name.startswith("share") or "accuracy" in name
+    return (f"{value:.1%}" if percent else f"{value:.4g}"), repr(float(value))
+
+
+def _provenance(result: ProbeResult, preset: str | None) -> Iterator[tuple[str, str]]:
+    """Everything that is known about where the numbers come from, flat."""
+    yield from _flat("model", result.provenance["model"])
+    yield from _flat("test", result.provenance["test"])
+    yield "profile preset", str(preset)
+    rest = {k: v for k, v in result.provenance.items() if k not in ("model", "test")}
+    yield from _flat("", rest)
+    yield from _flat("text", result.contexts.source)
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(f"{prefix} {name}".strip().replace("_", " "), item)
+    elif isinstance(value, (list, tuple)):
+        yield prefix, ", ".join(map(str, value))
+    else:
+        yield prefix, "none" if value is None else str(value)
+
+
+def _citation(result: ProbeResult) -> str:
+    version = result.provenance["model"].get("versions", {}).get("tl_negation")
+    note = f"Version {version}" if version else "Python package"
+    return (
+        "@software{tl_negation,\n"
+        "  title  = {tl_negation: which units of a transformer know negation?},\n"
+        "  author = {{the tl_negation authors}},\n"
+        f"  note   = {{{note}}}\n"
+        "}"
+    )
