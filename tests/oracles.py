@@ -52,6 +52,7 @@ def logit_loop(x, y):
                 "p": fit.pvalues[1],
                 "lr": 2 * (fit.llf - null),
                 "lr_p": chi2.sf(max(2 * (fit.llf - null), 0), 1),
+                "score": n * np.corrcoef(column, y)[0, 1] ** 2,
                 "beta_per_sd": fit.params[1] * column.std(),
                 "accuracy": np.mean((predicted > 0.5) == y),
                 "balanced_accuracy": balanced_accuracy_score(y, predicted > y.mean()),

@@ -87,7 +87,7 @@ def test_every_column_agrees_with_a_statsmodels_loop(dtype):
     x, y = planted(seed=1, dtype=dtype)
     got, want = fit(x, y), logit_loop(x, y)
     assert set(status(got)) == {"ok"}
-    for name in ("intercept", "beta", "se", "z", "beta_per_sd", "lr"):
+    for name in ("intercept", "beta", "se", "z", "beta_per_sd", "score", "lr"):
         # lr is a difference of two log-likelihoods near 50: 1e-11 is its last digit
         np.testing.assert_allclose(got[name], want[name], rtol=1e-6, atol=1e-11, err_msg=name)
     for name in ("p", "lr_p"):
@@ -298,6 +298,7 @@ def test_p_values_are_uniform_when_labels_mean_nothing():
     got = fit(rng.normal(size=(398, 3000)), y)
     assert kstest(got["p"], "uniform").pvalue > 0.01
     assert kstest(got["lr_p"], "uniform").pvalue > 0.01
+    assert kstest(got["score_p"], "uniform").pvalue > 0.01
 
 
 @pytest.mark.gpu

@@ -1,2 +1,89 @@
+"""Which units of a transformer know negation? Every unit of a TransformerLens model at once.
+
+The data flows one way, a module a stage::
+
+    text -> contexts -> activations -> probe -> profile -> picture
+
+>>> import tl_negation as tln
+>>> model = tln.load_model("demo")  # or "gpt2-large", or any TransformerLens model you hold
+>>> result = tln.scan(model, tln.load_text("builtin:python-docs"))
+>>> tln.profile(result)
+"""
+
 from ._newton import STATUSES
-from .probe import unit_statistics
+from .text import Text, load_text
+from .contrast import ANTICIPATED, NEGATION, Contrast
+from .contexts import Contexts, find_contexts
+from .controls import control
+from .sites import Site, sites_of
+from .models import load_model, untrained_twin
+from .activations import Activations, collect, token_activations
+from .results import COLUMNS, WORD_COLUMNS, ProbeResult, load_result
+from .probe import probe, unit_statistics
+from .inference import (
+    TooFewWordsError,
+    adjusted,
+    cluster_robust,
+    distinct_rows,
+    exchangeable,
+    head_probe,
+    held_out,
+    infer,
+    lexical_null,
+    penalise,
+    rotate,
+    selectivity,
+    word_test,
+)
+from .profiles import profile, trend
+from . import plots, views
+from .report import report
+from .scan import compare, scan, write_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ANTICIPATED",
+    "COLUMNS",
+    "NEGATION",
+    "STATUSES",
+    "WORD_COLUMNS",
+    "Activations",
+    "Contexts",
+    "Contrast",
+    "ProbeResult",
+    "Site",
+    "Text",
+    "TooFewWordsError",
+    "adjusted",
+    "cluster_robust",
+    "collect",
+    "compare",
+    "control",
+    "distinct_rows",
+    "exchangeable",
+    "find_contexts",
+    "head_probe",
+    "held_out",
+    "infer",
+    "lexical_null",
+    "load_model",
+    "load_result",
+    "load_text",
+    "penalise",
+    "plots",
+    "probe",
+    "profile",
+    "report",
+    "rotate",
+    "scan",
+    "selectivity",
+    "sites_of",
+    "token_activations",
+    "trend",
+    "unit_statistics",
+    "untrained_twin",
+    "views",
+    "word_test",
+    "write_run",
+]

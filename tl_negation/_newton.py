@@ -31,6 +31,7 @@ class Fit(NamedTuple):
     beta: Float[Tensor, " unit"]
     se: Float[Tensor, " unit"]
     lr: Float[Tensor, " unit"]
+    score: Float[Tensor, " unit"]
     beta_per_sd: Float[Tensor, " unit"]
     accuracy: Float[Tensor, " unit"]
     balanced_accuracy: Float[Tensor, " unit"]
@@ -60,6 +61,7 @@ def fit(x: Float[Tensor, "example unit"], n1: int) -> Fit:
     Fit
         Float64 tensors of one entry per unit. Likelihood ratio and accuracies of separated and
         quasi-separated units are their limits, which exist in closed form; the estimates do not.
+        ``score`` is Rao's statistic n r^2, r the point-biserial correlation: no fit is needed.
     """
     n = x.shape[0]
     status = classify(x, n1)
@@ -84,10 +86,13 @@ def fit(x: Float[Tensor, "example unit"], n1: int) -> Fit:
     lr = 2 * (_loglik(eta, n1) - null)
     se = torch.sqrt(last.h00 / last.det) / sd
     beta = b / sd
-    columns = [a - beta * mean, beta, se, lr, b, accuracy, balanced]
+    score = n * n1 / (n - n1) * xs[:n1].mean(dim=0).square()  # n r^2, r the point-biserial
+    columns = [a - beta * mean, beta, se, lr, score, b, accuracy, balanced]
     invalid = status != OK
     columns = [column.masked_fill(invalid, torch.nan) for column in columns]
     result = Fit(status, *columns)
+    gap = (status == SEPARATED) | (status == QUASI_SEPARATED)
+    result.score[gap] = score[gap]
     _fill_separated(result, x, n1, null)
     return result
 

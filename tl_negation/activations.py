@@ -351,7 +351,7 @@ def _run(
     advance: Callable[[int], Any],
 ) -> None:
     """Run all batches; one that does not fit is halved, and the work goes on from there."""
-    from accelerate.utils import find_executable_batch_size  # noqa: PLC0415 - slow to import
+    from accelerate.utils import find_executable_batch_size
 
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__
-from ._files import check_target
+from ._files import check_target, whole_file
 from .contexts import find_contexts
 from .models import load_model, load_tokenizer
 from .profiles import profile, trend
 from .report import report as write_report
 from .results import ProbeResult, load_result
+from .scan import compare as compare_contrasts
 from .scan import scan as run_scan
 from .scan import summary
 from .text import load_text
@@ -61,7 +62,15 @@ Sites = Annotated[str, typer.Option(help="Sites to scan, separated by commas.")]
 PerClass = Annotated[
     int | None, typer.Option(help="Draw so many contexts of each class at random; all if not given.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of that draw.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Words = Annotated[
+    bool,
+    typer.Option(
+        help="Test over words too: permutation of word types, words left out, selectivity, Firth."
+    ),
+]
+Permutations = Annotated[int, typer.Option(help="Labelings of the words, if there are more.")]
+Tasks = Annotated[int, typer.Option(help="Control tasks of the selectivity.")]
 
 DEMO_CONTEXTS = 200
 
@@ -131,6 +140,12 @@ def scan(
     before: Before = 90,
     after: After = 10,
     per_class: PerClass = None,
+    words: Words = True,
+    permutations: Permutations = 10_000,
+    tasks: Tasks = 10,
+    untrained: Annotated[
+        bool, typer.Option(help="Scan the untrained twin: same architecture, random weights.")
+    ] = False,
     seed: Seed = 0,
     batch_size: Annotated[int | None, typer.Option(help="Contexts a forward pass.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
@@ -152,12 +167,58 @@ def scan(
         before=before,
         after=after,
         per_class=per_class,
+        words=words,
+        permutations=permutations,
+        tasks=tasks,
+        untrained=untrained,
         seed=seed,
         batch_size=batch_size,
         out=out,
         overwrite=overwrite,
     )
     _close(result, out, preset, as_json=as_json)
+
+
+@app.command()
+@says_what_is_wrong
+def compare(
+    text: TextSource,
+    out: Annotated[Path, typer.Option(help="CSV file to write the table to.")],
+    model: Model = "gpt2-large",
+    sites: Sites = "q,k,v",
+    before: Before = 90,
+    after: After = 10,
+    per_class: PerClass = None,
+    permutations: Permutations = 10_000,
+    tasks: Tasks = 10,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Negation, what is carried forward from it, and a control without polarity, side by side.
+
+    *carried N*: the target is the Nth word after the marker, the same token in both classes.
+    *anticipated*: *can* before *'t* against plain *can*. *control*: arbitrary words of the same
+    frequencies. What holds for the control does not speak of negation.
+    """
+    table = compare_contrasts(
+        load_model(model, device=device),
+        load_text(text),
+        sites=_names(sites),
+        before=before,
+        after=after,
+        per_class=per_class,
+        permutations=permutations,
+        tasks=tasks,
+        seed=seed,
+    )
+    with whole_file(out) as path:
+        table.to_csv(path, index=False)
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    console.print(_comparison_table(table))
+    console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
 
 
 @app.command()
@@ -217,7 +278,12 @@ def _close(result: ProbeResult, out: Path, preset: str | None, *, as_json: bool)
         return
     console.print(_profile_table(profile(result, preset=preset)))
     console.print(_trend_table(trend(profile(result, preset=preset))))
-    console.print(str(result), highlight=False)
+    console.print(_word_table(profile(result, preset=preset)))
+    for line in result.summary().splitlines():
+        console.print(f"- {line}", highlight=False)
+    if "words_left_out" in result.provenance:
+        reason = result.provenance["words_left_out"]
+        console.print(f"- Not tested over words: {reason}", highlight=False)
     seconds = ", ".join(f"{k} {v:.1f}" for k, v in result.provenance["seconds"].items())
     console.print(f"seconds: {seconds}", highlight=False)
     console.print("written:")
@@ -251,6 +317,51 @@ def _profile_table(table: pd.DataFrame) -> Table:
         ]
         view.add_row(str(layer), *cells, str(int((rows["units"] - rows["tested"]).sum())))
     return view
+
+
+def _word_table(table: pd.DataFrame) -> Table:
+    """The notebook's figures beside those over words, per site."""
+    view = Table(title="Word or category? Means over layers")
+    names = {
+        "share_significant": "significant\n(examples)",
+        "share_significant_words": "significant\n(words, max-T)",
+        "accuracy": "accuracy\nin sample",
+        "held_out_accuracy": "accuracy, words\nleft out (balanced)",
+        "selectivity": "selectivity",
+    }
+    names = {name: head for name, head in names.items() if name in table}
+    view.add_column("site")
+    for head in names.values():
+        view.add_column(head, justify="right")
+    for site, rows in table.groupby("site", sort=False):
+        view.add_row(site, *(f"{rows[name].mean():.1%}" for name in names))
+    return view
+
+
+def _comparison_table(table: pd.DataFrame) -> Table:
+    view = Table(title="Contrasts side by side: means over units", caption="- : not computed")
+    heads = {
+        "examples_1": "n1", "examples_0": "n0", "base_rate": "base rate",
+        "share_significant": "significant\n(examples)",
+        "share_significant_words": "significant\n(words)",
+        "accuracy": "accuracy\nin sample", "fold_accuracy": "accuracy\nin folds",
+        "held_out_accuracy": "accuracy\nwords left out", "best_unit": "best unit",
+        "best_fold_accuracy": "its accuracy\nin folds",
+    }  # fmt: skip
+    view.add_column("contrast")
+    for head in heads.values():
+        view.add_column(head, justify="right")
+    for _, row in table.iterrows():
+        view.add_row(row["contrast"], *(_cell(name, row.get(name)) for name in heads))
+    return view
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or pd.isna(value):
+        return "-"
+    if name.startswith("examples"):
+        return str(int(value))
+    return value if isinstance(value, str) else f"{value:.1%}"
 
 
 def _trend_table(table: pd.DataFrame) -> Table:

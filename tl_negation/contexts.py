@@ -6,7 +6,7 @@ Everything that decides which examples a result rests on happens here, before an
 
 import html
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from io import TextIOBase
@@ -32,6 +32,8 @@ SHARED = "shares its token with other words"
 UNKNOWN = "not in the tokenizer's vocabulary"
 NO_SPACE = "next token does not begin with a space"
 BEFORE_NOT = "affirmation followed by not"
+ONE_SIDED = "target token follows words of one list only"
+SURPLUS = "target token follows one list's words more often"
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +230,7 @@ def find_contexts(  # noqa: PLR0917
     before: int = 90,
     after: int = 10,
     preset: str | None = None,
+    seed: int = 0,
 ) -> Contexts:
     """Find the words of a contrast and cut a window of tokens around each.
 
@@ -245,7 +248,10 @@ def find_contexts(  # noqa: PLR0917
         ``"notebook"`` applies the reference notebook's rule token by token: `text.raw` (licence and
         line ends included); the token itself must be one of the words, or contain ``'t``; the next
         token must begin with a space, and not be *not* after an affirmation. For `NEGATION` only.
-        See STATISTICS.md, 7, for what that rule gets wrong.
+        The README says what that rule gets wrong.
+    seed
+        Of the draw that balances the targets of a carried contrast (`Contrast.carried`); nothing
+        is drawn for others.
 
     Returns
     -------
@@ -277,7 +283,10 @@ def find_contexts(  # noqa: PLR0917
             "before and after"
         )
     find = _find_notebook if notebook else _find
-    kept, dropped = _select(find(tokenised, contrast, before, after), contrast)
+    found = list(find(tokenised, contrast, before, after))
+    if contrast.distance:
+        found = _balanced(found, tokenised.ids, seed)
+    kept, dropped = _select(found, contrast)
     positions = np.array([position for position, _ in kept], dtype=np.int64)
     window = positions[:, None] + np.arange(-before, after + 1)
     body = text.body if notebook else text.body_in_content
@@ -392,8 +401,25 @@ def _stripped_span(text: _Tokenised, position: int) -> tuple[int, int]:
     return start + len(written) - len(written.lstrip()), end
 
 
+def _balanced(found: list[_Found], ids: np.ndarray, seed: int) -> list[_Found]:
+    """Keep each target token as often after one list's words as after the other's."""
+    rng = np.random.default_rng(seed)
+    kept: dict[int, tuple[list[int], list[int]]] = {}
+    for i, (position, hit) in enumerate(found):
+        if hit.reason is None:
+            kept.setdefault(int(ids[position]), ([], []))[hit.label].append(i)
+    balanced = list(found)
+    for by_label in kept.values():
+        n = min(map(len, by_label))
+        for rows in by_label:
+            for i in rng.permutation(rows)[n:]:
+                position, hit = found[i]
+                balanced[i] = (position, hit._replace(reason=SURPLUS if n else ONE_SIDED))
+    return balanced
+
+
 def _select(
-    found: Iterator[_Found], contrast: Contrast
+    found: Iterable[_Found], contrast: Contrast
 ) -> tuple[list[tuple[int, Hit]], dict[str, dict[str, int]]]:
     """Split into kept and dropped (reason -> group -> count); an empty class is an error."""
     kept, dropped = [], {}

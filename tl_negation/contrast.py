@@ -4,13 +4,13 @@ The lists of `NEGATION` are those of the reference notebook; the rule is not (ST
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-__all__ = ["NEGATION", "Contrast", "Hit"]
+__all__ = ["ANTICIPATED", "NEGATION", "Contrast", "Hit"]
 
 # Typographic apostrophes, each one character long, so that offsets stay.
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
@@ -24,7 +24,7 @@ _AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
 class Hit(NamedTuple):
     """A word of the contrast found in a text.
 
-    `start` and `end` are its character span, `word` the entry of the list without its star (the
+    `start` and `end` are the target's character span, `word` the entry of the list without its star (the
     *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit is to be
     dropped, or None.
     """
@@ -48,23 +48,34 @@ class Contrast:
         Exactly two named lists of words; those of the first have label 1. An entry is a word
         (``"not"``) or a pattern with a star at one end or both (``"*n't"``: every word that ends
         so). The entry without its star is the word type of its hits. Where a word and a pattern
-        both fit, the word counts.
+        both fit, the word counts. ``"can|'t"`` is *can* where *'t* follows at once; the target
+        ends at the bar.
     exclude
         Reason -> regular expression, tried with `re.match` at the start of a hit (case-sensitive,
         apostrophes as ``'``; a look-behind sees what precedes). A hit it matches is dropped and
         counted under the reason.
+    distance
+        The target is the word so many words after the hit (0: the hit itself); see `carried`.
 
     Raises
     ------
     ValueError
-        Not two lists, an empty list, a malformed or repeated entry, an invalid expression.
+        Not two lists, an empty list, a malformed or repeated entry, an invalid expression, a
+        negative distance.
     TypeError
         A list given as one string.
+
+    Examples
+    --------
+    >>> pronouns = Contrast("pronouns", {"she": ("she", "her"), "he": ("he", "him", "his")})
+    >>> [hit.word for hit in pronouns.find("She saw him.")]
+    ['she', 'him']
     """
 
     name: str
     lists: Mapping[str, Sequence[str]]
     exclude: Mapping[str, str] = field(default_factory=dict)
+    distance: int = 0
 
     def __post_init__(self):
         for name, words in self.lists.items():
@@ -75,11 +86,29 @@ class Contrast:
         lists = {name: tuple(map(_normalise, words)) for name, words in self.lists.items()}
         _check_lists(lists)
         _check_exclude(self.exclude)
+        if self.distance < 0:
+            raise ValueError(f"distance counts words and cannot be negative; got {self.distance}")
         object.__setattr__(self, "lists", MappingProxyType(lists))
         object.__setattr__(self, "exclude", MappingProxyType(dict(self.exclude)))
 
-    def __reduce__(self) -> tuple[type, tuple[str, dict, dict]]:
-        return Contrast, (self.name, dict(self.lists), dict(self.exclude))
+    def __reduce__(self) -> tuple[type, tuple[str, dict, dict, int]]:
+        return Contrast, (self.name, dict(self.lists), dict(self.exclude), self.distance)
+
+    def carried(self, distance: int = 1) -> "Contrast":
+        """Ask for the word *after* the marker: ``not be`` against ``can be``.
+
+        `tl_negation.find_contexts` then keeps only targets whose token occurs after words of both
+        lists, as often after the one as after the other. The token at the target is the same in
+        both classes, so that only what the model carried forward can tell them apart.
+
+        Parameters
+        ----------
+        distance
+            How many words after the marker; several give a curve of how long it is carried.
+        """
+        if distance < 1:
+            raise ValueError(f"a carried target lies at least 1 word after; got {distance}")
+        return replace(self, name=f"{self.name}, carried {distance}", distance=distance)
 
     @property
     def groups(self) -> tuple[str, str]:
@@ -90,7 +119,8 @@ class Contrast:
     def to_dict(self) -> dict[str, Any]:
         """Everything that defines the contrast, ready for JSON."""
         lists = {name: list(words) for name, words in self.lists.items()}
-        return {"name": self.name, "lists": lists, "exclude": dict(self.exclude)}
+        exclude = dict(self.exclude)
+        return {"name": self.name, "lists": lists, "exclude": exclude, "distance": self.distance}
 
     def find(self, text: str) -> tuple[Hit, ...]:
         """Find whole words, case-insensitively, in order of position.
@@ -111,10 +141,11 @@ class Contrast:
         """
         text = text.translate(_APOSTROPHES)
         pattern, entries = self._matcher
-        return tuple(
+        hits = tuple(
             Hit(match.start(), match.end(), *entries[match.lastindex], self._reason(text, match))
             for match in pattern.finditer(text)
         )
+        return tuple(_follow(text, hits, self.distance)) if self.distance else hits
 
     def _reason(self, text: str, match: re.Match[str]) -> str | None:
         start = match.start()
@@ -133,7 +164,7 @@ class Contrast:
             for word in self.lists[group]
         ]
         entries.sort(key=lambda entry: ("*" in entry[0], -len(entry[0])))
-        choices = "|".join(f"({_expression(word)}){_AFTER}" for word, _ in entries)
+        choices = "|".join(_expression(word) for word, _ in entries)
         pattern = re.compile(f"{_BEFORE}(?:{choices})", re.IGNORECASE)
         return pattern, {i: (word.strip("*"), label) for i, (word, label) in enumerate(entries, 1)}
 
@@ -143,7 +174,30 @@ def _normalise(word: str) -> str:
 
 
 def _expression(word: str) -> str:
-    return re.escape(word).replace(r"\*", f"{_LETTER}*")
+    target, _, clitic = re.escape(word).replace(r"\*", f"{_LETTER}*").partition(r"\|")
+    return f"({target})(?={clitic}(?!{_LETTER}))" if clitic else f"({target}){_AFTER}"
+
+
+# What a target word after a marker looks like, and that only white space may stand before it.
+_NEXT_WORD = re.compile(rf"\s+({_LETTER}+(?:['{_JOINER[1:-1]}]{_LETTER}+)*)")
+NO_NEXT_WORD = "no word follows in the clause"
+ANOTHER_MARKER = "another word of the contrast follows"
+
+
+def _follow(text: str, hits: Sequence[Hit], distance: int) -> Iterator[Hit]:
+    """Move each hit's target the given number of words on; drop it where that cannot be."""
+    starts = {hit.start for hit in hits}
+    for hit in hits:
+        start, end, reason = hit.start, hit.end, hit.reason
+        for _ in range(distance):
+            match = _NEXT_WORD.match(text, end)
+            if match is None:
+                reason = reason or NO_NEXT_WORD
+                break
+            start, end = match.span(1)
+            if start in starts:
+                reason = reason or ANOTHER_MARKER
+        yield hit._replace(start=start, end=end, reason=reason)
 
 
 def _check_lists(lists: dict[str, tuple[str, ...]]) -> None:
@@ -219,4 +273,15 @@ NEGATION = Contrast(
 Left out, and counted: an affirmation that *not* or *n't* follows (the *not* itself stays a
 negation); *May* in title case unless a pronoun, determiner, *God* or *not* follows it; *can* and
 *might* after a determiner (*a tin can*, *his might*).
+"""
+
+ANTICIPATED = Contrast(
+    "anticipated negation",
+    {"can before 't": ("can|'t",), "plain can": ("can",)},
+    exclude={reason: NEGATION.exclude[reason] for reason in ("affirmation followed by not",)},
+)
+"""*can* where *'t* follows (label 1) against plain *can*: the activation at *can* can only predict.
+
+For tokenizers that split *can't* after *can* (GPT-2's, SmolLM2's). Each class has one word, so
+that no test over words exists.
 """

@@ -103,7 +103,7 @@ def load_tokenizer(name: str | Path) -> Any:
     FileNotFoundError, ValueError, OSError
         As :func:`load_model`.
     """
-    from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import
+    from transformers import AutoTokenizer
 
     name = str(name)
     with _quiet():
@@ -127,7 +127,7 @@ def _is_path(name: str) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence progress bars, and the deprecation of the class that is used on purpose."""
-    from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - slow
+    from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()
     level = transformers_logging.get_verbosity()
@@ -146,14 +146,14 @@ def _quiet() -> Iterator[None]:
 def _hooked_transformer() -> Any:
     """Return the class, or None in TransformerLens 4, which has it no longer."""
     try:
-        from transformer_lens import HookedTransformer  # noqa: PLC0415 - slow to import
+        from transformer_lens import HookedTransformer
     except ImportError:
         return None
     return HookedTransformer
 
 
 def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - slow
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     file = demo_file()
     gguf = {"gguf_file": file.name}
@@ -213,7 +213,7 @@ def _model_folder(name: str) -> Path:
 
 
 def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - slow
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **_EAGER)
@@ -228,7 +228,7 @@ def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
     if hooked is not None:
         hooked.cfg.model_name = name
         return hooked
-    from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415 - slow
+    from transformer_lens.model_bridge import TransformerBridge
 
     return TransformerBridge.boot_transformers(
         name, hf_model=hf, tokenizer=tokenizer, device=hf.device, dtype=hf.dtype
@@ -237,7 +237,7 @@ def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
 
 def _to_hooked(hf: Any, tokenizer: Any) -> Any:
     """Convert to a HookedTransformer; None if that class does not know the architecture."""
-    from transformer_lens import loading_from_pretrained as loading  # noqa: PLC0415
+    from transformer_lens import loading_from_pretrained as loading
 
     place = {"device": str(hf.device), "dtype": hf.dtype}
     # TransformerLens takes a folder whose path has "llama" or "gemma" in it for that family,
@@ -273,7 +273,7 @@ def _load_from_hub(name: str, device: torch.device, dtype: torch.dtype, bridge: 
         if hooked and official:
             model = hooked.from_pretrained_no_processing(name, **place)
         else:
-            from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415 - slow
+            from transformer_lens.model_bridge import TransformerBridge
 
             model = TransformerBridge.boot_transformers(official or name, **place)
     _ORIGIN[model] = {"name": name, "revision": _revision(official or name)}
@@ -297,7 +297,7 @@ def _official_name(name: str) -> str | None:
     """Name on the hub as HookedTransformer spells it, or None if it does not know the model."""
     if _hooked_transformer() is None:
         return None
-    from transformer_lens import loading_from_pretrained as loading  # noqa: PLC0415
+    from transformer_lens import loading_from_pretrained as loading
 
     try:
         return loading.get_official_model_name(name)
@@ -307,15 +307,15 @@ def _official_name(name: str) -> str | None:
 
 def _ask_hub_unless_cached(name: str) -> None:
     """Raise an OSError at once if the hub cannot be reached; transformers retries for 20 s."""
-    import requests  # noqa: PLC0415 - needed only here
-    from huggingface_hub import constants  # noqa: PLC0415 - slow to import
+    import requests
+    from huggingface_hub import constants
 
     if _cached_config(name) is None:
         requests.head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
 
 
 def _cached_config(name: str) -> str | None:
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - slow to import
+    from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(name, "config.json")
     return path if isinstance(path, str) else None
@@ -402,7 +402,9 @@ def check_model(model: Any, sites: Sequence[Site], window: int, layers: Iterable
             f"a window must fit into the model's context of {model.cfg.n_ctx} tokens, got "
             f"{window} (the tokens before the target, and the target); use a smaller `before`"
         )
-    if any(site.module == "attn" for site in sites):
+    # TransformerLens does not refactor a model with rotary embeddings.
+    rotary = getattr(model.cfg, "positional_embedding_type", "standard") == "rotary"
+    if not rotary and any(site.module == "attn" for site in sites):
         _check_basis(model, layers)
 
 
@@ -470,3 +472,40 @@ def _gram(weight: Tensor, bias: Tensor) -> Tensor:
     """Gram matrices ``[head, d_head, d_head]`` of ``[head, d_model, d_head]`` weights."""
     extended = torch.cat([weight.detach(), bias.detach()[:, None, :]], dim=1).double()
     return extended.transpose(-2, -1) @ extended
+
+
+def untrained_twin(model: Any, *, seed: int = 0) -> Any:
+    """Make a model of the same architecture and tokenizer with random weights.
+
+    What a scan of it shows is what the architecture and the words give without any training.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+    seed : int
+        Of the weights. They are drawn as the model's class draws them before training.
+
+    Returns
+    -------
+    HookedTransformer or TransformerBridge
+        Of the same class, in evaluation mode; ``describe_model`` calls it untrained.
+
+    Raises
+    ------
+    TypeError
+        No TransformerLens model.
+    """
+    require_transformer_lens(model)
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(seed)
+        hf = getattr(model, "original_model", None)
+        if hf is None:
+            cfg = copy.deepcopy(model.cfg)
+            cfg.init_weights, cfg.seed = True, None
+            twin = type(model)(cfg, model.tokenizer, move_to_device=False).to(cfg.device)
+        else:
+            fresh = type(hf)(copy.deepcopy(hf.config)).to(device=hf.device, dtype=hf.dtype)
+            twin = _wrap(fresh, model.tokenizer, model.cfg.model_name, bridge=True)
+    name = f"{describe_model(model)['name']}, untrained twin"
+    _ORIGIN[twin] = {"name": name, "untrained": True, "seed": seed, "revision": None}
+    return twin.eval().requires_grad_(False)

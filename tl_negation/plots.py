@@ -12,12 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ._families import family_ids
 from ._newton import STATUSES
 from .profiles import profile
 from .results import ProbeResult, unit_of
+from .sites import locate
 
 __all__ = ["laminar", "unit", "volcano"]
 
@@ -28,27 +29,23 @@ STYLE = {
     "savefig.facecolor": "white",
     "axes.facecolor": "white",
     "axes.edgecolor": "#595959",
-    "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
-    "axes.titlepad": 8,
     "axes.labelsize": 9.5,
     "axes.labelcolor": "#1a1a1a",
     "text.color": "#1a1a1a",
+    "text.parse_math": False,  # a word may hold dollar signs
     "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
     "xtick.color": "#404040",
     "ytick.color": "#404040",
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
-    "font.family": "sans-serif",
     "font.size": 9,
     "legend.frameon": False,
-    "lines.linewidth": 1.6,
     "lines.markersize": 4.2,
 }
 #: Site -> colour, marker, line style; sites of other names take the spare ones in turn.
@@ -75,8 +72,12 @@ Y_LABELS = {
     "accuracy": "in-sample accuracy,\nmean over units (%)",
     "accuracy_significant_positive": "in-sample accuracy, mean over\nsignificant, beta > 0 (%)",
     "accuracy_significant_negative": "in-sample accuracy, mean over\nsignificant, beta < 0 (%)",
+    "share_significant_words": "units significant\nover words (%)",
+    "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
 }
+#: Accuracies that weigh the two classes alike: guessing gets half of them right.
+BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_accuracy")
 #: From this many points on a scatter is drawn as an image inside a vector figure.
 RASTER_POINTS = 2000
 #: Effects are drawn to scale up to here, by their logarithm beyond: they explode near separation.
@@ -118,7 +119,8 @@ def laminar(
 
     Notes
     -----
-    Where accuracy is drawn, so is the base rate: what guessing the larger class gets right.
+    Where accuracy is drawn, so is what guessing the larger class gets right (the base rate; half
+    where the classes are weighed alike).
     A line says how much is decodable from single units at a depth; not that the model uses it,
     and not that it is the category rather than the word.
     """
@@ -222,7 +224,7 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None) -> Axes:
             "this figure needs the activations, and a result read from disk has none: run "
             "collect(model, contexts) and probe(acts) again"
         )
-    x = result.activations.values[row, :, column].cpu().double().numpy()  # noqa: PD011 - a tensor
+    x = result.activations.values[row, :, column].cpu().double().numpy()
     words = _word_order(result)
     with mpl.rc_context(STYLE):
         rows = CURVE_ROWS + len(words)
@@ -283,19 +285,26 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
         values = scale * part[name].to_numpy(float)
         ax.plot(part["layer"], values, color=colour, marker=marker, linestyle=line, label=site)
         ends.append((_last_known(values), _line_label(str(site), part), colour))
-    if name.startswith("accuracy") and "base_rate" in table:
-        rate = scale * float(table["base_rate"].iloc[0])
+    if (guess := _guess(table, name)) is not None:
+        rate, text = guess
         ax.axhline(rate, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        ends.append((rate, f"base rate {rate:.1f}%", GREY))
+        ends.append((rate, f"{text} {rate:.1f}%", GREY))
     _panel_scale(ax, name, percent)
     _end_labels(ax, ends)
+
+
+def _guess(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
+    """What guessing gets right, in per cent, and its name."""
+    if name in BALANCED:
+        return 50.0, "guessing"
+    if name.startswith("accuracy") and "base_rate" in table:
+        return 100 * float(table["base_rate"].iloc[0]), "base rate"
+    return None
 
 
 def _panel_scale(ax: Axes, name: str, percent: bool) -> None:
     ax.set_ylabel(Y_LABELS.get(name, name.replace("_", " ") + (" (%)" if percent else "")))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if percent:
-        ax.yaxis.set_major_formatter(PercentFormatter(decimals=0, symbol=""))
     if name.startswith("share"):
         ax.set_ylim(-2, 102)
     else:
@@ -321,17 +330,15 @@ def _end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         (((value - low) / (high - low)), text, c) for value, text, c in ends if not np.isnan(value)
     )
     for place, (_, text, colour) in zip(_apart([k[0] for k in known], gap), known, strict=True):
-        ax.annotate(
-            text,
-            (1, place),
-            xycoords="axes fraction",
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
+        _beside(ax, place, text, colour, va="center", fontsize=8.5)
+
+
+def _beside(
+    ax: Axes, place: float, text: str, colour: str, *, y: Any = "axes fraction", **look: Any
+) -> None:
+    """Write into the right margin at a height."""
+    at = {"xycoords": ("axes fraction", y), "textcoords": "offset points", "xytext": (6, 0)}
+    ax.annotate(text, (1, place), color=colour, annotation_clip=False, **at, **look)
 
 
 def _apart(places: Sequence[float], gap: float) -> np.ndarray:
@@ -399,7 +406,6 @@ def _volcano_legend(ax: Axes, names: Sequence[str]) -> None:
         bbox_to_anchor=(1, 0 if high else 1),
         borderaxespad=0,
         handletextpad=0.2,
-        borderpad=0.2,
     )
 
 
@@ -413,19 +419,14 @@ def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
     drawn: dict[int, list[str]] = {}
     for site, start in zip(result.sites, starts, strict=False):
         drawn.setdefault(int((ids == ids[row, start]).sum()), []).append(site.name)
-    top = ax.get_ylim()[1]
-    for size in drawn:
-        height = -np.log10(test["alpha"] / size)
-        top = max(top, 1.1 * height)
+    ends = [
+        (-np.log10(test["alpha"] / size), f"{test['alpha']:g}/{size:,} ({', '.join(names)})", GREY)
+        for size, names in drawn.items()
+    ]
+    for height, _, _ in ends:
         ax.axhline(height, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    ax.set_ylim(top=top)
-    _end_labels(
-        ax,
-        [
-            (-np.log10(test["alpha"] / size), f"{test['alpha']:g}/{size:,} ({', '.join(n)})", GREY)
-            for size, n in drawn.items()
-        ],
-    )
+    ax.set_ylim(top=max(ax.get_ylim()[1], *(1.1 * height for height, _, _ in ends)))
+    _end_labels(ax, ends)
 
 
 def _volcano_title(result: ProbeResult, units: pd.DataFrame) -> str:
@@ -438,9 +439,7 @@ def _volcano_title(result: ProbeResult, units: pd.DataFrame) -> str:
 
 
 def _class_name(result: ProbeResult, label: int) -> str:
-    groups = result.contexts.examples
-    found = groups.loc[groups["label"] == label, "group"]
-    return str(found.iloc[0]) if len(found) else f"class {label}"
+    return result.contexts.contrast.groups[label]
 
 
 def _word_order(result: ProbeResult) -> list[tuple[int, str, int]]:
@@ -463,16 +462,7 @@ def _strips(ax: Axes, result: ProbeResult, x: np.ndarray, words: Any) -> None:
     ax.set_yticks(range(len(words)), [f"{word} (n = {n})" for _, word, n in words])
     ax.grid(visible=False, axis="y")
     for first, label in ((0, 1), (n_first, 0)):
-        ax.annotate(
-            _class_name(result, label),
-            (1, first - 0.45),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=CLASSES[label][0],
-            va="top",
-            annotation_clip=False,
-        )
+        _beside(ax, first - 0.45, _class_name(result, label), CLASSES[label][0], y="data", va="top")
 
 
 def _curve(panel: Axes, result: ProbeResult, row: int, column: int, x: np.ndarray) -> None:
@@ -501,15 +491,9 @@ def _curve(panel: Axes, result: ProbeResult, row: int, column: int, x: np.ndarra
 
 
 def _unit_title(result: ProbeResult, row: int, column: int) -> str:
-    frame = {name: values[row, column] for name, values in result.columns.items()}
-    start = 0
-    for site in result.sites:
-        if column < start + site.width:
-            break
-        start += site.width
-    head, index = divmod(column - start, site.d_head)
-    where = f"layer {result.layers[row]}, {site.name}, head {head}, unit {index}"
+    site, head, index = locate(result.sites, column)
+    lr, accuracy = (float(result.columns[name][row, column]) for name in ("lr", "accuracy"))
     return (
-        f"{where}\nLR = {float(frame['lr']):.1f}, in-sample accuracy "
-        f"{float(frame['accuracy']):.0%}, n = {len(result.contexts):,}"
+        f"layer {result.layers[row]}, {site.name}, head {head}, unit {index}\n"
+        f"LR = {lr:.1f}, in-sample accuracy {accuracy:.0%}, n = {len(result.contexts):,}"
     )

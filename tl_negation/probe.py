@@ -118,7 +118,7 @@ def _fit_chunk(x: Tensor, n1: int) -> tuple[Tensor, ...]:
 
 
 def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Wald and likelihood-ratio p values; log10 keeps what underflows."""
+    """p values of the Wald, likelihood-ratio and score tests; log10 keeps what underflows."""
     z = columns["beta"] / columns["se"]
     log_p = math.log(2) + torch.special.log_ndtr(-z.abs())
     return {
@@ -126,6 +126,7 @@ def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:
         "p": log_p.exp(),
         "log10_p": log_p / math.log(10),
         "lr_p": torch.erfc(torch.sqrt(columns["lr"].clamp_min(0) / 2)),
+        "score_p": torch.erfc(torch.sqrt(columns["score"] / 2)),
     }
 
 

@@ -10,8 +10,10 @@ from ._newton import STATUSES
 from .results import ProbeResult
 
 PRESETS = (None, "notebook")
+#: Columns of :mod:`tl_negation.inference` whose mean over tested units a profile shows.
+MEANS = ("held_out_accuracy", "fold_accuracy", "block_accuracy", "control_accuracy", "selectivity")
 #: Profile columns whose trend over depth is reported.
-TRENDS = ("share_significant", "accuracy", "abs_beta_per_sd")
+TRENDS = ("share_significant", "accuracy", "abs_beta_per_sd", "held_out_accuracy")
 
 
 def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site") -> pd.DataFrame:
@@ -36,7 +38,10 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
         correction, alpha``, ``share_significant``, ``share_significant_positive`` (beta > 0: a
         larger activation speaks for class 1), mean in-sample accuracy over all tested, over
         significant positive and over significant negative units, mean |beta per SD|, and the
-        ``base_rate`` that accuracy has to beat. A mean over no unit is NaN.
+        ``base_rate`` that accuracy has to beat. A mean over no unit is NaN. Where the result has
+        them: means of held-out accuracy and selectivity, ``share_significant_words`` (type-level
+        max-T, over all units), the smallest ``words_p_maxt``, and how many units have Firth's fit
+        (``penalised``).
 
     Raises
     ------
@@ -63,8 +68,7 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
         for i, layer in enumerate(result.layers)
         for name, cut in _cuts(result, by)
     ]
-    frame = pd.DataFrame(rows).assign(base_rate=result.base_rate)
-    return frame
+    return pd.DataFrame(rows).assign(base_rate=result.base_rate)
 
 
 def trend(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +81,7 @@ def trend(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for site, part in table.groupby("site", sort=False, observed=True):
-        for column in TRENDS:
+        for column in (name for name in TRENDS if name in table):
             known = part[["layer", column]].dropna()
             rho, p = np.nan, np.nan
             if len(known) > 2 and known[column].nunique() > 1:
@@ -112,7 +116,18 @@ def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str
         "accuracy_significant_positive": _mean(unit["accuracy"][passed & up]),
         "accuracy_significant_negative": _mean(unit["accuracy"][passed & ~up]),
         "abs_beta_per_sd": _mean(np.abs(unit["beta_per_sd"])),
+        **_word_columns(unit),
     }
+
+
+def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, float]:
+    row = {name: _mean(unit[name]) for name in MEANS if name in unit}
+    if "significant_words" in unit:
+        row["share_significant_words"] = _ratio(unit["significant_words"].sum(), unit["status"].size)
+        row["min_words_p_maxt"] = float(np.nanmin(unit["words_p_maxt"], initial=np.inf))
+    if "firth_beta" in unit:
+        row["penalised"] = int(np.isfinite(unit["firth_beta"]).sum())
+    return row
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -18,31 +18,26 @@ from . import plots, views
 from ._files import whole_file
 from ._newton import STATUSES
 from .profiles import profile, trend
-from .results import COLUMNS, ProbeResult
+from .results import COLUMNS, WORD_COLUMNS, ProbeResult
 
 __all__ = ["report"]
 
 #: Rows of the table of units; units whose contexts are shown.
 TABLE_UNITS, MOST_VIEWS = 100, 6
-#: Columns that the table of units leaves to units.parquet: they depend on a unit's scale, or
-#: another column says the same.
-LEFT_OUT = ("beta", "intercept", "se", "z", "p", "lr_p")
 #: Narrower than in a notebook: a page shows figures side by side, or on a phone.
 FIGURE_INCHES = 4.6
-#: Profile columns in the table under the figure; those that a profile lacks are left out.
-PROFILE_COLUMNS = (
-    "layer",
-    "site",
-    "units",
-    "tested",
-    "share_significant",
-    "share_significant_positive",
-    "accuracy",
-    "accuracy_significant_positive",
-    "accuracy_significant_negative",
-    "held_out_accuracy",
-    "abs_beta_per_sd",
-)
+#: Profile columns in the figure over depth, where the profile has them.
+PANELS = ("share_significant", "accuracy", "held_out_accuracy")
+#: Columns that the table of units leaves to units.parquet: they depend on a unit's scale, or
+#: another column says the same.
+LEFT_OUT = {
+    *("beta", "intercept", "se", "z", "p", "lr_p", "score", "score_p", "words_t", "words_p"),
+    *("held_out_macro", "cluster_se", "cluster_t"),
+    *("firth_intercept", "firth_beta", "firth_se", "firth_lr", "firth_accuracy"),
+    "firth_balanced_accuracy",
+}
+#: Columns that the profile's table leaves out: the same in every row, or only counts of failures.
+PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
 #: Beside what COLUMNS says: what the other headers of the two tables mean.
 HINTS = {
     "layer": "number of the layer, from 0",
@@ -156,13 +151,14 @@ def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]
         "subject": _subject(result),
         "answer": _answer(result, modules, list(audit["groups"])),
         "caution": _caution(audit),
+        "summary": result.summary().splitlines() if _over_words(result) else [],
         "tiles": list(_tiles(result, audit)),
         "audit": audit,
         "text": _text_facts(audit),
         "figures": list(_figures(result, table)),
-        "profile": _table(table[[name for name in PROFILE_COLUMNS if name in table]]),
+        "profile": _table(table.drop(columns=[name for name in table if name in PROFILE_LEFT_OUT])),
         "trends": _table(trend(table)),
-        "top": _table(top.drop(columns=[name for name in LEFT_OUT if name in top])),
+        "top": _table(top.drop(columns=[name for name in top if name in LEFT_OUT])),
         "n_units": result.columns["status"].numel(),
         "views": _views(result, model),
         "views_css": Markup(views.CSS),  # noqa: S704 - ours
@@ -187,18 +183,31 @@ def _answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> li
     passed, units = int(result.columns["significant"].sum()), result.columns["status"].numel()
     rows = modules[modules["site"] == modules["site"].iloc[0]]
     ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
-    shares = [f"{row.share_significant:.1%} in layer {row.layer}" for row in ends.itertuples()]
-    known = ends[ends["accuracy"].notna()]
-    right = [f"{row.accuracy:.1%} in layer {row.layer}" for row in known.itertuples()]
+    shares, right = (_at_layers(ends, name) for name in ("share_significant", "accuracy"))
     return [
         f"{groups[0].capitalize()} or {groups[1]} is decodable from {passed:,} of {units:,} units "
         f"({passed / units:.1%}), each taken alone (Wald test, "
         f"{plots.rule_text(result.provenance['test'])}); of the {rows['site'].iloc[0]} units, "
-        f"{' and '.join(shares)}.",
+        f"{shares}.",
         f"On the contexts it was fitted on, one of these is right, on average, in "
-        f"{' and '.join(right) or 'no case'}; guessing the larger class is right in "
+        f"{right}; guessing the larger class is right in "
         f"{result.base_rate:.1%}.",
     ]
+
+
+def _at_layers(rows: pd.DataFrame, column: str) -> str:
+    known = rows[rows[column].notna()]
+    return (
+        " and ".join(
+            f"{value:.1%} in layer {layer}"
+            for value, layer in zip(known[column], known["layer"], strict=True)
+        )
+        or "no case (no unit has a valid fit)"
+    )
+
+
+def _over_words(result: ProbeResult) -> bool:
+    return any(name in WORD_COLUMNS for name in result.columns)
 
 
 def _caution(audit: Mapping[str, Any]) -> list[str]:
@@ -248,7 +257,7 @@ def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
     best = result.top(1)["layer"].tolist()
     layer = int(best[0] if best else result.layers[0])
     yield _figure(
-        lambda: plots.laminar(table),
+        lambda: plots.laminar(table, y=[name for name in PANELS if name in table]),
         "Over depth",
         f"Share of significant units and mean in-sample accuracy in each layer, a line per site; "
         f"n = {len(result.contexts):,} contexts. The dashed line is what guessing gets right.",
@@ -262,7 +271,7 @@ def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
     for unit in _by_depth(result) if result.activations is not None else ():
         yield _figure(
             lambda unit=unit: plots.unit(result, unit),
-            f"Strongest tested unit, layers {unit['span']}",
+            f"Strongest tested unit, {unit['span']}",
             "Each mark is a context. Where the words of one class lie apart from each other, the "
             "unit tells words apart.",
         )
@@ -274,7 +283,7 @@ def _by_depth(result: ProbeResult, parts: int = 3) -> Iterator[dict[str, Any]]:
     frame = frame[frame["status"] == "ok"].sort_values("lr", ascending=False)
     for layers in np.array_split(result.layers, min(parts, len(result.layers))):
         best = frame[frame["layer"].isin(layers)].head(1)
-        span = f"{layers[0]} to {layers[-1]}" if len(layers) > 1 else f"{layers[0]}"
+        span = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
         yield from ({**row, "span": span} for row in best.to_dict("records"))
 
 
@@ -315,7 +324,7 @@ def _table(frame: pd.DataFrame) -> Table:
     headers = [
         Header(
             name.replace("_", " "),
-            COLUMNS.get(name) or HINTS.get(name, ""),
+            (COLUMNS | WORD_COLUMNS | HINTS).get(name, ""),
             pd.api.types.is_numeric_dtype(frame[name])
             and not pd.api.types.is_bool_dtype(frame[name]),
         )

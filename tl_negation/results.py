@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ._files import MARKER, whole_directory
 from ._newton import OK, STATUSES
+from ._summary import summary_lines
 from .activations import Activations
 from .contexts import Contexts
 from .sites import Site
@@ -34,7 +35,35 @@ COLUMNS = {
     "balanced_accuracy": "in-sample mean of the two classes' accuracies at p = share of class 1",
     "auc": "area under the ROC curve; above 0.5 where larger activations mean class 1",
     "significant": "Wald p passes the named correction over the named family",
+    "score": "Rao's score statistic n r^2, r the point-biserial correlation; needs no fit",
+    "score_p": "p value of score, chi-square with 1 degree of freedom",
 }
+#: Columns that the functions of :mod:`tl_negation.inference` add.
+WORD_COLUMNS = {
+    "words_t": "pooled t between the two classes' word-type means",
+    "words_p": "permutation p value of words_t for the unit by itself",
+    "words_p_maxt": "the same, step-down max-T over the named family",
+    "significant_words": "words_p_maxt passes the level: the claim that a paper may make",
+    "held_out_accuracy": "accuracy on word types left out, mean over words, then over classes",
+    "held_out_macro": "accuracy on word types left out, plain mean over words",
+    "fold_accuracy": "balanced accuracy in cross-validation, folds stratified by word type",
+    "block_accuracy": "balanced accuracy in cross-validation over blocks of the text",
+    "control_accuracy": "mean fold accuracy on control tasks that only the words decide",
+    "selectivity": "fold accuracy minus control accuracy (Hewitt & Liang 2019)",
+    "cluster_se": "standard error of beta that allows for words as clusters",
+    "cluster_t": "beta / cluster_se",
+    "cluster_p": "p value of cluster_t with (word types - 1) degrees of freedom",
+    **{
+        f"firth_{name}": f"{name} of Firth's penalised fit, for units without an ordinary one"
+        for name in ("intercept", "beta", "se", "lr", "p", "beta_per_sd", "accuracy")
+    },
+    "firth_balanced_accuracy": "balanced accuracy of Firth's penalised fit",
+}
+#: Columns that rank units: free of the unit's scale, larger (in size) is stronger.
+RANKS = (
+    "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",
+    "words_t", "held_out_accuracy", "fold_accuracy", "block_accuracy", "selectivity", "firth_lr",
+)  # fmt: skip
 INDEX_COLUMNS = ("layer", "site", "head", "index")
 FORMAT_VERSION = 1
 
@@ -141,7 +170,7 @@ class ProbeResult:
         ValueError
             ``n`` below 1, or a column that does not rank units.
         """
-        ranks = ("lr", "z", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc")
+        ranks = [name for name in RANKS if name in self.columns]
         if by not in ranks:
             raise ValueError(f"units are ranked by one of {', '.join(ranks)}; got {by!r}")
         if n < 1:
@@ -149,6 +178,13 @@ class ProbeResult:
         frame = self.to_frame()
         size = (frame[by] - 0.5).abs() if by == "auc" else frame[by].abs()
         return frame.loc[size.sort_values(ascending=False, kind="stable").dropna().index[:n]]
+
+    def summary(self) -> str:
+        """Say what was found in a few sentences: the notebook's count and the claim over words.
+
+        The second needs the columns of :func:`tl_negation.infer`.
+        """
+        return "\n".join(summary_lines(self))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write units.parquet, contexts.parquet and run.json into a new directory, or nothing.

@@ -2,22 +2,26 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from . import plots
 from ._files import check_target, whole_directory
 from .activations import collect, token_activations
 from .contexts import Contexts, find_contexts
-from .contrast import NEGATION, Contrast
-from .models import load_model
+from .contrast import ANTICIPATED, NEGATION, Contrast
+from .controls import control
+from .inference import TooFewWordsError, distinct_rows, held_out, infer
+from .models import load_model, untrained_twin
 from .probe import probe
 from .profiles import profile, trend
 from .report import report
@@ -39,6 +43,10 @@ def scan(
     after: int = 10,
     preset: str | None = None,
     per_class: int | None = None,
+    words: bool = True,
+    permutations: int = 10_000,
+    tasks: int = 10,
+    untrained: bool = False,
     seed: int = 0,
     batch_size: int | None = None,
     out: str | Path | None = None,
@@ -58,8 +66,17 @@ def scan(
         profile that is written.
     sites, layers, batch_size
         As in :func:`tl_negation.collect`.
-    per_class, seed
+    per_class
         Draw that many contexts of each class at random instead of using all.
+    words, permutations, tasks
+        Run :func:`tl_negation.infer`: the word-type permutation test, words left out, selectivity
+        and Firth's fit. A contrast with too few words for it is scanned without, and
+        ``provenance["words_left_out"]`` says why.
+    untrained
+        Scan the untrained twin of the model instead (same architecture and tokenizer, random
+        weights): what the architecture and the words alone give.
+    seed
+        Of the draw of contexts, of the inference and of the twin's weights.
     out
         Directory for the tables, figures and report; nothing is written without it.
     overwrite
@@ -86,6 +103,7 @@ def scan(
     text = text if isinstance(text, Text) else load_text(text)
     with _timed(seconds, "model"):
         model = load_model(model) if isinstance(model, (str, Path)) else model
+        model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
         contexts = find_contexts(text, model.tokenizer, contrast, before, after, preset)
         contexts = contexts.sample(per_class, seed) if per_class else contexts
@@ -95,10 +113,14 @@ def scan(
         )
     with _timed(seconds, "probe"):
         result = probe(acts, progress=progress)
+    with _timed(seconds, "words"):
+        result = _over_words(result, permutations, tasks, seed, progress) if words else result
     with _timed(seconds, "display"):
         display = _display(model, contexts, result)
-    provenance = {**result.provenance, "preset": preset, "seconds": seconds}
-    result = replace(result, provenance=provenance, display=display)
+    baseline = distinct_rows(replace(acts, values=acts.values[:1], layers=acts.layers[:1]))
+    lexical = {name: int(value) for name, value in baseline.iloc[0].items()}
+    provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
+    result = replace(result, provenance={**result.provenance, **provenance}, display=display)
     if out is not None:
         write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
     return result
@@ -150,10 +172,117 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
         "tested": int(result.tested.sum()),
         "significant": int(result.significant.sum()),
         "base_rate": result.base_rate,
+        "summary": result.summary().splitlines(),
         "profile": json.loads(table.to_json(orient="records")),
         "trend": json.loads(trend(table).to_json(orient="records")),
         "top": json.loads(strongest.to_json(orient="records")),
     }
+
+
+def _over_words(
+    result: ProbeResult, permutations: int, tasks: int, seed: int, progress: bool
+) -> ProbeResult:
+    options = {"permutations": permutations, "tasks": tasks, "seed": seed, "progress": progress}
+    try:
+        return infer(result, **options)
+    except TooFewWordsError as error:
+        return result.with_columns(result.columns, words_left_out=str(error))
+
+
+def compare(
+    model: Any,
+    text: Text | str | Path,
+    *,
+    contrast: Contrast = NEGATION,
+    distances: Sequence[int] = (1, 2, 3),
+    sites: Sequence[str] = ("q", "k", "v"),
+    layers: Sequence[int] | None = None,
+    before: int = 90,
+    after: int = 10,
+    per_class: int | None = None,
+    permutations: int = 10_000,
+    tasks: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Scan a contrast, what is carried forward from it, and controls: side by side.
+
+    Parameters
+    ----------
+    model, text, sites, layers, before, after, per_class, permutations, tasks, seed, progress
+        As in :func:`scan`.
+    contrast
+        The contrast itself.
+    distances
+        Distances of the carried contrasts (:meth:`tl_negation.Contrast.carried`).
+
+    Returns
+    -------
+    DataFrame
+        A row per contrast: the contrast itself, carried at each distance, anticipated (for
+        ``NEGATION``) and a control of arbitrary words (:func:`tl_negation.control`). Columns:
+        ``contrast, examples_1, examples_0, words_1, words_0, base_rate``, means over tested units
+        of ``accuracy`` (in sample), ``fold_accuracy``, ``held_out_accuracy``, ``selectivity``,
+        the shares ``share_significant`` and ``share_significant_words``, the ``best_unit`` by
+        fold accuracy and its ``best_fold_accuracy``, and a ``note`` where something could not be
+        computed. The best of many units is too good by its selection; compare it with the best
+        unit of the control.
+
+    Raises
+    ------
+    ValueError
+        The contrast itself has no examples in the text.
+    """
+    text = text if isinstance(text, Text) else load_text(text)
+    model = load_model(model) if isinstance(model, (str, Path)) else model
+    window = {"before": before, "after": after}
+    own = find_contexts(text, model.tokenizer, contrast, **window)
+    own = own.sample(per_class, seed) if per_class else own
+    made: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]
+    others = [contrast.carried(distance) for distance in distances]
+    others += [ANTICIPATED] if contrast == NEGATION else []
+    for other in others:
+        find = partial(find_contexts, text, model.tokenizer, other, seed=seed, **window)
+        made.append((other.name, find))
+    made.append(("control", partial(control, own, text, model.tokenizer, seed=seed)))
+    options = {"permutations": permutations, "tasks": tasks, "seed": seed, "progress": progress}
+    rows = []
+    for name, make in made:
+        try:
+            contexts = make()
+        except ValueError as error:
+            if name == contrast.name:
+                raise
+            rows.append({"contrast": name, "note": str(error)})
+            continue
+        acts = collect(model, contexts, sites, layers=layers, progress=progress)
+        rows.append(_comparison_row(probe(acts, progress=progress), options))
+    return pd.DataFrame(rows)
+
+
+def _comparison_row(result: ProbeResult, options: dict[str, Any]) -> dict[str, Any]:
+    note = ""
+    try:
+        result = infer(result, **options)
+    except TooFewWordsError as error:
+        note = str(error)
+        seed, progress = options["seed"], options["progress"]
+        result = held_out(result, by="fold", seed=seed, progress=progress)
+    counts = result.contexts.counts()
+    row: dict[str, Any] = {"contrast": result.contexts.contrast.name}
+    for of in counts["groups"].values():
+        row[f"examples_{of['label']}"] = of["examples"]
+        row[f"words_{of['label']}"] = len(of["word_types"])
+    row["base_rate"] = result.base_rate
+    for name in ("accuracy", "fold_accuracy", "held_out_accuracy", "selectivity"):
+        if name in result.columns:
+            row[name] = float(result.columns[name].nanmean())
+    for name in ("significant", "significant_words"):
+        if name in result.columns:
+            row[f"share_{name}"] = float(result.columns[name].double().mean())
+    best = result.top(1, by="fold_accuracy").iloc[0]
+    row["best_unit"] = f"{best['layer']}.{best['site']}.{best['head']}.{best['index']}"
+    return {**row, "best_fold_accuracy": best["fold_accuracy"], "note": note}
 
 
 @contextmanager

@@ -283,7 +283,7 @@ def heatmap_from_values(
 def page_script() -> str:
     """Read the installed circuitsvis' script, to stand once in a page's script element."""
     script = files("circuitsvis").joinpath("dist/cdn/iife.js").read_text(encoding="utf-8")
-    script = script.replace("</script", "<\\/script")  # in a string of React's
+    script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")  # React's strings
     return script[: script.rfind("//# sourceMappingURL")]  # no request for the map
 
 

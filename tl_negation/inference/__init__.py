@@ -5,6 +5,7 @@ returns one with more columns; :func:`infer` runs those that a claim needs.
 """
 
 from ..results import ProbeResult
+from ._errors import TooFewWordsError
 from .corrections import adjusted, cluster_robust
 from .heads import head_probe, rotate
 from .heldout import held_out, selectivity
@@ -13,6 +14,7 @@ from .penalised import penalise
 from .words import exchangeable, word_test
 
 __all__ = [
+    "TooFewWordsError",
     "adjusted",
     "cluster_robust",
     "distinct_rows",
@@ -59,8 +61,8 @@ def infer(
 
     Raises
     ------
-    ValueError
-        The contrast has too few words for a test over words; see :func:`word_test`.
+    TooFewWordsError
+        (A ValueError.) The contrast has too few words for a test over words.
     """
     result = penalise(result)
     result = word_test(

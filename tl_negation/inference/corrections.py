@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import _newton
 from .._families import adjust, family_ids
 from ..results import ProbeResult, needs_activations
+from ._errors import TooFewWordsError
 
 CHUNK = {"cpu": 512, "cuda": 16_384}
 
@@ -57,6 +58,11 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
         With ``cluster_se``, ``cluster_t`` and ``cluster_p`` (t with G - 1 degrees of freedom, G
         word types), NaN where the fit is not valid.
 
+    Raises
+    ------
+    TooFewWordsError
+        (A ValueError.) One word type in all.
+
     Notes
     -----
     The sandwich estimator with the factor G / (G - 1) * (n - 1) / (n - 2), as statsmodels'
@@ -68,7 +74,11 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     acts = needs_activations(result, "cluster_robust")
     labels = acts.labels
     order = torch.argsort(labels, descending=True, stable=True)
-    words = pd.factorize(np.array(acts.contexts.words)[order.numpy()])[0]
+    words, types = pd.factorize(np.array(acts.contexts.words)[order.numpy()])
+    if len(types) < 2:
+        raise TooFewWordsError(
+            f"errors clustered by word need at least two word types; all are {str(types[0])!r}"
+        )
     member = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(acts.values.device)
     size = CHUNK.get(acts.values.device.type, CHUNK["cuda"])
     n1 = int(labels.sum())

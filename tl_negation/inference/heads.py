@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .. import _ridge
 from ..activations import Activations
 from ..sites import Site
-from .heldout import check_folds
+from .heldout import check_folds, example_weights
 
 #: Heads fitted together: 64 heads of 64 units on 398 examples are 13 MB in float64.
 CHUNK = 64
@@ -89,7 +89,8 @@ def head_probe(
     DataFrame
         A row per layer, attention site and head: ``layer, site, head, held_out_accuracy`` (mean
         over the two classes of the mean over the class's words of the share of examples that the
-        fit to all other words predicts right) and ``accuracy``, the balanced accuracy in sample.
+        fit to all other words predicts right) and ``accuracy``, the balanced accuracy in sample;
+        NaN for a head with a value that is not finite, or with all units constant.
 
     Raises
     ------
@@ -133,15 +134,12 @@ def _scores(
     for word in np.unique(words):
         test = words == word
         right[:, test] = _right(x, labels, ~test, test, penalty)
-    n_words = [len(np.unique(words[labels == label])) for label in (0, 1)]
-    by_word = 0.5 / np.bincount(words)[words] / np.array(n_words)[labels]
-    by_class = 0.5 / np.bincount(labels)[labels]
+    by_word, by_class = example_weights(labels, words)[0], example_weights(labels)[0]
     everything = np.ones(len(labels), dtype=bool)
     in_sample = _right(x, labels, everything, everything, penalty)
-    to = {"dtype": torch.float64, "device": x.device}
-    return torch.stack(
-        [right @ torch.tensor(by_word, **to), in_sample @ torch.tensor(by_class, **to)], dim=1
-    )
+    scores = torch.stack([right @ by_word.to(x.device), in_sample @ by_class.to(x.device)], dim=1)
+    invalid = ~torch.isfinite(x).all(dim=(1, 2)) | (x == x[:, :1]).all(dim=(1, 2))
+    return scores.masked_fill(invalid[:, None], torch.nan)
 
 
 def _right(

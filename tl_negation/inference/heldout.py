@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .. import _newton
 from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
+from ._errors import TooFewWordsError
 
 SPLITS = ("word", "fold", "block")
 CHUNK = {"cpu": 512, "cuda": 16_384}
@@ -63,9 +64,11 @@ def held_out(
 
     Raises
     ------
+    TooFewWordsError
+        (A ValueError.) Training folds that miss a class: a class of one word type, or of one
+        example.
     ValueError
-        Training folds that miss a class (a class of one word type, or of one example); an unknown
-        split; fewer than two folds, or more than examples.
+        An unknown split; fewer than two folds, or more than examples.
 
     Notes
     -----
@@ -125,8 +128,10 @@ def selectivity(
 
     Raises
     ------
+    TooFewWordsError
+        As :func:`held_out`; a word that has both labels; too few words for control tasks.
     ValueError
-        ``tasks`` below 1; otherwise as :func:`held_out`.
+        ``tasks`` below 1; fewer than two folds, or more than examples.
     """
     if tasks < 1:
         raise ValueError(f"selectivity needs at least one control task; got {tasks}")
@@ -158,13 +163,19 @@ def control_labels(
 
     Raises
     ------
-    ValueError
-        No usable relabelling in 100 draws a task.
+    TooFewWordsError
+        A word with both labels, which no control task can keep; no usable relabelling in 100
+        draws a task.
     """
     rng = np.random.default_rng((seed, 1))
     words, types = pd.factorize(np.array(contexts.words))
     by_type = np.zeros(len(types), dtype=np.int64)
     by_type[words] = contexts.labels.numpy()
+    both = by_type[words] != contexts.labels.numpy()
+    if both.any():
+        raise TooFewWordsError(
+            f"a control task gives each word type one class; {str(types[words[both][0]])!r} has both"
+        )
     found: list[np.ndarray] = []
     for _ in range(100 * tasks):
         labels = rng.permutation(by_type)[words]
@@ -172,7 +183,7 @@ def control_labels(
             found.append(labels)
         if len(found) == tasks:
             return found
-    raise ValueError(
+    raise TooFewWordsError(
         f"no {tasks} control tasks whose training folds hold both classes could be drawn from "
         f"{len(types)} word types; use a contrast with more words, or fewer folds"
     )
@@ -185,11 +196,11 @@ def check_folds(
 
     Raises
     ------
-    ValueError
+    TooFewWordsError
         Says which split and what to do.
     """
     if not _folds_hold_both(labels, groups):
-        raise ValueError(
+        raise TooFewWordsError(
             f"held out by {by}, a training fold has no example of one class: a class needs at "
             "least two word types (by word) and examples in at least two folds; use a contrast or "
             "text with more of them"
@@ -227,7 +238,7 @@ def _score(
 ) -> tuple[Float[Tensor, " unit"], ...]:
     """Balanced accuracy of held-out predictions; averaged within words first if they are given."""
     size = CHUNK.get(x.device.type, CHUNK["cuda"])
-    weights = _example_weights(labels, words).to(x.device)
+    weights = example_weights(labels, words).to(x.device)
     parts = [
         weights @ right.double()
         for right in (
@@ -240,16 +251,18 @@ def _score(
     return tuple(scores.masked_fill(invalid, torch.nan))
 
 
-def _example_weights(labels: np.ndarray, words: np.ndarray | None) -> Float[Tensor, "score example"]:
-    """Weights that turn right/wrong per example into the scores."""
+def example_weights(
+    labels: Int[np.ndarray, " example"], words: Int[np.ndarray, " example"] | None = None
+) -> Float[Tensor, "score example"]:
+    """Weights that turn right/wrong per example into the scores of :func:`held_out`."""
     per_class = np.bincount(labels)
     if words is None:
         return torch.from_numpy(0.5 / per_class[labels])[None]
-    per_word = np.bincount(words)
+    per_word = np.bincount(words)[words]
+    cell = 2 * words + labels  # a word may have examples of both classes
     words_of_class = [len(np.unique(words[labels == label])) for label in (0, 1)]
-    within = 1 / per_word[words]
-    balanced = 0.5 * within / np.array(words_of_class)[labels]
-    return torch.from_numpy(np.stack([balanced, within / len(per_word)]))
+    balanced = 0.5 / np.bincount(cell)[cell] / np.array(words_of_class)[labels]
+    return torch.from_numpy(np.stack([balanced, 1 / per_word / len(np.unique(words))]))
 
 
 def predictions_right(

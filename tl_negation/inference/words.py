@@ -1,4 +1,4 @@
-"""Does a unit tell the categories apart over *words*, or only a few frequent words?
+"""Test units over words: whether they tell the categories apart, or a few frequent words.
 
 The example is a token; what was sampled from the category is a word. The test here takes the
 mean of a unit per word type as its datum and permutes the labels of the word types.
@@ -19,10 +19,13 @@ from tqdm.auto import tqdm
 from .._families import family_ids
 from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
+from ._errors import TooFewWordsError
 
 ALTERNATIVES = ("two-sided", "greater", "less")
 #: Fewest labelings with which a p value of 5 % exists.
 FEWEST_LABELINGS = 20
+#: Type means of float32 activations that differ by less than this, relatively, are equal.
+ROUNDING = 1e-12
 #: Elements of a [unit, permutation] block: 64 MB in float64.
 BLOCK = 8_000_000
 
@@ -82,14 +85,18 @@ def word_test(
     Returns
     -------
     ProbeResult
-        With the columns ``words_t``, ``words_p`` (one unit by itself), ``words_p_maxt`` and
-        ``significant_words``; what was permuted stands in ``provenance["word_test"]``.
+        With the columns ``words_t`` (infinite where the type means have one value per class),
+        ``words_p`` (one unit by itself), ``words_p_maxt`` and ``significant_words``; NaN for
+        units that are constant over word types or not finite. What was permuted stands in
+        ``provenance["word_test"]``.
 
     Raises
     ------
+    TooFewWordsError
+        (A ValueError.) A class has one word type only, so that no permutation test over words
+        exists; fewer labelings than 20; a word that has both labels.
     ValueError
-        A class has one word type only, so that no permutation test over words exists; fewer
-        labelings than 20; a word that has both labels; an unknown family or alternative.
+        An unknown family or alternative.
 
     Notes
     -----
@@ -148,24 +155,24 @@ def labelings_of(
 
     Raises
     ------
-    ValueError
+    TooFewWordsError
         See :func:`word_test`.
     """
     label = types["label"].to_numpy()
     n_types, n1 = len(label), int(label.sum())
     twice = types["word"][types["word"].duplicated()]
     if len(twice):
-        raise ValueError(
+        raise TooFewWordsError(
             f"a word type belongs to one class in a test over words; {twice.iloc[0]!r} has both"
         )
     if min(n1, n_types - n1) < 2:
-        raise ValueError(
+        raise TooFewWordsError(
             f"a permutation test over words needs two word types in each class; got {n1} of class 1 "
             f"and {n_types - n1} of class 0: {', '.join(types['word'])}. Use a contrast with more words"
         )
     possible = math.comb(n_types, n1)
     if min(possible, permutations) < FEWEST_LABELINGS:
-        raise ValueError(
+        raise TooFewWordsError(
             f"{min(possible, permutations)} labelings cannot give a p value of .05 (fewest: "
             f"{FEWEST_LABELINGS}); use a contrast with more words, or more permutations"
         )
@@ -186,22 +193,28 @@ def _all_labelings(label: np.ndarray, n1: int) -> np.ndarray:
     return np.concatenate([rows[observed], rows[~observed]])
 
 
-def t_statistics(
+def correlations(
     means: Float[Tensor, "unit word"], labelings: Float[Tensor, "permutation word"]
 ) -> Float[Tensor, "unit permutation"]:
-    """Pooled two-sample t of every unit under every labeling of the word types.
+    """Correlation of every unit's type means with every labeling of the word types.
 
-    The sum of squares of a unit does not depend on the labeling, so one matrix product gives all.
+    The pooled t rises with it, ``t = r sqrt((n - 2) / (1 - r^2))``, but is infinite for a unit
+    that has one value per class. A unit's sum of squares does not depend on the labeling, so one
+    matrix product gives all. NaN for a unit whose type means are equal but for rounding.
     """
     n = labelings.shape[1]
     n1 = int(labelings[0].sum())
     centred = means - means.mean(dim=1, keepdim=True)
-    # class 1 sums; the class 0 sums are their negative because the data are centred
-    sums = centred @ labelings.T.to(centred)
-    difference = sums * (1 / n1 + 1 / (n - n1))
-    between = sums.square() * (1 / n1 + 1 / (n - n1))
-    within = (centred.square().sum(dim=1, keepdim=True) - between).clamp_min(0)
-    return difference / torch.sqrt(within / (n - 2) * (1 / n1 + 1 / (n - n1)))
+    length = centred.norm(dim=1, keepdim=True)
+    constant = length <= ROUNDING * means.abs().amax(dim=1, keepdim=True)
+    scaled = (centred / length * math.sqrt(1 / n1 + 1 / (n - n1))).masked_fill(constant, torch.nan)
+    return scaled @ labelings.T.to(scaled)
+
+
+def _t_of(r: Tensor, n: int) -> Tensor:
+    rest = 1 - r.square()
+    rest = torch.where(rest <= ROUNDING, 0.0, rest)  # keeps NaN
+    return r * torch.sqrt((n - 2) / rest)
 
 
 def _maxt(
@@ -214,13 +227,14 @@ def _maxt(
     shape = means.shape[:2]
     flat = rearrange(means, "layer unit word -> (layer unit) word")
     ids = ids.flatten().to(flat.device)
-    t = t_statistics(flat, labelings[:1]).squeeze(1)
+    r = correlations(flat, labelings[:1]).squeeze(1)
+    t = _t_of(r, labelings.shape[1])
     p = torch.full_like(t, torch.nan)
     p_maxt = torch.full_like(t, torch.nan)
-    size = _sided(t, alternative)
+    size = _sided(r, alternative)
     with tqdm(total=len(t), desc="word test", unit="unit", disable=not progress) as bar:
         for one in torch.unique(ids):
-            member = ((ids == one) & torch.isfinite(size)).nonzero().squeeze(1)
+            member = ((ids == one) & ~torch.isnan(size)).nonzero().squeeze(1)
             rising = member[size[member].argsort(stable=True)]
             single, stepped = _step_down(flat[rising], size[rising], labelings, alternative, bar)
             # The observed labeling is among them, which is the +1 of Phipson & Smyth.
@@ -230,8 +244,8 @@ def _maxt(
     return t.reshape(shape), p.reshape(shape), p_maxt.reshape(shape)
 
 
-def _sided(t: Tensor, alternative: str) -> Tensor:
-    return {"two-sided": t.abs, "greater": t.clone, "less": t.neg}[alternative]()
+def _sided(r: Tensor, alternative: str) -> Tensor:
+    return {"two-sided": r.abs, "greater": r.clone, "less": r.neg}[alternative]()
 
 
 def _step_down(
@@ -243,12 +257,12 @@ def _step_down(
     all below it (the step-down family), running from the smallest up in blocks.
     """
     highest = torch.full((len(labelings),), -torch.inf, dtype=means.dtype, device=means.device)
-    reach = observed - 1e-9 * observed.abs().clamp_min(1)  # equal up to rounding counts
+    reach = observed - 100 * ROUNDING  # equal up to rounding counts
     single, stepped = [], []
     rows = max(1, BLOCK // len(labelings))
     for start in range(0, len(means), rows):
         block = slice(start, start + rows)
-        size = _sided(t_statistics(means[block], labelings), alternative)
+        size = _sided(correlations(means[block], labelings), alternative)
         single.append((size >= reach[block, None]).sum(dim=1))
         size[0] = torch.maximum(size[0], highest)
         running = size.cummax(dim=0).values

@@ -1,0 +1,168 @@
+"""The lexical null keeps all but the category; distinct rows count what the token decides."""
+
+from dataclasses import replace
+
+import made
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tl_negation.inference import distinct_rows, held_out, lexical_null
+from tl_negation.inference.nulls import deal
+from tl_negation.probe import probe
+
+
+@pytest.fixture(scope="module")
+def small():
+    values, labels, words = made.small(seed=9)
+    codes, types = pd.factorize(words)
+    return torch.from_numpy(values).float(), labels, words, codes, list(types)
+
+
+# ------------------------------------------------------------------ deal
+
+
+def test_dealing_each_word_its_own_mean_changes_nothing(small):
+    values, _, _, codes, types = small
+    assert torch.equal(deal(values, codes, np.arange(len(types))), values)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(9)))
+def test_a_deal_moves_the_means_and_nothing_else(dealt):
+    values, _, words = made.small(seed=9)
+    codes, _ = pd.factorize(words)
+    moved = deal(torch.from_numpy(values), codes, np.array(dealt)).numpy()
+    for word in range(9):
+        rows, from_rows = codes == word, codes == dealt[word]
+        before, after = values[:, rows], moved[:, rows]
+        np.testing.assert_allclose(after.mean(axis=1), values[:, from_rows].mean(axis=1))
+        np.testing.assert_allclose(
+            after - after.mean(axis=1, keepdims=True),
+            before - before.mean(axis=1, keepdims=True),
+            atol=1e-12 * np.abs(values).max(),
+        )
+
+
+def test_a_deal_is_the_same_for_all_units_and_layers(small):
+    """So that their correlations stay: dealing a sum deals its parts."""
+    values, _, _, codes, _ = small
+    values = values.double()
+    dealt = np.random.default_rng(0).permutation(9)
+    both = torch.cat([values, values[:, :, :1] + values[:, :, 1:2]], dim=2)
+    moved = deal(both, codes, dealt)
+    torch.testing.assert_close(moved[:, :, -1], moved[:, :, 0] + moved[:, :, 1])
+    torch.testing.assert_close(moved[:, :, :-1], deal(values, codes, dealt))
+
+
+def test_equal_rows_of_a_word_stay_equal(small):
+    values, _, _, codes, _ = small
+    values = values.clone()
+    rows = np.flatnonzero(codes == 0)
+    values[:, rows] = values[:, rows[:1]]
+    moved = deal(values, codes, np.roll(np.arange(9), 1))
+    assert (moved[:, rows] == moved[:, rows[:1]]).all()
+    assert not torch.equal(moved[:, rows], values[:, rows])
+
+
+def test_what_is_not_finite_stays_in_its_unit(small):
+    values, _, _, codes, _ = small
+    broken = values.clone()
+    broken[1, 4, 6] = torch.nan
+    dealt = np.roll(np.arange(9), 1)
+    clean, moved = deal(values, codes, dealt), deal(broken, codes, dealt)
+    others = torch.ones(3, made.WIDTH, dtype=torch.bool)
+    others[1, 6] = False
+    assert torch.isnan(moved[1, 4, 6])
+    assert torch.equal(moved.transpose(1, 2)[others], clean.transpose(1, 2)[others])
+
+
+# ------------------------------------------------------------------ lexical_null
+
+
+def test_the_table_is_that_of_a_slow_loop(small):
+    values, labels, words, codes, types = small
+    test = {"alpha": 0.2, "family": "site", "correction": "bh"}
+    result = made.result(values, labels, words, **test)
+    table = lexical_null(result, replicates=3, seed=5, held_out_words=True, progress=False)
+    keys = ["replicate", "layer", "site"]
+    assert list(table.columns[:3]) == keys
+    assert len(table) == 3 * 3 * 3
+    rng = np.random.default_rng(5)
+    for replicate in range(3):
+        moved = deal(values, codes, rng.permutation(len(types)))
+        null = held_out(made.result(moved, labels, words, **test), progress=False)
+        frame = null.to_frame()
+        frame = frame[frame["status"] == "ok"]
+        want = frame.groupby(["layer", "site"], observed=True).agg(
+            share_significant=("significant", "mean"),
+            accuracy=("accuracy", "mean"),
+            balanced_accuracy=("balanced_accuracy", "mean"),
+            held_out_accuracy=("held_out_accuracy", "mean"),
+        )
+        got = table[table["replicate"] == replicate].set_index(keys[1:])
+        for (layer, site), row in want.iterrows():
+            np.testing.assert_allclose(got.loc[(layer, site), want.columns].astype(float), row)
+    assert set(table["layer"]) == {2, 5, 8}
+    assert table["share_significant"].between(0.01, 0.99).any()
+
+
+def test_held_out_words_are_scored_only_if_asked_for_and_seeds_repeat():
+    result = made.result(*made.small())
+    table = lexical_null(result, replicates=2, seed=1, progress=False)
+    assert "held_out_accuracy" not in table
+    pd.testing.assert_frame_equal(table, lexical_null(result, replicates=2, seed=1, progress=False))
+    other = lexical_null(result, replicates=2, seed=2, progress=False)
+    assert not table["accuracy"].equals(other["accuracy"])
+
+
+def test_the_category_is_taken_and_the_words_are_left():
+    """A unit that only follows the category loses it; one that follows the words keeps them."""
+    of = made.story_contexts()
+    rng = np.random.default_rng(0)
+    category = of.labels.numpy()[:, None] + 0.5 * rng.normal(size=(398, 60))
+    acts = made.activations(category[None], of)
+    real = probe(acts, progress=False)
+    table = lexical_null(real, replicates=10, progress=False)
+    assert real.significant.all()
+    assert real.balanced_accuracy.mean() > 0.8
+    assert table["balanced_accuracy"].mean() < 0.72
+    assert table["replicate"].tolist() == list(range(10))
+
+
+def test_a_layer_without_a_tested_unit_is_nan(small):
+    values, labels, words, _, _ = small
+    values = values.clone()
+    values[0] = 1.0
+    table = lexical_null(made.result(values, labels, words), replicates=1, progress=False)
+    first = table["layer"] == 2
+    assert table.loc[first, ["share_significant", "accuracy"]].isna().all(axis=None)
+    assert table.loc[~first, ["share_significant", "accuracy"]].notna().all(axis=None)
+
+
+def test_no_replicates_and_no_activations_are_refused():
+    result = made.result(*made.small())
+    with pytest.raises(ValueError, match="at least one replicate; got 0"):
+        lexical_null(result, replicates=0)
+    with pytest.raises(ValueError, match="lexical_null needs the activations"):
+        lexical_null(replace(result, activations=None))
+
+
+# ------------------------------------------------------------------ distinct_rows
+
+
+def test_where_the_token_decides_there_are_as_many_rows_as_tokens():
+    of = made.story_contexts()
+    rng = np.random.default_rng(0)
+    codes, tokens = pd.factorize(of.examples["token"])
+    by_token = rng.normal(size=(len(tokens), made.WIDTH))[codes]
+    values = np.stack([by_token, by_token + 0.1 * rng.normal(size=by_token.shape), 0 * by_token])
+    table = distinct_rows(made.activations(values, of))
+    assert table.to_dict("list") == {
+        "layer": [2, 5, 8],
+        "distinct_rows": [28, 398, 1],
+        "examples": [398] * 3,
+    }

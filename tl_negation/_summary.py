@@ -1,0 +1,95 @@
+"""A result in sentences: the notebook's count beside the claim a paper may make."""
+
+from typing import Any
+
+import numpy as np
+
+
+def summary_lines(result: Any) -> list[str]:
+    """Sentences of ``ProbeResult.summary()``; ``result`` is a ProbeResult."""
+    units = int(result.status.numel())
+    lines = [_basis(result), _notebook(result, units)]
+    if "significant_words" in result.columns:
+        lines.append(_words(result, units))
+    if "held_out_accuracy" in result.columns:
+        lines.append(_held_out(result))
+    if "selectivity" in result.columns:
+        lines.append(_selectivity(result))
+    lines.append(_take_away(result))
+    return lines
+
+
+def _basis(result: Any) -> str:
+    counts = result.contexts.counts()
+    groups = "; ".join(
+        f"{of['examples']} {name} contexts ({len(of['word_types'])} words, {of['largest_word']} "
+        f"{of['largest_word_share']:.0%} of them)"
+        for name, of in counts["groups"].items()
+    )
+    return f"Stands on {groups}; guessing the larger class is right in {counts['base_rate']:.1%}."
+
+
+def _notebook(result: Any, units: int) -> str:
+    passed = int(result.significant.sum())
+    accuracy = _mean(result.accuracy[result.significant])
+    test = result.provenance["test"]
+    return (
+        f"Example by example (Wald, {test['correction']} per {test['family']}, alpha "
+        f"{test['alpha']}), {passed:,} of {units:,} units are significant ({passed / units:.1%}); "
+        f"their accuracy in sample is {accuracy:.1%}."
+    )
+
+
+def _words(result: Any, units: int) -> str:
+    about = result.provenance["word_test"]
+    passed = int(result.significant_words.sum())
+    how = "all" if about["exact"] else "random"
+    smallest = float(np.nanmin(result.words_p_maxt.cpu().numpy(), initial=np.inf))
+    return (
+        f"Over words ({about['labelings']:,} {how} labelings, max-T over {_family(about)}, alpha "
+        f"{about['alpha']}), {passed:,} of {units:,} are ({passed / units:.1%}); the smallest p is "
+        f"{smallest:.2g}."
+    )
+
+
+def _family(about: dict[str, Any]) -> str:
+    return {"all": "all units", "layer": "each layer", "site": "each site"}[about["family"]]
+
+
+def _held_out(result: Any) -> str:
+    seen = _mean(result.balanced_accuracy)
+    unseen = _mean(result.held_out_accuracy)
+    return (
+        f"On words left out of the fit, the mean unit is right in {unseen:.1%} (balanced; guessing: "
+        f"50 %) against {seen:.1%} on the words it was fitted to."
+    )
+
+
+def _selectivity(result: Any) -> str:
+    return (
+        f"Control tasks that only the words decide are predicted at "
+        f"{_mean(result.control_accuracy):.1%}, the real one at {_mean(result.fold_accuracy):.1%}: "
+        f"mean selectivity {100 * _mean(result.selectivity):+.1f} points."
+    )
+
+
+def _take_away(result: Any) -> str:
+    if "significant_words" not in result.columns:
+        return (
+            "What is decodable may be no more than the word; test over words (tl_negation.infer) "
+            "before writing that a unit knows the category. Nothing here shows that the model uses "
+            "a unit."
+        )
+    passed = int(result.significant_words.sum())
+    claim = (
+        f"{passed:,} units hold the category beyond what their words can explain"
+        if passed
+        else "no single unit can be said to know the category rather than some of its words"
+    )
+    return f"Take away: {claim}. Decodable from, not used by: no intervention was run."
+
+
+def _mean(column: Any) -> float:
+    values = column.double().cpu().numpy()
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

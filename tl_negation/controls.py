@@ -1,0 +1,104 @@
+"""A contrast that has nothing to do with polarity: the same sizes and frequencies, other words."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .contexts import Contexts, find_contexts
+from .contrast import Contrast
+from .text import Text
+
+_WORD = re.compile(r"(?<![\w'-])[a-z]+(?![\w'-])", re.IGNORECASE)
+#: A control word is drawn from so many of the words whose frequency is nearest from above.
+CANDIDATES = 10
+
+
+def control(contexts: Contexts, text: Text, tokenizer: Any, *, seed: int = 0) -> Contexts:
+    """Draw contexts of arbitrary words, matched one to one in class sizes and word frequencies.
+
+    For every word type of ``contexts`` another word of the text is drawn at random among the ten
+    that are just frequent enough, and as many of its occurrences are taken. Whatever a scan of
+    these shows, it is not polarity.
+
+    Parameters
+    ----------
+    contexts
+        Of a contrast whose targets are its own words (not a carried one).
+    text, tokenizer
+        Those that ``contexts`` were found with.
+    seed
+        Of words and occurrences.
+
+    Returns
+    -------
+    Contexts
+        Of the contrast ``"control (seed N)"``, lists ``control 1`` and ``control 0``.
+
+    Raises
+    ------
+    ValueError
+        Contexts of a carried contrast; a text without words frequent enough.
+    """
+    if contexts.contrast.distance:
+        raise ValueError(
+            "a control matches the words of a contrast; a carried contrast has the same targets in "
+            "both classes and needs none"
+        )
+    rng = np.random.default_rng(seed)
+    wanted = Counter(zip(contexts.labels.tolist(), contexts.words, strict=True)).most_common()
+    window = {"before": contexts.before, "after": contexts.after}
+    available = _frequencies(text, contexts.contrast, rng)
+    while True:
+        words = _draw(available, [count for _, count in wanted], rng)
+        lists = {
+            f"control {label}": [
+                word for word, ((of, _), _) in zip(words, wanted, strict=True) if of == label
+            ]
+            for label in (1, 0)
+        }
+        contrast = Contrast(f"control (seed {seed})", lists)
+        found = find_contexts(text, tokenizer, contrast, **window)
+        kept = Counter(found.words)
+        take = {word: count for word, (_, count) in zip(words, wanted, strict=True)}
+        short = [word for word, count in take.items() if kept[word] < count]
+        if not short:
+            return _take(found, take, rng)
+        for word in short:  # too many of its occurrences lie near an end: draw without it
+            del available[word]
+
+
+def _frequencies(text: Text, contrast: Contrast, rng: np.random.Generator) -> dict[str, int]:
+    """How often each word occurs that is not of the contrast, ties in random order."""
+    counts = Counter(match[0].lower() for match in _WORD.finditer(text.content))
+    for words in contrast.lists.values():
+        for word in words:
+            counts.pop(word.strip("*").partition("|")[0], None)
+    words = list(counts)
+    shuffled = [words[i] for i in rng.permutation(len(words))]
+    return {word: counts[word] for word in sorted(shuffled, key=counts.__getitem__)}
+
+
+def _draw(available: dict[str, int], counts: list[int], rng: np.random.Generator) -> list[str]:
+    """For each count, a word at random among the few that are just frequent enough."""
+    drawn: list[str] = []
+    for count in counts:
+        enough = [word for word, n in available.items() if n >= count and word not in drawn]
+        if not enough:
+            raise ValueError(
+                f"no word of the text is left that occurs {count} times with a whole window; use a "
+                "longer text or a sample of the contexts"
+            )
+        drawn.append(enough[rng.integers(min(len(enough), CANDIDATES))])
+    return drawn
+
+
+def _take(contexts: Contexts, counts: dict[str, int], rng: np.random.Generator) -> Contexts:
+    words = np.array(contexts.words)
+    drawn = [rng.permutation(np.flatnonzero(words == word))[:n] for word, n in counts.items()]
+    rows = np.sort(np.concatenate(drawn))
+    examples = contexts.examples.iloc[rows].reset_index(drop=True)
+    return replace(contexts, tokens=contexts.tokens[torch.from_numpy(rows)], examples=examples)
