@@ -13,13 +13,13 @@ from tl_negation.probe import probe
 from tl_negation.results import ProbeResult
 from tl_negation.sites import Site
 
-#: 3 heads of 4, 2 heads of 4, one row of 7: 27 units, no two widths alike.
+#: 5 heads of 4, 2 heads of 4, one row of 7 units, in 3 layers: no two numbers alike.
 SITES = (
-    Site("q", "blocks.{layer}.attn.hook_q", "attn", 3, 4),
+    Site("q", "blocks.{layer}.attn.hook_q", "attn", 5, 4),
     Site("k", "blocks.{layer}.attn.hook_k", "attn", 2, 4),
     Site("mlp_pre", "blocks.{layer}.mlp.hook_pre", "mlp", 1, 7),
 )
-WIDTH = 27
+WIDTH = 35
 
 # GPT-2's tokens at the targets of "The Variable Man" under the reference notebook's rule, as
 # find_contexts(text, tokenizer, before=90, after=10, preset="notebook").counts() gives them.
@@ -110,7 +110,7 @@ def bare(acts: Activations) -> ProbeResult:
 
 
 def small(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [layer 3, example 61, unit 27], labels, words: 4 and 5 words of unequal counts.
+    """Values [layer 3, example 61, unit 35], labels, words: 4 and 5 words of unequal counts.
 
     The examples lie in random order; each unit holds something of the word, of the category and
     of the example.

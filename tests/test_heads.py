@@ -21,12 +21,12 @@ def acts():
 
 def head_of(acts, row, site, head):
     """Examples [example, d_head] of one head, by slicing."""
-    start = {"q": 0, "k": 12}[site] + 4 * head
+    start = {"q": 0, "k": 20}[site] + 4 * head
     return acts.values[row, :, start : start + 4].double().numpy()
 
 
 def scikit(x, y, penalty):
-    return LogisticRegression(C=1 / penalty, tol=1e-12, solver="newton-cg", max_iter=500).fit(x, y)
+    return LogisticRegression(C=1 / penalty, tol=1e-10, solver="newton-cholesky").fit(x, y)
 
 
 # ------------------------------------------------------------------ the ridge fit
@@ -83,19 +83,19 @@ def scored(x, y, words, penalty):
 def test_held_out_words_of_a_head_agree_with_a_scikit_learn_loop(acts, penalty):
     table = head_probe(acts, penalty=penalty, progress=False).set_index(KEYS)
     labels, words = acts.labels.numpy(), np.array(acts.contexts.words)
-    assert len(table) == 3 * (3 + 2)  # layers x heads of q and k; the MLP has none
+    assert len(table) == 3 * (5 + 2)  # layers x heads of q and k; the MLP has none
     for row, layer in enumerate(acts.layers):
-        for site, count in (("q", 3), ("k", 2)):
+        for site, count in (("q", 5), ("k", 2)):
             for head in range(count):
                 want = scored(head_of(acts, row, site, head), labels, words, penalty)
                 np.testing.assert_allclose(table.loc[(layer, site, head)], want, rtol=1e-12)
-    assert table["held_out_accuracy"].nunique() > 10
+    assert table["held_out_accuracy"].nunique() > 15
 
 
 def test_rows_run_by_layer_then_site_then_head(acts):
     table = head_probe(acts, progress=False)
-    want = [(2, "q", 0), (2, "q", 1), (2, "q", 2), (2, "k", 0), (2, "k", 1), (5, "q", 0)]
-    assert list(table[KEYS].itertuples(index=False, name=None))[:6] == want
+    want = [*((2, "q", head) for head in range(5)), (2, "k", 0), (2, "k", 1), (5, "q", 0)]
+    assert list(table[KEYS].itertuples(index=False, name=None))[:8] == want
 
 
 def test_chunks_do_not_matter(acts, monkeypatch):
@@ -129,7 +129,7 @@ def test_heads_that_cannot_be_fitted_are_nan_and_disturb_nobody(acts):
     plain = head_probe(acts, progress=False).set_index(KEYS)
     values = acts.values.clone()
     values[0, 3, 5] = torch.nan  # q, head 1
-    values[1, 3, 12] = torch.inf  # k, head 0
+    values[1, 3, 20] = torch.inf  # k, head 0
     values[2, :, 8:12] = torch.tensor([0.5, 0, -1, 2])  # q, head 2
     got = head_probe(made.activations(values, acts.contexts), progress=False).set_index(KEYS)
     broken = [(2, "q", 1), (5, "k", 0), (8, "q", 2)]
@@ -146,7 +146,7 @@ def test_a_category_spread_over_a_head_is_found_though_no_unit_shows_it():
     values[:, 4:6] += shared + np.outer(of.labels.numpy(), [2.5, -2.5])
     acts = made.activations(values[None], of)
     table = head_probe(acts, progress=False).set_index(KEYS)["held_out_accuracy"]
-    assert table[(2, "q", 1)] > 0.95
+    assert table[(2, "q", 1)] > 0.9
     assert table.drop((2, "q", 1)).max() < 0.65
     assert probe(acts, progress=False).balanced_accuracy[0, 4:6].max() < 0.7
 
@@ -159,7 +159,7 @@ def test_a_rotation_keeps_every_inner_product_within_a_head(acts):
     assert turned.values.shape == acts.values.shape
     assert turned.values.dtype == torch.float32
     for row in range(3):
-        for site, count in (("q", 3), ("k", 2)):
+        for site, count in (("q", 5), ("k", 2)):
             for head in range(count):
                 before, after = head_of(acts, row, site, head), head_of(turned, row, site, head)
                 size = np.abs(before @ before.T).max()
@@ -185,14 +185,14 @@ def test_rotations_are_seeded_and_differ_between_heads_and_layers(acts):
     assert not torch.equal(one, other)
     unit = torch.zeros_like(acts.values)
     unit[:, 0, ::4] = 1  # example 0 is the first basis vector of each head
-    rows = rotate(made.activations(unit, acts.contexts), seed=1).values[:, 0, :20]
-    vectors = rows.reshape(15, 4)  # a row of each head's matrix
-    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(15))
-    assert len(torch.unique(vectors, dim=0)) == 15
+    rows = rotate(made.activations(unit, acts.contexts), seed=1).values[:, 0, :28]
+    vectors = rows.reshape(21, 4)  # a row of each head's matrix
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(21))
+    assert len(torch.unique(vectors, dim=0)) == 21
 
 
 def test_rotations_are_uniform():
-    """Every entry of a random orthogonal matrix has mean 0 and variance 1 / d (QR alone has not)."""
+    """Every entry of a random orthogonal matrix has mean 0 and variance 1 / d; QR alone has not."""
     identity = np.eye(4)[None].repeat(2000, axis=0)
     of = made.contexts([1, 1, 0, 0], ["a", "b", "c", "d"])
     site = made.Site("q", "blocks.{layer}.attn.hook_q", "attn", 1, 4)

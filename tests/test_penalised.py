@@ -59,7 +59,7 @@ def test_nonconverged_units_are_fitted_too(monkeypatch):
 def test_all_means_every_unit_that_is_finite_and_not_constant():
     result = penalise(made.result(*with_outcomes()), units="all")
     assert torch.equal(~torch.isfinite(result.firth_p), codes(result, "constant", "nonfinite"))
-    assert result.provenance["firth"] == {"units": "all", "fitted": 79}
+    assert result.provenance["firth"] == {"units": "all", "fitted": 103}
     ok = result.tested
     assert (result.firth_beta[ok].abs() < result.beta[ok].abs()).double().mean() > 0.9  # shrunk
 

@@ -22,8 +22,8 @@ def summary_lines(result: Any) -> list[str]:
 def _basis(result: Any) -> str:
     counts = result.contexts.counts()
     groups = "; ".join(
-        f"{of['examples']} {name} contexts ({len(of['word_types'])} words, {of['largest_word']} "
-        f"{of['largest_word_share']:.0%} of them)"
+        f"{of['examples']} {name} contexts ({len(of['word_types'])} words; '{of['largest_word']}' "
+        f"makes {of['largest_word_share']:.0%})"
         for name, of in counts["groups"].items()
     )
     return f"Stands on {groups}; guessing the larger class is right in {counts['base_rate']:.1%}."
@@ -82,7 +82,7 @@ def _take_away(result: Any) -> str:
         )
     passed = int(result.significant_words.sum())
     claim = (
-        f"{passed:,} units hold the category beyond what their words can explain"
+        f"the category is decodable over words from {passed:,} units"
         if passed
         else "no single unit can be said to know the category rather than some of its words"
     )

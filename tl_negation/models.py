@@ -8,7 +8,7 @@ import hashlib
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from io import StringIO
@@ -158,7 +158,8 @@ def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
     file = demo_file()
     gguf = {"gguf_file": file.name}
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
-    hf = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
+    with redirect_stderr(StringIO()):  # a progress bar that cannot be switched off
+        hf = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
     del hf.config.quantization_config  # the weights are plain tensors now
     with tempfile.TemporaryDirectory(prefix="tl_negation_") as folder:
         # HookedTransformer reads its tokenizer a second time, from where it was.
@@ -248,10 +249,10 @@ def _to_hooked(hf: Any, tokenizer: Any) -> Any:
             cfg = loading.get_pretrained_model_config(folder, **place)
         except NotImplementedError:
             return None
-        off = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
         model = _hooked_transformer()(cfg, tokenizer)
         state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=hf.dtype)
-        model.load_and_process_state_dict(state, **dict.fromkeys(off, False))
+    # As load_and_process_state_dict does without any processing, but all keys in one go.
+    model.load_state_dict(model.fill_missing_keys(state), strict=False)
     return model
 
 

@@ -1,6 +1,7 @@
 """Units summarised per layer and site, and the trend over depth."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ def _cuts(result: ProbeResult, by: str) -> Iterator[tuple[str, dict[str, np.ndar
         yield label, {name: column[:, unit_key == one] for name, column in columns.items()}
 
 
-def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str, float]:
+def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str, Any]:
     unit = {name: column[layer] for name, column in cut.items()}
     counts = np.bincount(unit["status"], minlength=len(STATUSES))
     units, tested = int(counts.sum()), int(counts[0])
@@ -120,7 +121,7 @@ def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str
     }
 
 
-def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, float]:
+def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, Any]:
     row = {name: _mean(unit[name]) for name in MEANS if name in unit}
     if "significant_words" in unit:
         row["share_significant_words"] = _ratio(unit["significant_words"].sum(), unit["status"].size)
@@ -130,7 +131,7 @@ def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, float]:
     return row
 
 
-def _ratio(part: int, whole: int) -> float:
+def _ratio(part: Any, whole: int) -> float:
     return float(part / whole) if whole else float("nan")
 
 

@@ -95,8 +95,8 @@ class ProbeResult:
     activations
         What the probe was fitted on; None in a result read from disk.
     display
-        ``layer, site, head, index, example, values``: the strongest units' activations over whole
-        windows, for the views of a report; None if they were not collected.
+        ``layer, site, head, index, example, tokens, values``: the strongest units' activations
+        over whole windows, for the views of a report; None if they were not collected.
     """
 
     columns: Mapping[str, Tensor]
@@ -337,7 +337,7 @@ def needs_activations(result: ProbeResult, what: str) -> Activations:
 
 
 def unit_of(
-    result: ProbeResult, row: "pd.Series | Mapping[str, Any] | Sequence[Any]"
+    result: ProbeResult, row: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Any]
 ) -> tuple[int, int]:
     """Row and column in the result's tensors of a unit named by layer, site, head and index.
 

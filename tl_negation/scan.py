@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from . import plots
+from . import plots, views
 from ._files import check_target, whole_directory
-from .activations import collect, token_activations
+from .activations import collect
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
@@ -116,7 +116,8 @@ def scan(
     with _timed(seconds, "words"):
         result = _over_words(result, permutations, tasks, seed, progress) if words else result
     with _timed(seconds, "display"):
-        display = _display(model, contexts, result)
+        units = result.top(DISPLAY_UNITS)
+        display = views.display_table(model, contexts, units, n=2 * DISPLAY_CONTEXTS)
     baseline = distinct_rows(replace(acts, values=acts.values[:1], layers=acts.layers[:1]))
     lexical = {name: int(value) for name, value in baseline.iloc[0].items()}
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
@@ -290,22 +291,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[stage] = round(time.perf_counter() - start, 3)
-
-
-def _display(model: Any, contexts: Contexts, result: ProbeResult) -> Any:
-    """Activations of the strongest units over whole windows of a few contexts of each class."""
-    units = result.top(DISPLAY_UNITS)[["layer", "site", "head", "index"]]
-    labels = contexts.labels.numpy()
-    spread = [
-        rows[np.linspace(0, len(rows) - 1, min(DISPLAY_CONTEXTS, len(rows))).astype(int)]
-        for rows in (np.flatnonzero(labels == label) for label in (1, 0))
-    ]
-    examples = np.concatenate(spread).tolist()
-    values = token_activations(model, contexts, units, examples).cpu().numpy()
-    rows = units.loc[units.index.repeat(len(examples))].reset_index(drop=True)
-    return rows.assign(
-        example=examples * len(units), values=list(values.reshape(len(rows), -1).astype(float))
-    )
 
 
 def _figures(result: ProbeResult, table: Any) -> list[tuple[str, Any]]:
