@@ -74,6 +74,18 @@ def test_words_left_out_are_predicted_as_a_scikit_learn_loop_predicts_them(data)
     assert not separates(values[0, words != "can", 4], labels[words != "can"])
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gap_in_training_is_cut_in_the_middle(sign):
+    """Without "nor", class 1 begins at 2 and class 0 ends at 1; the mean lies elsewhere."""
+    words = np.array(["not"] * 3 + ["nor"] * 4 + ["can"] * 3 + ["may"] * 2)
+    labels = np.isin(words, ["not", "nor"]).astype(np.int64)
+    x = sign * np.array([2, 5, 60, 1.49, 1.51, 1.1, 1.9, 1, 0.5, -3, 0, 0.9])
+    right = heldout.predictions_right(
+        torch.from_numpy(x)[:, None], labels, np.unique(words, return_inverse=True)[1]
+    )
+    assert right[words == "nor", 0].tolist() == [False, True, False, True]
+
+
 def test_scores_over_words(data):
     values, labels, words = data
     right = predict_all(values[0], labels, words) == labels[:, None]

@@ -107,14 +107,20 @@ def unit_statistics(
     if size < 1:
         raise ValueError(f"chunk must be at least 1 unit; got {size}")
     order = torch.argsort(y.to(x.device, torch.int8), descending=True, stable=True)
-    parts = [_fit_chunk(x[:, i : i + size][order], n1) for i in range(0, x.shape[1], size)]
+    scratch = _newton.Scratch()
+    parts = [
+        _fit_chunk(x[:, i : i + size], order, n1, scratch) for i in range(0, x.shape[1], size)
+    ]
     fit = [torch.cat(column) for column in zip(*parts, strict=True)]
     columns = dict(zip((*_newton.Fit._fields, "auc"), fit, strict=True))
     return {**columns, **_tests(columns)}
 
 
-def _fit_chunk(x: Tensor, n1: int) -> tuple[Tensor, ...]:
-    return (*_newton.fit(x, n1), _newton.auc(x, n1))
+def _fit_chunk(
+    x: Tensor, order: Tensor, n1: int, scratch: _newton.Scratch
+) -> tuple[Tensor, ...]:
+    x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
+    return (*_newton.fit(x, n1, scratch), _newton.auc(x, n1, scratch))
 
 
 def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:

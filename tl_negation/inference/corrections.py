@@ -67,8 +67,9 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     -----
     The sandwich estimator with the factor G / (G - 1) * (n - 1) / (n - 2), as statsmodels'
     ``cov_type="cluster"``. It needs many clusters of similar size; here there are few and very
-    unequal ones, and it still rejects far more than the nominal share of true null hypotheses
-    (18-22 % at 5 % with the reference's words; ``tests/test_calibration.py`` measures it). Use
+    unequal ones, and it still rejects far more than the nominal share of true null hypotheses:
+    with the reference's words 19-21 % at 5 % where 10-95 % of a unit's variance lies within
+    words, 12-13 % where all or none does (``tests/test_calibration.py`` measures it). Use
     :func:`word_test` for a claim.
     """
     acts = needs_activations(result, "cluster_robust")

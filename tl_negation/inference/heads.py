@@ -68,9 +68,7 @@ def _rotated(values: Tensor, site: Site, generator: torch.Generator) -> Tensor:
     return rearrange(turned, "layer example head new -> layer example (head new)")
 
 
-def head_probe(
-    acts: Activations, *, penalty: float = 1.0, progress: bool = True
-) -> pd.DataFrame:
+def head_probe(acts: Activations, *, penalty: float = 1.0, progress: bool = True) -> pd.DataFrame:
     """Probe every head by all of its units together, scored on words left out.
 
     Parameters

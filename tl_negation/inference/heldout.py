@@ -3,8 +3,7 @@
 Every fold is an exact refit of every unit; direction and threshold come from the training part.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -20,13 +19,6 @@ from ._errors import TooFewWordsError
 
 SPLITS = ("word", "fold", "block")
 CHUNK = {"cpu": 512, "cuda": 16_384}
-
-
-class _Sorted(NamedTuple):
-    """Examples in the order that a labelling needs: class 1 first."""
-
-    order: Int[np.ndarray, " example"]
-    n1: int
 
 
 def held_out(
@@ -269,21 +261,24 @@ def predictions_right(
     x: Float[Tensor, "example unit"],
     labels: Int[np.ndarray, " example"],
     groups: Int[np.ndarray, " example"],
+    scratch: _newton.Scratch | None = None,
 ) -> Bool[Tensor, "example unit"]:
     """Whether each example is predicted right by the fit to all groups but its own."""
+    scratch = scratch or _newton.Scratch()
     order = np.lexsort((groups, -labels))  # class 1 first, groups together within a class
-    _, _, xs = _newton.standardise(x[torch.from_numpy(order).to(x.device)])
-    xs = xs.nan_to_num()
+    rows = torch.from_numpy(order).to(x.device)
+    _, _, xs = _newton.standardise(x[rows], scratch)
+    xs = scratch.like("all", xs).copy_(xs).nan_to_num_()
     y, g = labels[order], groups[order]
-    narrow = xs.float()
-    start = _newton.discriminant(narrow, int(y.sum()))
-    start = _newton.coarse(narrow, int(y.sum()), *start)
+    n1 = int(y.sum())
+    narrow = scratch.like("narrow", xs, torch.float32).copy_(xs)
+    start = _newton.coarse(narrow, n1, *_newton.discriminant(narrow, n1), scratch)
     right = torch.empty(x.shape, dtype=torch.bool, device=x.device)
     for train, test in _splits(g):
-        a, b = _newton.boundary(_rows(xs, train), int(y[train].sum()), *start)
-        predicted = torch.addcmul(a, _rows(xs, test), b) > 0
+        a, b = _newton.boundary(_rows(xs, train, scratch), int(y[train].sum()), *start, scratch)
+        predicted = torch.addcmul(a, _rows(xs, test, scratch), b) > 0
         truth = torch.from_numpy(y[test] == 1).to(x.device)[:, None]
-        right[torch.from_numpy(order[test]).to(x.device)] = predicted == truth
+        right[rows[torch.from_numpy(test).to(x.device)]] = predicted == truth
     return right
 
 
@@ -293,5 +288,7 @@ def _splits(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.flatnonzero(~test), np.flatnonzero(test)
 
 
-def _rows(xs: Tensor, rows: Sequence[int] | np.ndarray) -> Tensor:
-    return xs[torch.as_tensor(rows, device=xs.device)]
+def _rows(xs: Tensor, rows: np.ndarray, scratch: _newton.Scratch) -> Tensor:
+    index = torch.from_numpy(rows).to(xs.device)
+    out = scratch.like("rows", xs)[: len(rows)]
+    return torch.index_select(xs, 0, index, out=out)

@@ -86,7 +86,7 @@ def deal(
     for layer, out in zip(values, moved, strict=True):
         means = to_means @ layer.double()
         change = means[torch.from_numpy(dealt).to(means.device)] - means
-        out += (one_hot @ change).to(out.dtype)
+        out.add_((one_hot @ change).to(out.dtype))
     return moved
 
 

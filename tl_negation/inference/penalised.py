@@ -3,7 +3,7 @@
 import torch
 
 from .. import _firth
-from .._newton import NONCONVERGED, QUASI_SEPARATED, SEPARATED, STATUSES
+from .._newton import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED
 from ..results import ProbeResult, needs_activations
 
 WHICH = ("invalid", "all")
@@ -40,7 +40,7 @@ def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
     if units not in WHICH:
         raise ValueError(f"units must be 'invalid' or 'all'; got {units!r}")
     acts = needs_activations(result, "penalise")
-    codes = (SEPARATED, QUASI_SEPARATED, NONCONVERGED) + ((STATUSES.index("ok"),) * (units == "all"))
+    codes = [SEPARATED, QUASI_SEPARATED, NONCONVERGED, *([OK] if units == "all" else [])]
     status = result.columns["status"]
     wanted = torch.isin(status, torch.tensor(codes, dtype=status.dtype, device=status.device))
     order = torch.argsort(acts.labels, descending=True, stable=True).to(acts.values.device)

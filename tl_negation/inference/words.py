@@ -107,7 +107,9 @@ def word_test(
     these words; that does not show that the model uses it.
     """
     if alternative not in ALTERNATIVES:
-        raise ValueError(f"alternative must be one of {', '.join(ALTERNATIVES)}; got {alternative!r}")
+        raise ValueError(
+            f"alternative must be one of {', '.join(ALTERNATIVES)}; got {alternative!r}"
+        )
     acts = needs_activations(result, "word_test")
     ids = family_ids(result.sites, len(result.layers), family)
     types = exchangeable(acts.contexts)
@@ -167,8 +169,9 @@ def labelings_of(
         )
     if min(n1, n_types - n1) < 2:
         raise TooFewWordsError(
-            f"a permutation test over words needs two word types in each class; got {n1} of class 1 "
-            f"and {n_types - n1} of class 0: {', '.join(types['word'])}. Use a contrast with more words"
+            "a permutation test over words needs two word types in each class; got "
+            f"{n1} of class 1 and {n_types - n1} of class 0: {', '.join(types['word'])}. "
+            "Use a contrast with more words"
         )
     possible = math.comb(n_types, n1)
     if min(possible, permutations) < FEWEST_LABELINGS:
@@ -276,5 +279,5 @@ def _step_down(
 
 
 def _never_rising(p: Tensor) -> Tensor:
-    """Step-down: no p value lies below that of a unit with a larger statistic, which comes later."""
+    """Step-down: no p value lies below that of a unit of larger statistic, which comes later."""
     return p.flip(0).cummax(dim=0).values.flip(0)
