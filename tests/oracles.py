@@ -9,13 +9,14 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 # Printed data (STATISTICS of the textbooks named), class 1 where y is 1.
 HOURS = np.array(
-    [0.5, 0.75, 1, 1.25, 1.5, 1.75, 1.75, 2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 4, 4.25, 4.5, 4.75, 5]
-    + [5.5]
+    [0.5, 0.75, 1, 1.25, 1.5, 1.75, 1.75, 2, 2.25, 2.5]
+    + [2.75, 3, 3.25, 3.5, 4, 4.25, 4.5, 4.75, 5, 5.5]  # noqa: RUF005 - two lines of ten
 )
 PASSED = np.array([int(c) for c in "00000010101010111111"])
 
 TEMPERATURE = np.array(
-    [53, 56, 57, 63, 66, 67, 67, 67, 68, 69, 70, 70, 70, 70, 72, 73, 75, 75, 76, 76, 78, 79, 80, 81],
+    [53, 56, 57, 63, 66, 67, 67, 67, 68, 69, 70, 70]
+    + [70, 70, 72, 73, 75, 75, 76, 76, 78, 79, 80, 81],
     dtype=float,
 )
 FAILED = np.zeros(24, dtype=int)

@@ -10,12 +10,12 @@ import torch
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+from tl_negation import _blocks
 from tl_negation._families import family_ids
 from tl_negation.inference import (
     TooFewWordsError,
     adjusted,
     cluster_robust,
-    corrections,
     penalise,
     word_test,
 )
@@ -162,7 +162,7 @@ def test_clusters_of_one_example_give_the_heteroscedasticity_robust_error():
 def test_chunks_do_not_matter(monkeypatch):
     result = made.result(*made.small())
     whole = cluster_robust(result)
-    monkeypatch.setitem(corrections.CHUNK, "cpu", 4)
+    monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
     cut = cluster_robust(result)
     torch.testing.assert_close(whole.cluster_p, cut.cluster_p, equal_nan=True)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from firthmodels import FirthLogisticRegression
 from oracles import AGE, DISEASE, FAILED, HOURS, PASSED, TEMPERATURE
+
 from tl_negation import _firth
 
 

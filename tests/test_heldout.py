@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.svm import SVC
 
+from tl_negation import _blocks
 from tl_negation.inference import TooFewWordsError, held_out, heldout, selectivity
 
 
@@ -168,7 +169,7 @@ def test_more_folds_than_words_leave_examples_out_one_by_one(data):
 def test_chunks_do_not_matter(monkeypatch, by):
     data = made.small()
     whole = held_out(result_of(*data), by=by, progress=False)
-    monkeypatch.setitem(heldout.CHUNK, "cpu", 4)
+    monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
     cut = held_out(result_of(*data), by=by, progress=False)
     names = set(whole.columns) - {"status"}
     assert names

@@ -9,8 +9,8 @@ import torch
 from firthmodels import FirthLogisticRegression
 from scipy.stats import chi2
 
-from tl_negation import STATUSES, _newton
-from tl_negation.inference import infer, penalise, penalised
+from tl_negation import STATUSES, _blocks, _newton
+from tl_negation.inference import infer, penalise
 from tl_negation.probe import probe
 
 FIRTH = [f"firth_{name}" for name in ("intercept", "beta", "se", "lr", "p", "beta_per_sd")]
@@ -101,7 +101,7 @@ def test_the_plain_columns_stay():
 def test_chunks_do_not_matter(monkeypatch):
     result = made.result(*with_outcomes())
     whole = penalise(result, units="all")
-    monkeypatch.setitem(penalised.CHUNK, "cpu", 5)
+    monkeypatch.setitem(_blocks.UNITS, "cpu", 5)
     cut = penalise(result, units="all")
     for name in FIRTH:
         torch.testing.assert_close(

@@ -155,9 +155,8 @@ def test_outcomes():
         dtype=np.float32,
     ).T
     got = fit(x, y)
-    assert status(got) == ["separated", "separated", "quasi_separated", "quasi_separated"] + [
-        "constant", "ok", "nonfinite", "nonfinite",
-    ]  # fmt: skip
+    assert status(got)[:4] == ["separated", "separated", "quasi_separated", "quasi_separated"]
+    assert status(got)[4:] == ["constant", "ok", "nonfinite", "nonfinite"]
     valid = np.array([s == "ok" for s in status(got)])
     for name in ("intercept", "beta", "se", "z", "p", "log10_p", "beta_per_sd"):
         np.testing.assert_array_equal(np.isfinite(got[name]), valid, err_msg=name)
@@ -200,7 +199,7 @@ def test_four_examples_are_enough():
 
 @pytest.mark.parametrize("y", [[1, 1, 1, 1], [0, 0, 0, 0]])
 def test_a_missing_class_is_refused(y):
-    with pytest.raises(ValueError, match=r"needs examples of both classes; got \d of class 1 among"):
+    with pytest.raises(ValueError, match=r"needs examples of both classes; got \d of class 1"):
         fit(np.arange(4.0), y)
 
 

@@ -10,16 +10,12 @@ The data flows one way, a module a stage::
 >>> tln.profile(result)
 """
 
+from . import plots, views
 from ._newton import STATUSES
-from .text import Text, load_text
-from .contrast import ANTICIPATED, NEGATION, Contrast
-from .contexts import Contexts, find_contexts
-from .controls import control
-from .sites import Site, sites_of
-from .models import load_model, untrained_twin
 from .activations import Activations, collect, token_activations
-from .results import COLUMNS, WORD_COLUMNS, ProbeResult, load_result
-from .probe import probe, unit_statistics
+from .contexts import Contexts, find_contexts
+from .contrast import ANTICIPATED, NEGATION, Contrast
+from .controls import control
 from .inference import (
     TooFewWordsError,
     adjusted,
@@ -30,15 +26,20 @@ from .inference import (
     held_out,
     infer,
     lexical_null,
+    null_bands,
     penalise,
     rotate,
     selectivity,
     word_test,
 )
+from .models import load_model, untrained_twin
+from .probe import probe, unit_statistics
 from .profiles import profile, trend
-from . import plots, views
 from .report import report
+from .results import COLUMNS, WORD_COLUMNS, ProbeResult, load_result
 from .scan import compare, scan, write_run
+from .sites import Site, sites_of
+from .text import Text, load_text
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "load_model",
     "load_result",
     "load_text",
+    "null_bands",
     "penalise",
     "plots",
     "probe",

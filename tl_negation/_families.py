@@ -13,9 +13,7 @@ FAMILIES = ("layer", "site", "all")
 CORRECTIONS = {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}
 
 
-def family_ids(
-    sites: Sequence[Site], n_layers: int, family: str
-) -> Int[np.ndarray, "layer unit"]:
+def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndarray, "layer unit"]:
     """Number the family that every unit belongs to.
 
     Parameters

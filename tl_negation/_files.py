@@ -60,7 +60,7 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
     if not path.exists():
         return
     if not path.is_dir():
-        raise FileExistsError(f"a run is written to a directory, and {path} is a file; name another")
+        raise FileExistsError(f"a run is written to a directory; {path} is a file, name another")
     if not any(path.iterdir()):
         return
     if not (path / MARKER).exists():

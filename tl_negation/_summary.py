@@ -60,8 +60,8 @@ def _held_out(result: Any) -> str:
     seen = _mean(result.balanced_accuracy)
     unseen = _mean(result.held_out_accuracy)
     return (
-        f"On words left out of the fit, the mean unit is right in {unseen:.1%} (balanced; guessing: "
-        f"50 %) against {seen:.1%} on the words it was fitted to."
+        f"On words left out of the fit, the mean unit is right in {unseen:.1%} (balanced; "
+        f"guessing: 50 %) against {seen:.1%} on the words it was fitted to."
     )
 
 

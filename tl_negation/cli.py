@@ -60,7 +60,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 Overwrite = Annotated[bool, typer.Option(help="Replace an earlier run in the directory.")]
 Sites = Annotated[str, typer.Option(help="Sites to scan, separated by commas.")]
 PerClass = Annotated[
-    int | None, typer.Option(help="Draw so many contexts of each class at random; all if not given.")
+    int | None, typer.Option(help="Draw so many contexts of each class; all if not given.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Words = Annotated[
@@ -255,9 +255,7 @@ def report(
 ) -> None:
     """Write the HTML report of a run again, as one file that opens anywhere."""
     result = load_result(run)
-    path = write_report(
-        result, out or run / "report.html", preset=result.provenance.get("preset")
-    )
+    path = write_report(result, out or run / "report.html", preset=result.provenance.get("preset"))
     console.print(f"wrote [bold]{path}[/bold]", soft_wrap=True)
 
 
@@ -297,17 +295,18 @@ def _profile_table(table: pd.DataFrame) -> Table:
     view = Table(
         title="Units from which the class is decodable, by layer",
         caption=(
-            f"significant: Wald p, {rule.correction} per {rule.family}, alpha {rule.alpha}; "
-            f"accuracy in sample, base rate {rule.base_rate:.1%}; 'untested' are units without a "
-            "valid fit (separated, constant ...)"
+            f"sig.: significant units (Wald p, {rule.correction} per {rule.family}, alpha "
+            f"{rule.alpha}); acc.: accuracy in sample, mean over tested units (base rate "
+            f"{rule.base_rate:.1%}); untested: units without a valid fit (separated, constant ...)"
         ),
+        padding=(0, 0),
     )
     sites = list(dict.fromkeys(table["site"]))
     view.add_column("layer", justify="right")
     for site in sites:
-        view.add_column(f"{site}\nsignificant", justify="right")
-        view.add_column("\naccuracy", justify="right")
-    view.add_column("\nuntested", justify="right")
+        view.add_column(f"{site}\nsig.", justify="right", no_wrap=True)
+        view.add_column("\nacc.", justify="right", no_wrap=True)
+    view.add_column("un-\ntested", justify="right", no_wrap=True)
     for layer, rows in table.groupby("layer", sort=False):
         by_site = rows.set_index("site").loc[sites]
         cells = [
@@ -334,7 +333,7 @@ def _word_table(table: pd.DataFrame) -> Table:
     for head in names.values():
         view.add_column(head, justify="right")
     for site, rows in table.groupby("site", sort=False):
-        view.add_row(site, *(f"{rows[name].mean():.1%}" for name in names))
+        view.add_row(site, *(f"{rows[name].mean():.2%}" for name in names))
     return view
 
 

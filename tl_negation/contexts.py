@@ -177,9 +177,7 @@ class Contexts:
         return {"before": self.before, "source": dict(self.source)}
 
     @classmethod
-    def from_frame(
-        cls, frame: pd.DataFrame, before: int, source: Mapping[str, Any]
-    ) -> "Contexts":
+    def from_frame(cls, frame: pd.DataFrame, before: int, source: Mapping[str, Any]) -> "Contexts":
         """Rebuild contexts from `to_frame` and `manifest`."""
         tokens = torch.tensor(np.stack(frame["tokens"].to_numpy()).astype(np.int64))
         contrast = Contrast(**source["contrast"])
@@ -223,7 +221,7 @@ class Contexts:
         return f"<p>{html.escape(repr(self))}</p>" + words.to_html()
 
 
-def find_contexts(  # noqa: PLR0917
+def find_contexts(
     text: Text | str,
     tokenizer: Any,
     contrast: Contrast = NEGATION,

@@ -24,8 +24,8 @@ _AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
 class Hit(NamedTuple):
     """A word of the contrast found in a text.
 
-    `start` and `end` are the target's character span, `word` the entry of the list without its star (the
-    *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit is to be
+    `start` and `end` are the target's character span, `word` the entry of the list without its
+    star (the *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit is to be
     dropped, or None.
     """
 

@@ -3,18 +3,16 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from . import _newton
+from ._blocks import Scratch, compute
 from ._families import adjust, family_ids
 from .activations import Activations
 from .results import ProbeResult
-
-#: Units fitted together. On a CPU a chunk's temporaries stay in cache; a GPU wants more at once.
-CHUNK = {"cpu": 512, "cuda": 65_536}
 
 
 def probe(
@@ -63,10 +61,8 @@ def probe(
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
     ids = family_ids(acts.sites, len(acts.layers), family)
-    adjust(torch.ones(1, 1, dtype=torch.float64).numpy(), ids[:1, :1], correction)
-    layers = tqdm(acts.values, desc="probe", unit="layer", disable=not progress)
-    rows = [unit_statistics(values, acts.labels, chunk=chunk) for values in layers]
-    columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    adjust(np.ones((1, 1)), ids[:1, :1], correction)  # refuse an unknown name before the work
+    columns = _columns(acts.values, acts.labels, chunk, progress)
     adjusted = adjust(columns["p"].cpu().numpy(), ids, correction)
     significant = torch.from_numpy(adjusted <= alpha)
     columns["significant"] = significant.to(columns["p"].device)
@@ -102,25 +98,22 @@ def unit_statistics(
     ValueError
         ``y`` holds other values than 0 and 1, or only one of them; ``chunk`` is below 1.
     """
+    columns = _columns(x[None], y, chunk, progress=False)
+    return {name: column.squeeze(0) for name, column in columns.items()}
+
+
+def _columns(
+    values: Float[Tensor, "layer example unit"], y: Tensor, chunk: int | None, progress: bool
+) -> dict[str, Tensor]:
     n1 = _count_class_one(y)
-    size = chunk if chunk is not None else CHUNK.get(x.device.type, CHUNK["cuda"])
-    if size < 1:
-        raise ValueError(f"chunk must be at least 1 unit; got {size}")
-    order = torch.argsort(y.to(x.device, torch.int8), descending=True, stable=True)
-    scratch = _newton.Scratch()
-    parts = [
-        _fit_chunk(x[:, i : i + size], order, n1, scratch) for i in range(0, x.shape[1], size)
-    ]
-    fit = [torch.cat(column) for column in zip(*parts, strict=True)]
-    columns = dict(zip((*_newton.Fit._fields, "auc"), fit, strict=True))
+    order = torch.argsort(y.to(values.device, torch.int8), descending=True, stable=True)
+
+    def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
+        x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
+        return {**_newton.fit(x, n1, scratch)._asdict(), "auc": _newton.auc(x, n1, scratch)}
+
+    columns = compute(values, work, chunk=chunk, desc="probe", progress=progress)
     return {**columns, **_tests(columns)}
-
-
-def _fit_chunk(
-    x: Tensor, order: Tensor, n1: int, scratch: _newton.Scratch
-) -> tuple[Tensor, ...]:
-    x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
-    return (*_newton.fit(x, n1, scratch), _newton.auc(x, n1, scratch))
 
 
 def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -42,7 +42,8 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
         ``base_rate`` that accuracy has to beat. A mean over no unit is NaN. Where the result has
         them: means of held-out accuracy and selectivity, ``share_significant_words`` (type-level
         max-T, over all units), the smallest ``words_p_maxt``, and how many units have Firth's fit
-        (``penalised``).
+        (``penalised``); and the 5th, 50th and 95th percentiles of the lexical null
+        (``null_accuracy_low`` ..., see :func:`tl_negation.lexical_null`).
 
     Raises
     ------
@@ -69,7 +70,11 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
         for i, layer in enumerate(result.layers)
         for name, cut in _cuts(result, by)
     ]
-    return pd.DataFrame(rows).assign(base_rate=result.base_rate)
+    table = pd.DataFrame(rows).assign(base_rate=result.base_rate)
+    if by == "site" and "lexical_null" in result.provenance:
+        bands = pd.DataFrame(result.provenance["lexical_null"]["bands"])
+        table = table.merge(bands, how="left", on=["layer", "site"])
+    return table
 
 
 def trend(table: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +129,8 @@ def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str
 def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, Any]:
     row = {name: _mean(unit[name]) for name in MEANS if name in unit}
     if "significant_words" in unit:
-        row["share_significant_words"] = _ratio(unit["significant_words"].sum(), unit["status"].size)
+        passed = unit["significant_words"]
+        row["share_significant_words"] = _ratio(passed.sum(), passed.size)
         row["min_words_p_maxt"] = float(np.nanmin(unit["words_p_maxt"], initial=np.inf))
     if "firth_beta" in unit:
         row["penalised"] = int(np.isfinite(unit["firth_beta"]).sum())

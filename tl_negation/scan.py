@@ -300,6 +300,8 @@ def _figures(result: ProbeResult, table: Any) -> list[tuple[str, Any]]:
         ("laminar", lambda: plots.laminar(table)),
         (f"volcano-layer-{layer}", lambda: plots.volcano(result, layer)),
     ]
+    if "share_significant_words" in table:
+        figures.append(("word-or-category", lambda: plots.word_or_category(table)))
     if result.activations is not None:
         figures.append(("best-unit", lambda: plots.unit(result, best)))
     return figures

@@ -180,7 +180,7 @@ def _newlines(s: str) -> str:
 def _builtin(name: str) -> bytes:
     if name not in BUILTINS:
         raise ValueError(f"unknown built-in text {name!r}; there is {', '.join(BUILTINS)}")
-    from pydoc_data.topics import topics  # 700 kB, wanted here only  # noqa: PLC0415
+    from pydoc_data.topics import topics  # 700 kB, wanted here only
 
     return "\n\n".join(topics.values()).encode("utf-8")
 

@@ -9,7 +9,7 @@ from ._errors import TooFewWordsError
 from .corrections import adjusted, cluster_robust
 from .heads import head_probe, rotate
 from .heldout import held_out, selectivity
-from .nulls import distinct_rows, lexical_null
+from .nulls import distinct_rows, lexical_null, null_bands
 from .penalised import penalise
 from .words import exchangeable, word_test
 
@@ -23,6 +23,7 @@ __all__ = [
     "held_out",
     "infer",
     "lexical_null",
+    "null_bands",
     "penalise",
     "rotate",
     "selectivity",
@@ -36,10 +37,11 @@ def infer(
     permutations: int = 10_000,
     family: str = "all",
     tasks: int = 10,
+    replicates: int = 20,
     seed: int = 0,
     progress: bool = True,
 ) -> ProbeResult:
-    """Run the word-type permutation test, words left out, selectivity and Firth's fit.
+    """Run Firth's fit, the word-type permutation test, words left out, selectivity, lexical null.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def infer(
         Of :func:`word_test`.
     tasks
         Control tasks of :func:`selectivity`.
+    replicates
+        Of :func:`lexical_null`, whose bands the profile and the figure show.
     seed
         Of all of them.
     progress
@@ -57,7 +61,8 @@ def infer(
     Returns
     -------
     ProbeResult
-        With the columns of all four.
+        With the columns of all four, and the bands of the lexical null in
+        ``provenance["lexical_null"]``.
 
     Raises
     ------
@@ -69,4 +74,7 @@ def infer(
         result, permutations=permutations, family=family, seed=seed, progress=progress
     )
     result = held_out(result, by="word", progress=progress)
-    return selectivity(result, tasks=tasks, seed=seed, progress=progress)
+    result = selectivity(result, tasks=tasks, seed=seed, progress=progress)
+    null = null_bands(lexical_null(result, replicates=replicates, seed=seed, progress=progress))
+    about = {"replicates": replicates, "seed": seed, "bands": null.to_dict(orient="list")}
+    return result.with_columns(result.columns, lexical_null=about)

@@ -10,15 +10,14 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .. import _newton
+from .._blocks import Scratch, compute
 from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
 from ._errors import TooFewWordsError
 
 SPLITS = ("word", "fold", "block")
-CHUNK = {"cpu": 512, "cuda": 16_384}
 
 
 def held_out(
@@ -44,7 +43,7 @@ def held_out(
     seed
         Of the random folds.
     progress
-        Show a progress bar over layers.
+        Show a progress bar.
 
     Returns
     -------
@@ -76,11 +75,14 @@ def held_out(
     groups = _groups(contexts, by, folds, seed)
     labels = contexts.labels.numpy()
     check_folds(labels, groups, by)
-    words = pd.factorize(np.array(contexts.words))[0]
-    layers = tqdm(acts.values, desc=f"held out by {by}", unit="layer", disable=not progress)
-    rows = [_score(layer, labels, groups, words if by == "word" else None) for layer in layers]
     names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
-    columns = {name: torch.stack([row[i] for row in rows]) for i, name in enumerate(names)}
+    words = pd.factorize(np.array(contexts.words))[0]
+    weights = example_weights(labels, words if by == "word" else None)
+
+    def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
+        return dict(zip(names, _scores(x, labels, groups, weights, scratch), strict=False))
+
+    columns = compute(acts.values, work, desc=f"held out by {by}", progress=progress)
     about = {"by": by, "folds": len(np.unique(groups)), "seed": seed if by == "fold" else None}
     return result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about})
 
@@ -110,7 +112,7 @@ def selectivity(
     seed
         Of folds and tasks.
     progress
-        Show a progress bar over layers.
+        Show a progress bar.
 
     Returns
     -------
@@ -133,14 +135,14 @@ def selectivity(
     labels = contexts.labels.numpy()
     check_folds(labels, groups, "fold")
     controls = control_labels(contexts, groups, tasks, seed)
-    layers = tqdm(acts.values, desc="selectivity", unit="layer", disable=not progress)
-    real, control = [], []
-    for layer in layers:
-        real.append(_score(layer, labels, groups)[0])
-        scores = torch.stack([_score(layer, task, groups)[0] for task in controls])
-        control.append(scores.mean(dim=0))
-    fold, mean = torch.stack(real), torch.stack(control)
-    columns = {"fold_accuracy": fold, "control_accuracy": mean, "selectivity": fold - mean}
+    weighted = [(task, example_weights(task)) for task in (labels, *controls)]
+
+    def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
+        real, *control = (_scores(x, y, groups, w, scratch)[0] for y, w in weighted)
+        mean = torch.stack(control).mean(dim=0)
+        return {"fold_accuracy": real, "control_accuracy": mean, "selectivity": real - mean}
+
+    columns = compute(acts.values, work, desc="selectivity", progress=progress)
     about = {"tasks": tasks, "folds": folds, "seed": seed}
     return result.with_columns({**result.columns, **columns}, selectivity=about)
 
@@ -166,7 +168,8 @@ def control_labels(
     both = by_type[words] != contexts.labels.numpy()
     if both.any():
         raise TooFewWordsError(
-            f"a control task gives each word type one class; {str(types[words[both][0]])!r} has both"
+            "a control task gives each word type one class; "
+            f"{str(types[words[both][0]])!r} has both"
         )
     found: list[np.ndarray] = []
     for _ in range(100 * tasks):
@@ -222,25 +225,19 @@ def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarra
     return groups
 
 
-def _score(
+def _scores(
     x: Float[Tensor, "example unit"],
     labels: Int[np.ndarray, " example"],
     groups: Int[np.ndarray, " example"],
-    words: Int[np.ndarray, " example"] | None = None,
-) -> tuple[Float[Tensor, " unit"], ...]:
-    """Balanced accuracy of held-out predictions; averaged within words first if they are given."""
-    size = CHUNK.get(x.device.type, CHUNK["cuda"])
-    weights = example_weights(labels, words).to(x.device)
-    parts = [
-        weights @ right.double()
-        for right in (
-            predictions_right(x[:, i : i + size], labels, groups)
-            for i in range(0, x.shape[1], size)
-        )
-    ]
-    scores = torch.cat(parts, dim=1)
-    invalid = ~torch.isfinite(x).all(dim=0) | (x == x[0]).all(dim=0)
-    return tuple(scores.masked_fill(invalid, torch.nan))
+    weights: Float[Tensor, "score example"],
+    scratch: Scratch,
+) -> Float[Tensor, "score unit"]:
+    """Weighted means of whether held-out predictions are right; NaN for units without variance."""
+    right = predictions_right(x, labels, groups, scratch)
+    scores = weights.to(x.device) @ right.double()
+    low, high = x.amin(dim=0), x.amax(dim=0)
+    invalid = ~(low.isfinite() & high.isfinite()) | (low == high)
+    return scores.masked_fill(invalid, torch.nan)
 
 
 def example_weights(
@@ -261,10 +258,10 @@ def predictions_right(
     x: Float[Tensor, "example unit"],
     labels: Int[np.ndarray, " example"],
     groups: Int[np.ndarray, " example"],
-    scratch: _newton.Scratch | None = None,
+    scratch: Scratch | None = None,
 ) -> Bool[Tensor, "example unit"]:
     """Whether each example is predicted right by the fit to all groups but its own."""
-    scratch = scratch or _newton.Scratch()
+    scratch = scratch or Scratch()
     order = np.lexsort((groups, -labels))  # class 1 first, groups together within a class
     rows = torch.from_numpy(order).to(x.device)
     _, _, xs = _newton.standardise(x[rows], scratch)
@@ -288,7 +285,7 @@ def _splits(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.flatnonzero(~test), np.flatnonzero(test)
 
 
-def _rows(xs: Tensor, rows: np.ndarray, scratch: _newton.Scratch) -> Tensor:
+def _rows(xs: Tensor, rows: np.ndarray, scratch: Scratch) -> Tensor:
     index = torch.from_numpy(rows).to(xs.device)
     out = scratch.like("rows", xs)[: len(rows)]
     return torch.index_select(xs, 0, index, out=out)

@@ -74,6 +74,25 @@ def lexical_null(
     return table[["replicate", *(name for name in table if name != "replicate")]]
 
 
+def null_bands(table: pd.DataFrame) -> pd.DataFrame:
+    """Summarise :func:`lexical_null` over its replicates.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer and site; per column the 5th, 50th and 95th percentile of the replicates
+        (``null_accuracy_low``, ``_middle``, ``_high`` ...).
+    """
+    columns = [name for name in ("share_significant", *MEANS) if name in table]
+    grouped = table.groupby(["layer", "site"], sort=False)[columns]
+    ends = {"low": 0.05, "middle": 0.5, "high": 0.95}
+    parts = [
+        grouped.quantile(q).rename(columns=lambda name, end=end: f"null_{name}_{end}")
+        for end, q in ends.items()
+    ]
+    return pd.concat(parts, axis=1).reset_index()
+
+
 def deal(
     values: Float[Tensor, "layer example unit"],
     words: Int[np.ndarray, " example"],

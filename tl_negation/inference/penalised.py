@@ -3,11 +3,11 @@
 import torch
 
 from .. import _firth
+from .._blocks import UNITS
 from .._newton import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED
 from ..results import ProbeResult, needs_activations
 
 WHICH = ("invalid", "all")
-CHUNK = {"cpu": 512, "cuda": 16_384}
 
 
 def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
@@ -49,7 +49,7 @@ def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
         f"firth_{name}": torch.full(status.shape, torch.nan, dtype=torch.float64).to(status.device)
         for name in (*_firth.FirthFit._fields, "p")
     }
-    size = CHUNK.get(acts.values.device.type, CHUNK["cuda"])
+    size = UNITS.get(acts.values.device.type, UNITS["cuda"])
     for layer, values in enumerate(acts.values):
         for index in wanted[layer].nonzero().squeeze(1).split(size):
             fit = _firth.fit(values[order][:, index], n1)._asdict()

@@ -1,0 +1,239 @@
+"""Profiles over depth."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ..profiles import profile
+from ..results import ProbeResult
+from ._style import GREY, STYLE, axes_for, end_labels, rule_text, site_style
+
+#: Profile column -> axis label. Columns that begin with "share" or hold "accuracy" are in per cent.
+Y_LABELS = {
+    "share_significant": "significant units (%)",
+    "share_significant_positive": "significant units\nwith beta > 0 (%)",
+    "accuracy": "in-sample accuracy,\nmean over units (%)",
+    "accuracy_significant_positive": "in-sample accuracy, mean over\nsignificant, beta > 0 (%)",
+    "accuracy_significant_negative": "in-sample accuracy, mean over\nsignificant, beta < 0 (%)",
+    "share_significant_words": "units significant\nover words (%)",
+    "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
+    "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
+}
+#: Accuracies that weigh the two classes alike: guessing gets half of them right.
+BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_accuracy")
+
+
+def laminar(
+    result: Any,  # ProbeResult | DataFrame: checked below, with a message of our own
+    *,
+    y: str | Sequence[str] = ("share_significant", "accuracy"),
+    ax: Axes | Sequence[Axes] | np.ndarray | None = None,
+) -> Axes | np.ndarray:
+    """Draw columns of a profile over depth, one labelled line per site.
+
+    Parameters
+    ----------
+    result : ProbeResult or DataFrame
+        A result, which goes through :func:`tl_negation.profile`; or the table that returned,
+        drawn as it is (``profile(result, preset="notebook")``, ``by="module"`` ...).
+    y
+        Numeric columns of the profile. One name gives one Axes, several a stack of Axes that
+        share the layers.
+    ax
+        Axes to draw on, as many as ``y`` has names; a new figure if not given.
+
+    Returns
+    -------
+    Axes or array of Axes
+
+    Raises
+    ------
+    TypeError
+        Neither a result nor a table.
+    ValueError
+        The table is empty or lacks a column; ``ax`` and ``y`` differ in number.
+
+    Notes
+    -----
+    Where accuracy is drawn, so is what guessing the larger class gets right (the base rate; half
+    where the classes are weighed alike).
+    A line says how much is decodable from single units at a depth; not that the model uses it,
+    and not that it is the category rather than the word.
+    """
+    names = (y,) if isinstance(y, str) else tuple(y)
+    table, n_contexts = _profile_table(result, names)
+    with mpl.rc_context(STYLE):
+        axes = axes_for(ax, len(names))
+        for one, name in zip(axes, names, strict=True):
+            _profile_panel(one, table, name)
+        axes[0].set_title(_profile_title(table, n_contexts))
+        axes[-1].set_xlabel("layer")
+    return axes[0] if isinstance(y, str) else axes
+
+
+def _profile_table(source: Any, names: Sequence[str]) -> tuple[pd.DataFrame, int | None]:
+    n_contexts = len(source.contexts) if isinstance(source, ProbeResult) else None
+    table = profile(source) if isinstance(source, ProbeResult) else source
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(
+            f"a ProbeResult or the table of profile(result) is needed; got {type(source).__name__}"
+        )
+    missing = [name for name in ("layer", "site", *names) if name not in table]
+    if missing or table.empty or not names:
+        raise ValueError(
+            f"the profile needs rows and the columns layer, site and {', '.join(names)}; it has "
+            f"{len(table)} rows and lacks {', '.join(missing) or 'no column'}"
+        )
+    return table, n_contexts
+
+
+def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
+    percent = name.startswith("share") or "accuracy" in name
+    scale = 100 if percent else 1
+    ends = []
+    for site, part in table.groupby("site", sort=False, observed=True):
+        colour, marker, line = site_style(str(site), table["site"].unique().tolist())
+        values = scale * part[name].to_numpy(float)
+        ax.plot(part["layer"], values, color=colour, marker=marker, linestyle=line, label=site)
+        ends.append((_last_known(values), _line_label(str(site), part), colour))
+    if (guess := _guess(table, name)) is not None:
+        rate, text = guess
+        ax.axhline(rate, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        ends.append((rate, f"{text} {rate:.1f}%", GREY))
+    _panel_scale(ax, name, percent)
+    end_labels(ax, ends)
+
+
+def _guess(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
+    """What guessing gets right, in per cent, and its name."""
+    if name in BALANCED:
+        return 50.0, "guessing"
+    if name.startswith("accuracy") and "base_rate" in table:
+        return 100 * float(table["base_rate"].iloc[0]), "base rate"
+    return None
+
+
+def _panel_scale(ax: Axes, name: str, percent: bool) -> None:
+    ax.set_ylabel(Y_LABELS.get(name, name.replace("_", " ") + (" (%)" if percent else "")))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if name.startswith("share"):
+        ax.set_ylim(-2, 102)
+    else:
+        ax.margins(y=0.12)
+    ax.set_ylim(ax.get_ylim())
+
+
+def _line_label(site: str, part: pd.DataFrame) -> str:
+    return f"{site} ({int(part['units'].max()):,} units)" if "units" in part else site
+
+
+def _last_known(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known[-1]) if known.size else float("nan")
+
+
+def _profile_title(table: pd.DataFrame, n_contexts: int | None) -> str:
+    parts = []
+    if {"family", "correction", "alpha"} <= set(table):
+        rule = dict(table.iloc[0][["family", "correction", "alpha"]])
+        parts.append(f"Wald test, {rule_text(rule)}")
+    if n_contexts is not None:
+        parts.append(f"n = {n_contexts:,} contexts")
+    return "; ".join(parts)
+
+
+#: Upper and lower panel of :func:`word_or_category`: column, label, colour, marker, line style.
+_ACCURACY = (
+    ("accuracy", "in sample", "#D55E00", "s", "-"),
+    ("held_out_accuracy", "words left out", "#0072B2", "o", "-"),
+)
+_SHARE = (
+    ("share_significant", "by example (Wald)", "#D55E00", "s", "-"),
+    ("share_significant_words", "by word (max-T)", "#0072B2", "o", "-"),
+)
+
+
+def word_or_category(result: Any, *, axes: np.ndarray | None = None) -> np.ndarray:
+    """Draw what the notebook counts beside what holds over words, site by site.
+
+    Parameters
+    ----------
+    result : ProbeResult or DataFrame
+        A result with the columns of :func:`tl_negation.infer`, or its profile.
+    axes
+        Two rows of Axes, one column per site; a new figure if not given.
+
+    Returns
+    -------
+    array of Axes
+        Upper row: accuracy in sample and on words left out of the fit, means over units. Lower
+        row: the share of units significant by the notebook's test and by the type-level max-T.
+        The grey band is the lexical null: the same activations after the words' means were dealt
+        to the words at random (5 to 95 % of the replicates).
+
+    Raises
+    ------
+    TypeError
+        Neither a result nor a table.
+    ValueError
+        The columns of :func:`tl_negation.infer` are missing; ``axes`` of another shape.
+
+    Notes
+    -----
+    Accuracy in sample is compared with the base rate, accuracy on words left out (balanced over
+    classes and words) with one half.
+    """
+    needed = [column for column, *_ in (*_ACCURACY, *_SHARE)]
+    table, n_contexts = _profile_table(result, needed)
+    sites = table["site"].unique().tolist()
+    with mpl.rc_context(STYLE):
+        if axes is None:
+            size = (1.2 + 2.1 * len(sites), 5.2)
+            _, axes = plt.subplots(
+                2, len(sites), sharex=True, sharey="row", squeeze=False, figsize=size,
+                layout="constrained",
+            )  # fmt: skip
+        if np.shape(axes) != (2, len(sites)):
+            raise ValueError(f"axes must have shape (2, {len(sites)}); got {np.shape(axes)}")
+        for column, site in zip(axes.T, sites, strict=True):
+            part = table[table["site"] == site]
+            _compared(column[0], part, _ACCURACY, "null_accuracy")
+            _compared(column[1], part, _SHARE, "null_share_significant")
+            column[0].axhline(100 * part["base_rate"].iloc[0], color="#1a1a1a", lw=1, ls="--")
+            column[0].axhline(50, color="#1a1a1a", lw=1, ls=":")
+            column[0].set_title(f"{site} ({int(part['units'].max()):,} units a layer)")
+            column[1].set_xlabel("layer")
+            column[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+            column[1].set_ylim(-3, 103)
+        axes[0, 0].set_ylabel("accuracy, mean over units (%)")
+        axes[1, 0].set_ylabel("significant units (%)")
+        _shared_legends(axes, table, n_contexts)
+    return axes
+
+
+def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:
+    if f"{null}_low" in part:
+        band = [100 * part[f"{null}_{end}"] for end in ("low", "high")]
+        ax.fill_between(part["layer"], *band, color="#bdbdbd", lw=0, label="lexical null, 5-95 %")
+    for column, name, colour, marker, line in lines:
+        ax.plot(part["layer"], 100 * part[column], color=colour, marker=marker, ls=line, label=name)
+
+
+def _shared_legends(axes: np.ndarray, table: pd.DataFrame, n_contexts: int | None) -> None:
+    base = Line2D([], [], color="#1a1a1a", lw=1, ls="--")
+    half = Line2D([], [], color="#1a1a1a", lw=1, ls=":")
+    for row, extra in ((0, True), (1, False)):
+        handles, names = axes[row, 0].get_legend_handles_labels()
+        if extra:
+            handles += [base, half]
+            names += [f"base rate {table['base_rate'].iloc[0]:.1%}", "guessing, balanced"]
+        axes[row, -1].legend(handles, names, loc="upper left", bbox_to_anchor=(1, 1))
+    n = "" if n_contexts is None else f"; n = {n_contexts:,} contexts"
+    axes[0, 0].figure.suptitle(f"Decodable example by example, and over words{n}", fontsize=10)

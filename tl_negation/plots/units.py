@@ -1,0 +1,254 @@
+"""Units: all of one layer, or one unit by word."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from .._families import family_ids
+from .._newton import STATUSES
+from ..results import ProbeResult, unit_of
+from ..sites import locate
+from ._style import CLASSES, GREY, STYLE, axes_for, beside, end_labels, site_style
+
+#: From this many points on a scatter is drawn as an image inside a vector figure.
+RASTER_POINTS = 2000
+#: Effects are drawn to scale up to here, by their logarithm beyond: they explode near separation.
+LINEAR_EFFECT = 4
+EFFECT_TICKS = (-100, -20, -4, -2, 0, 2, 4, 20, 100)
+#: Height of the curve above the words of a unit, in words.
+CURVE_ROWS = 5
+
+
+def volcano(result: Any, layer: int, *, ax: Axes | None = None) -> Axes:
+    """Draw effect per SD against -log10 p for every unit of one layer.
+
+    Parameters
+    ----------
+    result : ProbeResult
+        From :func:`tl_negation.probe` or :func:`tl_negation.load_result`.
+    layer
+        Number of the layer.
+    ax
+        Axes to draw on; a new figure if not given.
+
+    Returns
+    -------
+    Axes
+        Units that pass the result's correction are drawn darker; under Bonferroni its
+        threshold is drawn. The title says how many units have no valid fit and are not shown.
+
+    Raises
+    ------
+    TypeError
+        Not a result.
+    ValueError
+        The result has no such layer.
+
+    Notes
+    -----
+    Wald's p falls back for very strong effects (Hauck & Donner 1977): the arms bend down
+    there, and the strongest units of all are separated and have none.
+    """
+    _require_result(result)
+    if layer not in result.layers:
+        raise ValueError(f"the result has the layers {list(result.layers)}; got {layer!r}")
+    frame = result.to_frame()
+    units = frame[frame["layer"] == layer]
+    with mpl.rc_context(STYLE):
+        ax = axes_for(ax, 1, height=4.2)[0]
+        _volcano_points(ax, result, units)
+        ax.set_ylim(bottom=0)
+        ax.set_xscale("symlog", linthresh=LINEAR_EFFECT, linscale=1.5)
+        ax.xaxis.set_major_locator(FixedLocator(EFFECT_TICKS))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+        _thresholds(ax, result, layer)
+        ax.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+        ax.set_xlabel(f"effect (log-odds of {_class_name(result, 1)} per SD of the unit)")
+        ax.set_ylabel("evidence (-log10 of the Wald p)")
+        ax.set_title(_volcano_title(result, units))
+        _volcano_legend(ax, [site.name for site in result.sites])
+    return ax
+
+
+def unit(result: Any, where: Any, *, ax: Axes | None = None) -> Axes:
+    """Draw one unit's activation in every context, by word, under its fitted curve.
+
+    Parameters
+    ----------
+    result : ProbeResult
+        From :func:`tl_negation.probe`: it must still hold its activations.
+    where
+        A row of ``result.top()`` or ``result.to_frame()``, or (layer, site, head, index).
+    ax
+        Axes to draw on; a new figure if not given.
+
+    Returns
+    -------
+    Axes
+        The strip plot: a row per word with its n, class 1 on top, frequent words first.
+        The curve, P(class 1) against activation, is in ``ax.child_axes[0]`` above it.
+
+    Raises
+    ------
+    TypeError
+        Not a result.
+    ValueError
+        No such unit; or the result was read from disk and holds no activations.
+
+    Notes
+    -----
+    If the words of a class differ among each other as much as the classes do, the unit knows
+    words rather than the category. The vertical scatter within a row means nothing.
+    """
+    _require_result(result)
+    row, column = unit_of(result, where)
+    if result.activations is None:
+        raise ValueError(
+            "this figure needs the activations, and a result read from disk has none: run "
+            "collect(model, contexts) and probe(acts) again"
+        )
+    x = result.activations.values[row, :, column].cpu().double().numpy()
+    words = _word_order(result)
+    with mpl.rc_context(STYLE):
+        rows = CURVE_ROWS + len(words)
+        ax = axes_for(ax, 1, height=0.8 + 0.27 * rows)[0]
+        _strips(ax, result, x, words)
+        ax.set_ylim(len(words) - 0.4, -0.6 - CURVE_ROWS)
+        ax.spines["left"].set_bounds(-0.6, len(words) - 0.4)
+        ax.set_xlabel("activation at the target word (model's units)")
+        ax.set_title(_unit_title(result, row, column))
+        lowest = (len(words) + 0.6) / rows
+        _curve(ax.inset_axes((0, lowest, 1, 1 - lowest), sharex=ax), result, row, column, x)
+    return ax
+
+
+def _require_result(result: Any) -> None:
+    if not isinstance(result, ProbeResult):
+        raise TypeError(
+            f"a ProbeResult is needed (probe(acts) or load_result(path)); got "
+            f"{type(result).__name__}"
+        )
+
+
+def _volcano_points(ax: Axes, result: ProbeResult, units: pd.DataFrame) -> None:
+    names = [site.name for site in result.sites]
+    for name in sorted(names, key=lambda one: -(units["site"] == one).sum()):  # few on top of many
+        part = units[units["site"] == name]
+        colour, marker, _ = site_style(name, names)
+        style = {"color": colour, "marker": marker, "s": 15, "linewidths": 0}
+        style["rasterized"] = len(part) > RASTER_POINTS
+        for passed, alpha in ((False, 0.2), (True, 0.6)):
+            these = part[part["significant"] == passed]
+            ax.scatter(these["beta_per_sd"], -these["log10_p"], alpha=alpha, **style)
+        ax.scatter([], [], label=f"{name} ({part['p'].notna().sum():,})", **style)
+
+
+def _volcano_legend(ax: Axes, names: Sequence[str]) -> None:
+    """Name the sites in the right margin, away from the labels of the thresholds."""
+    lines, labels = ax.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: names.index(labels[i].rsplit(" (")[0]))
+    high = any(text.xy[1] > 0.5 for text in ax.texts)
+    ax.legend(
+        [lines[i] for i in order],
+        [labels[i] for i in order],
+        loc="lower left" if high else "upper left",
+        bbox_to_anchor=(1, 0 if high else 1),
+        borderaxespad=0,
+        handletextpad=0.2,
+    )
+
+
+def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
+    test = result.provenance["test"]
+    if test["correction"] != "bonferroni":
+        return
+    row = result.layers.index(layer)
+    ids = family_ids(result.sites, len(result.layers), test["family"])
+    starts = np.cumsum([0, *(site.width for site in result.sites)])
+    drawn: dict[int, list[str]] = {}
+    for site, start in zip(result.sites, starts, strict=False):
+        drawn.setdefault(int((ids == ids[row, start]).sum()), []).append(site.name)
+    ends = [
+        (-np.log10(test["alpha"] / size), f"{test['alpha']:g}/{size:,} ({', '.join(names)})", GREY)
+        for size, names in drawn.items()
+    ]
+    for height, _, _ in ends:
+        ax.axhline(height, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    ax.set_ylim(top=max(ax.get_ylim()[1], *(1.1 * height for height, _, _ in ends)))
+    end_labels(ax, ends)
+
+
+def _volcano_title(result: ProbeResult, units: pd.DataFrame) -> str:
+    counts = units["status"].value_counts()
+    hidden = [f"{n:,} {status}" for status, n in counts.items() if n and status != "ok"]
+    return (
+        f"layer {units['layer'].iloc[0]}: {counts['ok']:,} of {len(units):,} units; "
+        f"n = {len(result.contexts):,} contexts\nnot shown: {', '.join(hidden) or 'none'}"
+    )
+
+
+def _class_name(result: ProbeResult, label: int) -> str:
+    return result.contexts.contrast.groups[label]
+
+
+def _word_order(result: ProbeResult) -> list[tuple[int, str, int]]:
+    """(label, word, n): class 1 first, frequent words first."""
+    counts = result.contexts.examples.groupby(["label", "word"], observed=True).size()
+    words = [(int(label), str(word), int(n)) for (label, word), n in counts.items()]
+    return sorted(words, key=lambda word: (-word[0], -word[2], word[1]))
+
+
+def _strips(ax: Axes, result: ProbeResult, x: np.ndarray, words: Any) -> None:
+    examples = result.contexts.examples
+    rng = np.random.default_rng(0)  # jitter only: the same picture every time
+    for place, (label, word, n) in enumerate(words):
+        these = ((examples["label"] == label) & (examples["word"] == word)).to_numpy()
+        colour, marker = CLASSES[label]
+        height = place + rng.uniform(-0.28, 0.28, n)
+        ax.scatter(x[these], height, color=colour, marker=marker, s=16, alpha=0.6, linewidths=0)
+    n_first = sum(label == 1 for label, _, _ in words)
+    ax.axhline(n_first - 0.5, color=GREY, linewidth=0.8)
+    ax.set_yticks(range(len(words)), [f"{word} (n = {n})" for _, word, n in words])
+    ax.grid(visible=False, axis="y")
+    for first, label in ((0, 1), (n_first, 0)):
+        beside(ax, first - 0.45, _class_name(result, label), CLASSES[label][0], y="data", va="top")
+
+
+def _curve(panel: Axes, result: ProbeResult, row: int, column: int, x: np.ndarray) -> None:
+    labels = result.contexts.labels.numpy()
+    for label, (colour, _) in enumerate(CLASSES):
+        these = x[labels == label]
+        panel.plot(these, np.full(len(these), label), "|", color=colour, alpha=0.5, markersize=7)
+    intercept, beta = (float(result.columns[name][row, column]) for name in ("intercept", "beta"))
+    if np.isfinite(intercept) and np.isfinite(beta):
+        grid = np.linspace(x.min(), x.max(), 200)
+        panel.plot(grid, 0.5 * (1 + np.tanh((intercept + beta * grid) / 2)), color="#1a1a1a")
+    else:
+        status = STATUSES[int(result.columns["status"][row, column])].replace("_", "-")
+        panel.text(
+            0.5,
+            0.5,
+            f"no curve: the unit is {status}",
+            ha="center",
+            va="center",
+            transform=panel.transAxes,
+        )
+    panel.set_ylim(-0.12, 1.12)
+    panel.set_yticks([0, 0.5, 1])
+    panel.set_ylabel(f"P({_class_name(result, 1)})")
+    panel.tick_params(labelbottom=False)
+
+
+def _unit_title(result: ProbeResult, row: int, column: int) -> str:
+    site, head, index = locate(result.sites, column)
+    lr, accuracy = (float(result.columns[name][row, column]) for name in ("lr", "accuracy"))
+    return (
+        f"layer {result.layers[row]}, {site.name}, head {head}, unit {index}\n"
+        f"LR = {lr:.1f}, in-sample accuracy {accuracy:.0%}, n = {len(result.contexts):,}"
+    )
