@@ -21,15 +21,19 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from tl_negation import _newton
+from tl_negation._blocks import UNITS, compute
 from tl_negation.activations import Activations
-from tl_negation.probe import CHUNK, probe
+from tl_negation.probe import probe
 from tl_negation.sites import Site
 
 EXAMPLES = _common.NEGATIONS + _common.AFFIRMATIONS
 #: A dosage of 1 is stored as 16384, in a 16-bit number (PLINK 2 file format, "dosage").
 DOSAGE_STEPS = 16384
+#: Units of the loop that computes every column.
+WHOLE_UNITS = 100
 
 
 def arguments() -> argparse.Namespace:
@@ -99,14 +103,21 @@ def memory_of_probe(layers: int, width: int, seed: int) -> dict[str, float]:
     return {"activations_bytes": size, "extra_bytes": extra, "peak_ratio": 1 + extra / size}
 
 
-def fit_alone(acts: Activations) -> list[_newton.Fit]:
+def fit_alone(acts: Activations) -> dict[str, torch.Tensor]:
     """Estimates, errors, likelihood ratios and accuracies; no AUC, p values or corrections."""
     order = torch.argsort(acts.labels, descending=True, stable=True)
-    n1, chunk = int(acts.labels.sum()), CHUNK["cpu"]
-    starts = range(0, acts.values.shape[2], chunk)
-    return [
-        _newton.fit(layer[:, i : i + chunk][order], n1) for layer in acts.values for i in starts
-    ]
+    n1 = int(acts.labels.sum())
+    return compute(acts.values, lambda x, memory: _newton.fit(x[order], n1, memory)._asdict())
+
+
+def whole_loop(x: np.ndarray, y: np.ndarray) -> None:
+    """Everything that probe() returns for a unit, by statsmodels and scikit-learn."""
+    for column in x.T:
+        fitted = sm.Logit(y, sm.add_constant(column)).fit(disp=0)
+        p = fitted.predict()
+        _ = fitted.bse, fitted.tvalues, fitted.pvalues, fitted.llr, fitted.llr_pvalue
+        _ = np.mean((p > 0.5) == y), balanced_accuracy_score(y, p > y.mean())
+        _ = roc_auc_score(y, column), column.std()
 
 
 def statsmodels_loop(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -183,8 +194,8 @@ class Plink:
     def _ours(self, acts: Activations) -> dict[str, np.ndarray]:
         fitted = fit_alone(acts)
         per_dosage = self.range / 2
-        beta = torch.cat([part.beta for part in fitted]) * per_dosage
-        se = torch.cat([part.se for part in fitted]) * per_dosage
+        beta = fitted["beta"].flatten() * per_dosage
+        se = fitted["se"].flatten() * per_dosage
         return {"beta": beta.numpy(), "se": se.numpy()}
 
     def _ours_on_dosages(self, acts: Activations) -> dict[str, np.ndarray]:
@@ -192,7 +203,7 @@ class Plink:
         n1 = int(acts.labels.sum())
         parts = [
             _newton.fit(steps.T[order].double() / DOSAGE_STEPS, n1)
-            for steps in self.steps.split(CHUNK["cpu"])
+            for steps in self.steps.split(UNITS["cpu"])
         ]
         beta, se = (torch.cat([getattr(part, key) for part in parts]) for key in ("beta", "se"))
         return {"beta": beta.numpy(), "se": se.numpy()}
@@ -226,13 +237,18 @@ def _measure(acts: Activations, args: argparse.Namespace, plink: Plink | None) -
     chosen = np.linspace(0, units - 1, min(args.loop_units, units)).round().astype(int)
     x, y = flat[chosen].T.double().numpy().copy(), acts.labels.numpy()
     del flat
-    contenders = {"statsmodels loop": lambda: statsmodels_loop(x, y)}
+    few = x[:, : min(WHOLE_UNITS, x.shape[1])]
+    contenders = {
+        "statsmodels loop": lambda: statsmodels_loop(x, y),
+        "the same, every column of probe()": lambda: whole_loop(few, y),
+    }
     if plink is not None:
         contenders["PLINK 2 --glm"] = plink.glm
     contenders["tl_negation probe()"] = lambda: probe(acts, progress=False)
     contenders["tl_negation fit alone"] = lambda: fit_alone(acts)
     seconds = _common.interleave(contenders, args.repeats)
-    fits = dict.fromkeys(contenders, units) | {"statsmodels loop": len(chosen)}
+    loops = zip(contenders, (len(chosen), few.shape[1]), strict=False)
+    fits = dict.fromkeys(contenders, units) | dict(loops)
     timing = {name: _common.spread(times) for name, times in seconds.items()}
     for name, row in timing.items():
         row |= {"fits": fits[name], "fits_per_s": fits[name] / row["median_s"]}
@@ -272,6 +288,7 @@ def _exactness(
 def _show(report: dict[str, Any]) -> None:
     settings, timing, memory = report["settings"], report["timing"], report["memory"]
     loop = timing["statsmodels loop"]["fits_per_s"]
+    whole = timing["the same, every column of probe()"]["fits_per_s"]
     plink = timing.get("PLINK 2 --glm", {}).get("fits_per_s", math.nan)
     rows = [
         (
@@ -280,6 +297,7 @@ def _show(report: dict[str, Any]) -> None:
             f"{row['median_s']:.3f}",
             f"{row['fits_per_s']:,.0f}",
             f"{row['fits_per_s'] / loop:.1f}",
+            f"{row['fits_per_s'] / whole:.0f}",
             f"{row['fits_per_s'] / plink:.2f}",
         )
         for name, row in timing.items()
@@ -287,7 +305,7 @@ def _show(report: dict[str, Any]) -> None:
     _common.show_table(
         f"{settings['examples']} examples x {settings['units']:,} units, median of "
         f"{settings['repeats']} interleaved repetitions",
-        ("", "fits timed", "seconds", "fits/s", "x statsmodels", "x PLINK 2"),
+        ("", "fits timed", "seconds", "fits/s", "x loop", "x whole loop", "x PLINK 2"),
         rows,
     )
     _common.CONSOLE.print(
