@@ -8,17 +8,12 @@ from scipy.stats import chi2
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 # Printed data (STATISTICS of the textbooks named), class 1 where y is 1.
-HOURS = np.array(
-    [0.5, 0.75, 1, 1.25, 1.5, 1.75, 1.75, 2, 2.25, 2.5]
-    + [2.75, 3, 3.25, 3.5, 4, 4.25, 4.5, 4.75, 5, 5.5]  # noqa: RUF005 - two lines of ten
-)
+_HOURS = ".5 .75 1 1.25 1.5 1.75 1.75 2 2.25 2.5 2.75 3 3.25 3.5 4 4.25 4.5 4.75 5 5.5"
+HOURS = np.array([float(hours) for hours in _HOURS.split()])
 PASSED = np.array([int(c) for c in "00000010101010111111"])
 
-TEMPERATURE = np.array(
-    [53, 56, 57, 63, 66, 67, 67, 67, 68, 69, 70, 70]
-    + [70, 70, 72, 73, 75, 75, 76, 76, 78, 79, 80, 81],
-    dtype=float,
-)
+_O_RINGS = "53 56 57 63 66 67 67 67 68 69 70 70 70 70 72 73 75 75 76 76 78 79 80 81"
+TEMPERATURE = np.array([float(t) for t in _O_RINGS.split()])
 FAILED = np.zeros(24, dtype=int)
 FAILED[[0, 1, 2, 10, 11, 12, 16]] = 1  # 53, 56, 57, three of the 70s, one of the 75s
 

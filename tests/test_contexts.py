@@ -456,7 +456,7 @@ def test_notebook_preset_finds_the_references_numbers(story):
     assert (negation["examples"], affirmation["examples"]) == (216, 182)
     assert counts["source"]["tokens"] == 44_932
     assert (len(negation["token_types"]), len(affirmation["token_types"])) == (10, 18)
-    # STATISTICS.md, 7; and "May" in the header, which is no part of the licence
+    # the licence; and "May" in the header, which is no part of the licence
     assert (negation["in_boilerplate"], affirmation["in_boilerplate"]) == (26, 34 + 1)
 
 

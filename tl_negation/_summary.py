@@ -35,7 +35,7 @@ def _notebook(result: Any, units: int) -> str:
     test = result.provenance["test"]
     return (
         f"Example by example (Wald, {test['correction']} per {test['family']}, alpha "
-        f"{test['alpha']}), {passed:,} of {units:,} units are significant ({passed / units:.1%}); "
+        f"{test['alpha']}), {passed:,} of {units:,} units are significant ({passed / units:.2%}); "
         f"their accuracy in sample is {accuracy:.1%}."
     )
 
@@ -43,11 +43,12 @@ def _notebook(result: Any, units: int) -> str:
 def _words(result: Any, units: int) -> str:
     about = result.provenance["word_test"]
     passed = int(result.significant_words.sum())
-    how = "all" if about["exact"] else "random"
+    labelings = f"{about['labelings']:,} labelings"
+    how = f"all {labelings}" if about["exact"] else f"{labelings} at random"
     smallest = float(np.nanmin(result.words_p_maxt.cpu().numpy(), initial=np.inf))
     return (
-        f"Over words ({about['labelings']:,} {how} labelings, max-T over {_family(about)}, alpha "
-        f"{about['alpha']}), {passed:,} of {units:,} are ({passed / units:.1%}); the smallest p is "
+        f"Over words ({how}, max-T over {_family(about)}, alpha {about['alpha']}), {passed:,} of "
+        f"{units:,} units are significant ({passed / units:.2%}); the smallest p is "
         f"{smallest:.2g}."
     )
 

@@ -1,6 +1,6 @@
 """Two named word lists, and how a word of either is recognised in a text.
 
-The lists of `NEGATION` are those of the reference notebook; the rule is not (STATISTICS.md, 7).
+The lists of `NEGATION` are those of the reference notebook; the rule is not (examples/method.md).
 """
 
 import re
@@ -25,8 +25,8 @@ class Hit(NamedTuple):
     """A word of the contrast found in a text.
 
     `start` and `end` are the target's character span, `word` the entry of the list without its
-    star (the *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit is to be
-    dropped, or None.
+    star (the *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit
+    is to be dropped, or None.
     """
 
     start: int

@@ -26,6 +26,8 @@ __all__ = ["report"]
 TABLE_UNITS, MOST_VIEWS = 100, 6
 #: Narrower than in a notebook: a page shows figures side by side, or on a phone.
 FIGURE_INCHES = 4.6
+#: Profile columns that the figure about words needs.
+OVER_WORDS = {"held_out_accuracy", "share_significant_words"}
 #: Profile columns in the figure over depth, where the profile has them.
 PANELS = ("share_significant", "accuracy", "held_out_accuracy")
 #: Columns that the table of units leaves to units.parquet: they depend on a unit's scale, or
@@ -62,6 +64,7 @@ class Figure(NamedTuple):
     svg: Markup
     title: str
     caption: str
+    wide: bool
 
 
 class Header(NamedTuple):
@@ -156,7 +159,7 @@ def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]
         "audit": audit,
         "text": _text_facts(audit),
         "figures": list(_figures(result, table)),
-        "profile": _table(table.drop(columns=[name for name in table if name in PROFILE_LEFT_OUT])),
+        "profile": _table(table[[name for name in table if not _left_out(name)]]),
         "trends": _table(trend(table)),
         "top": _table(top.drop(columns=[name for name in top if name in LEFT_OUT])),
         "n_units": result.columns["status"].numel(),
@@ -167,6 +170,11 @@ def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]
         "provenance": list(_provenance(result, preset)),
         "cite": _citation(result),
     }
+
+
+def _left_out(name: str) -> bool:
+    """Whether the profile's table does without a column: bands of the null are in the figure."""
+    return name in PROFILE_LEFT_OUT or name.startswith("null_")
 
 
 def _subject(result: ProbeResult) -> str:
@@ -262,6 +270,16 @@ def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
         f"Share of significant units and mean in-sample accuracy in each layer, a line per site; "
         f"n = {len(result.contexts):,} contexts. The dashed line is what guessing gets right.",
     )
+    if OVER_WORDS <= set(table):
+        yield _figure(
+            lambda: plots.word_or_category(table),
+            "Word or category",
+            "Orange: what is decodable example by example. Blue: what holds over words, which is "
+            "accuracy on words left out of the fit, and units that pass the test over word types. "
+            "The grey band is what units give that know words and nothing else (the lexical null, "
+            "5 to 95 % of its replicates).",
+            wide=True,
+        )
     yield _figure(
         lambda: plots.volcano(result, layer),
         f"Layer {layer}, unit by unit",
@@ -287,10 +305,13 @@ def _by_depth(result: ProbeResult, parts: int = 3) -> Iterator[dict[str, Any]]:
         yield from ({**row, "span": span} for row in best.to_dict("records"))
 
 
-def _figure(draw: Callable[[], Any], title: str, caption: str) -> Figure:
+def _figure(
+    draw: Callable[[], Any], title: str, caption: str, *, wide: bool = False
+) -> Figure:
     """Draw, and turn the figure into SVG that can stand in a page beside others."""
     figure = np.ravel(draw())[0].figure
-    figure.set_figwidth(FIGURE_INCHES)
+    if not wide:
+        figure.set_figwidth(FIGURE_INCHES)
     name = f"fig-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
     with mpl.rc_context({"svg.hashsalt": name}), io.StringIO() as file:
         figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None}, dpi=150)
@@ -301,7 +322,7 @@ def _figure(draw: Callable[[], Any], title: str, caption: str) -> Figure:
     label = f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
     about = f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{caption}</desc>'
     head, rest = svg.split(">", 1)
-    return Figure(Markup(head.replace("<svg", label, 1) + ">" + about + rest), title, caption)  # noqa: S704 - matplotlib's own
+    return Figure(Markup(head.replace("<svg", label, 1) + ">" + about + rest), title, caption, wide)  # noqa: S704 - matplotlib's own
 
 
 def _views(result: ProbeResult, model: Any) -> list[tuple[str, Markup, Markup]]:
@@ -357,6 +378,8 @@ def _provenance(result: ProbeResult, preset: str | None) -> Iterator[tuple[str, 
     yield from _flat("test", result.provenance["test"])
     yield "profile preset", str(preset)
     rest = {k: v for k, v in result.provenance.items() if k not in ("model", "test")}
+    if "lexical_null" in rest:  # its bands are drawn, and stand in profile.csv
+        rest["lexical_null"] = {k: v for k, v in rest["lexical_null"].items() if k != "bands"}
     yield from _flat("", rest)
     yield from _flat("text", result.contexts.source)
 

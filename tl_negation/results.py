@@ -120,6 +120,12 @@ class ProbeResult:
         """Units whose fit is valid (status ok)."""
         return self.columns["status"] == OK
 
+    def status_counts(self) -> dict[str, int]:
+        """Number of units of each status."""
+        codes = self.columns["status"].flatten().long().cpu()
+        counts = torch.bincount(codes, minlength=len(STATUSES)).tolist()
+        return dict(zip(STATUSES, counts, strict=True))
+
     @property
     def base_rate(self) -> float:
         """Share of the larger class: the accuracy of a guess that never looks."""
@@ -216,12 +222,12 @@ class ProbeResult:
             "layers": list(self.layers),
             "contexts": self.contexts.manifest(),
             "audit": self.contexts.counts(),
+            "status": self.status_counts(),
             "provenance": dict(self.provenance),
         }
 
     def __repr__(self) -> str:
-        counts = torch.bincount(self.columns["status"].flatten().long().cpu()).tolist()
-        outcomes = ", ".join(f"{n:,} {s}" for s, n in zip(STATUSES, counts, strict=False) if n)
+        outcomes = ", ".join(f"{n:,} {status}" for status, n in self.status_counts().items() if n)
         widths = ", ".join(f"{site.name} {site.width:,}" for site in self.sites)
         passed = int(self.columns["significant"].sum())
         rule = "{correction} per {family}, alpha {alpha}".format(**self.provenance["test"])

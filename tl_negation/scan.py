@@ -170,7 +170,7 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
         "audit": result.contexts.counts(),
         "provenance": dict(result.provenance),
         "units": int(result.status.numel()),
-        "tested": int(result.tested.sum()),
+        "status": result.status_counts(),
         "significant": int(result.significant.sum()),
         "base_rate": result.base_rate,
         "summary": result.summary().splitlines(),

@@ -1,0 +1,64 @@
+// Open a page in Chromium, check it with axe-core, and say as JSON what was found.
+// node browse.mjs PAGE CHROMIUM NODE_MODULES; each of the widths below, light and dark.
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const [page, chromium, modules] = process.argv.slice(2);
+const load = createRequire(pathToFileURL(`${modules}/`));
+const axe = load("axe-core");
+const browser = await load("playwright-core").chromium.launch({
+  executablePath: chromium,
+  args: ["--no-sandbox", "--disable-gpu"],
+});
+
+// Runs in the page: press every header of the table of units, and read its first and last rows.
+function sorted() {
+  const table = document.getElementById("units");
+  return [...table.tHead.rows[0].cells].map((head, column) => {
+    head.querySelector("button").click();
+    const keys = [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.key);
+    const order = head.getAttribute("aria-sort");
+    return { name: head.textContent, order, number: head.classList.contains("number"), keys };
+  });
+}
+
+async function visit(width, colorScheme) {
+  const tab = await browser.newPage({ viewport: { width, height: 800 }, colorScheme });
+  const console = [], requests = [];
+  tab.on("console", (message) => console.push(message.text()));
+  tab.on("pageerror", (error) => console.push(String(error)));
+  tab.on("request", (request) => requests.push(request.url()));
+  await tab.goto(pathToFileURL(page).href);
+  await tab.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+  await tab.waitForTimeout(500);
+  await tab.evaluate(axe.source);
+  const { violations } = await tab.evaluate(() => globalThis.axe.run());
+  const found = {
+    width,
+    colorScheme,
+    violations: violations.map(({ id, impact, nodes }) => ({
+      id,
+      impact,
+      nodes: nodes.slice(0, 5).map((node) => `${node.html.slice(0, 200)} ${node.failureSummary}`),
+    })),
+    scrolls: await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth),
+    views: await tab.evaluate(() =>
+      [...document.querySelectorAll(".colored-tokens")].map((one) => [one.offsetWidth, one.offsetHeight]),
+    ),
+    sorted: await tab.evaluate(sorted),
+    console,
+    requests: requests.filter((url) => !/^(data|about):/.test(url)).slice(1), // the page itself
+  };
+  await tab.close();
+  return found;
+}
+
+try {
+  const visits = [];
+  for (const width of [1280, 390]) {
+    for (const scheme of ["light", "dark"]) visits.push(await visit(width, scheme));
+  }
+  process.stdout.write(JSON.stringify(visits));
+} finally {
+  await browser.close();
+}
