@@ -16,6 +16,7 @@ from .activations import Activations, collect, token_activations
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
+from .extras import add_extras
 from .inference import (
     TooFewWordsError,
     adjusted,
@@ -56,6 +57,7 @@ __all__ = [
     "Site",
     "Text",
     "TooFewWordsError",
+    "add_extras",
     "adjusted",
     "cluster_robust",
     "collect",

@@ -37,12 +37,12 @@ def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
         new.mkdir()
         yield new
         check_target(path, overwrite=overwrite)  # another run may have ended meanwhile
-        if path.exists():
-            path.replace(old)
         try:
+            if path.exists():
+                path.replace(old)
             new.replace(path)
-        except OSError:
-            if old.exists():
+        except BaseException:  # an interrupt too: the earlier run must not go with the folder
+            if old.exists() and not path.exists():
                 old.replace(path)
             raise
 
@@ -54,9 +54,11 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
     ------
     FileExistsError
         ``path`` is a file; or holds files and ``overwrite`` is off; or holds something that is
-        not a run of this package.
+        not a run of this package; or it is the working directory, which cannot be renamed to.
     """
     path = Path(path)
+    if path.name in ("", ".."):
+        raise FileExistsError(f"a run needs a directory with a name of its own; got {str(path)!r}")
     if not path.exists():
         return
     if not path.is_dir():

@@ -10,11 +10,13 @@ def summary_lines(result: Any) -> list[str]:
     units = int(result.status.numel())
     lines = [_basis(result), _notebook(result, units)]
     if "significant_words" in result.columns:
-        lines.append(_words(result, units))
+        lines += [_words(result, units), _exchanged(result)]
     if "held_out_accuracy" in result.columns:
         lines.append(_held_out(result))
     if "selectivity" in result.columns:
         lines.append(_selectivity(result))
+    if "heads" in result.tables:
+        lines.append(_heads(result.tables["heads"]))
     lines.append(_take_away(result))
     return lines
 
@@ -53,6 +55,15 @@ def _words(result: Any, units: int) -> str:
     )
 
 
+def _exchanged(result: Any) -> str:
+    types = result.provenance["word_test"]["word_types"]
+    words = "; ".join(
+        f"{group}: " + ", ".join(f"{word} ({' '.join(map(repr, tokens))})" for word, tokens in of)
+        for group, of in ((group, words.items()) for group, words in types.items())
+    )
+    return f"Words whose labels were dealt, with the tokens merged into each: {words}."
+
+
 def _family(about: dict[str, Any]) -> str:
     return {"all": "all units", "layer": "each layer", "site": "each site"}[about["family"]]
 
@@ -71,6 +82,17 @@ def _selectivity(result: Any) -> str:
         f"Control tasks that only the words decide are predicted at "
         f"{_mean(result.control_accuracy):.1%}, the real one at {_mean(result.fold_accuracy):.1%}: "
         f"mean selectivity {100 * _mean(result.selectivity):+.1f} points."
+    )
+
+
+def _heads(table: Any) -> str:
+    best = table.loc[table["held_out_accuracy"].idxmax()]
+    means = table.groupby("site")["held_out_accuracy"].mean()
+    by_site = ", ".join(f"{site} {mean:.1%}" for site, mean in means.items())
+    return (
+        f"Heads, all units of one together, on words left out: mean {by_site}; best of "
+        f"{len(table):,}: layer {best['layer']}, {best['site']}, head {best['head']}, "
+        f"{best['held_out_accuracy']:.1%} (the best of many is too good by its selection)."
     )
 
 

@@ -140,9 +140,24 @@ def scan(
     before: Before = 90,
     after: After = 10,
     per_class: PerClass = None,
+    family: Annotated[str, typer.Option(help="Of the Wald test: layer, site or all.")] = "layer",
+    correction: Annotated[str, typer.Option(help="bonferroni, holm, bh or by.")] = "bonferroni",
+    alpha: Annotated[float, typer.Option(help="Level of the corrected Wald test.")] = 0.05,
     words: Words = True,
+    word_family: Annotated[str, typer.Option(help="Of max-T: layer, site or all.")] = "all",
+    alternative: Annotated[
+        str, typer.Option(help="Of the test over words: two-sided, greater or less.")
+    ] = "two-sided",
     permutations: Permutations = 10_000,
     tasks: Tasks = 10,
+    extras: Annotated[
+        str,
+        typer.Option(
+            help="More, separated by commas: heads (probed whole, on words left out), rotated (the "
+            "profile after a rotation within heads), clusters (errors clustered by word), blocks "
+            "(held out by blocks of the text), firth (for all units)."
+        ),
+    ] = "",
     untrained: Annotated[
         bool, typer.Option(help="Scan the untrained twin: same architecture, random weights.")
     ] = False,
@@ -167,7 +182,13 @@ def scan(
         before=before,
         after=after,
         per_class=per_class,
+        family=family,
+        correction=correction,
+        alpha=alpha,
         words=words,
+        word_family=word_family,
+        alternative=alternative,
+        extras=_names(extras),
         permutations=permutations,
         tasks=tasks,
         untrained=untrained,

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ._audit import audit_lines
 from .contrast import NEGATION, Contrast, Hit
 from .text import Text
 
@@ -185,7 +186,7 @@ class Contexts:
 
     def audit(self, file: TextIOBase | None = None) -> None:
         """Print `counts` as text, to standard output or to `file`."""
-        print("\n".join(_audit_lines(self.counts())), file=file)
+        print("\n".join(audit_lines(self.counts())), file=file)
 
     def _per_group(self, examples: pd.DataFrame) -> dict[str, int]:
         counts = Counter(examples["group"])
@@ -501,37 +502,3 @@ def _provenance(
         "contrast": contrast.to_dict(),
         "dropped": dropped,
     }
-
-
-def _audit_lines(counts: dict[str, Any]) -> Iterator[str]:
-    source, window, n = counts["source"], counts["window"], counts["examples"]
-    licence = "kept" if source.get("keep_boilerplate") else "cut"
-    yield f"text       {source.get('source')} ({source.get('encoding')}, licence {licence})"
-    yield f"SHA-256    {source.get('sha256')}"
-    yield f"length     {source.get('characters'):,} characters, {source.get('tokens'):,} tokens"
-    yield (
-        f"tokenizer  {source.get('tokenizer')} ({source.get('tokenizer_class')}, "
-        f"{source.get('vocab_size'):,} tokens)"
-    )
-    yield f"rule       {source.get('preset') or 'whole words'}"
-    yield f"window     {window['before']} before + target + {window['after']} after"
-    if sample := source.get("sample"):
-        of = ", ".join(f"{count} {group}" for group, count in sample["of"].items())
-        yield f"sample     {sample['per_class']} of each class (seed {sample['seed']}), of {of}"
-    yield f"examples   {n}; base rate {counts['base_rate']:.1%} (guessing the larger class)"
-    for group, of in counts["groups"].items():
-        yield from _group_lines(group, of)
-    yield f"\noverlapping windows  {counts['overlapping_windows']} of {n}"
-    yield "left out" if counts["dropped"] else "left out  none"
-    for reason, by_group in counts["dropped"].items():
-        yield f"  {reason}: " + ", ".join(f"{count} {g}" for g, count in by_group.items())
-
-
-def _group_lines(group: str, of: dict[str, Any]) -> Iterator[str]:
-    yield f"\n{group} (label {of['label']}): {of['examples']} examples"
-    for kind in ("word", "token"):
-        types = of[f"{kind}_types"]
-        names = ", ".join(f"{name!r} {count}" for name, count in types.items())
-        yield f"  {len(types)} {kind} types: {names}"
-    yield f"  largest word type: {of['largest_word']}, {of['largest_word_share']:.1%}"
-    yield f"  in boilerplate: {of['in_boilerplate']}"

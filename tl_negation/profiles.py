@@ -131,7 +131,7 @@ def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, Any]:
     if "significant_words" in unit:
         passed = unit["significant_words"]
         row["share_significant_words"] = _ratio(passed.sum(), passed.size)
-        row["min_words_p_maxt"] = float(np.nanmin(unit["words_p_maxt"], initial=np.inf))
+        row["min_words_p_maxt"] = _least(unit["words_p_maxt"])
     if "firth_beta" in unit:
         row["penalised"] = int(np.isfinite(unit["firth_beta"]).sum())
     return row
@@ -144,3 +144,8 @@ def _ratio(part: Any, whole: int) -> float:
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+def _least(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.min()) if known.size else float("nan")

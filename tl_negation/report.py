@@ -270,7 +270,7 @@ def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
         f"Share of significant units and mean in-sample accuracy in each layer, a line per site; "
         f"n = {len(result.contexts):,} contexts. The dashed line is what guessing gets right.",
     )
-    if OVER_WORDS <= set(table):
+    if set(table) >= OVER_WORDS:
         yield _figure(
             lambda: plots.word_or_category(table),
             "Word or category",

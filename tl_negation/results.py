@@ -1,8 +1,9 @@
 """What a probe found: one number per unit and column, aligned with layers and sites."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ._files import MARKER, whole_directory
 from ._newton import OK, STATUSES
 from ._summary import summary_lines
 from .activations import Activations
+from .contexts import COLUMNS as EXAMPLE_COLUMNS
 from .contexts import Contexts
 from .sites import Site
 
@@ -66,6 +68,7 @@ RANKS = (
 )  # fmt: skip
 INDEX_COLUMNS = ("layer", "site", "head", "index")
 FORMAT_VERSION = 1
+_MANIFEST = ("sites", "layers", "contexts", "audit", "provenance")
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,6 +100,9 @@ class ProbeResult:
     display
         ``layer, site, head, index, example, tokens, values``: the strongest units' activations
         over whole windows, for the views of a report; None if they were not collected.
+    tables
+        Tables that are not a row per unit, by name (``heads``: that of
+        :func:`tl_negation.head_probe`).
     """
 
     columns: Mapping[str, Tensor]
@@ -106,6 +112,7 @@ class ProbeResult:
     provenance: Mapping[str, Any]
     activations: Activations | None = None
     display: pd.DataFrame | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Tensor:
         if name != "columns" and name in self.columns:
@@ -119,6 +126,10 @@ class ProbeResult:
     def tested(self) -> Bool[Tensor, "layer unit"]:
         """Units whose fit is valid (status ok)."""
         return self.columns["status"] == OK
+
+    def with_table(self, name: str, table: pd.DataFrame) -> "ProbeResult":
+        """Add a table that is not a row per unit, such as that of the heads."""
+        return replace(self, tables={**self.tables, name: table})
 
     def status_counts(self) -> dict[str, int]:
         """Number of units of each status."""
@@ -154,13 +165,18 @@ class ProbeResult:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per unit: layer, site, head, index within the head, then every column."""
+        """A row per unit: layer, site, head, index within the head, then every column.
+
+        Those of :data:`COLUMNS` come first, in that order.
+        """
         n_layers = len(self.layers)
         where = pd.concat([_unit_index(site) for site in self.sites], ignore_index=True)
         frame = pd.concat([where] * n_layers, ignore_index=True)
         frame.insert(0, "layer", np.repeat(self.layers, len(where)))
         frame["site"] = pd.Categorical(frame["site"], [site.name for site in self.sites])
-        values = {name: column.flatten().cpu().numpy() for name, column in self.columns.items()}
+        order = [name for name in COLUMNS if name in self.columns]
+        order += [name for name in self.columns if name not in COLUMNS]
+        values = {name: self.columns[name].flatten().cpu().numpy() for name in order}
         values["status"] = pd.Categorical.from_codes(values["status"], STATUSES)
         return frame.assign(**values)
 
@@ -210,9 +226,10 @@ class ProbeResult:
         self.contexts.to_frame().to_parquet(folder / "contexts.parquet", index=False)
         if self.display is not None:
             self.display.to_parquet(folder / "display.parquet", index=False)
-        (folder / MARKER).write_text(
-            json.dumps(self._manifest(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        for name, table in self.tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        text = json.dumps(jsonable(self._manifest()), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / MARKER).write_text(text + "\n", encoding="utf-8")
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -223,6 +240,7 @@ class ProbeResult:
             "contexts": self.contexts.manifest(),
             "audit": self.contexts.counts(),
             "status": self.status_counts(),
+            "tables": list(self.tables),
             "provenance": dict(self.provenance),
         }
 
@@ -272,12 +290,24 @@ def load_result(path: str | Path) -> ProbeResult:
     columns = {
         name: _column(frame[name], len(layers)) for name in frame if name not in INDEX_COLUMNS
     }
-    examples = _read_parquet(folder / "contexts.parquet")
+    examples = _read_contexts(folder / "contexts.parquet", manifest["audit"]["examples"])
     contexts = Contexts.from_frame(examples, **manifest["contexts"])
     shown = folder / "display.parquet"
     display = _read_parquet(shown) if shown.exists() else None
     provenance = manifest["provenance"]
-    return ProbeResult(columns, sites, layers, contexts, provenance, display=display)
+    tables = {name: _read_csv(folder / f"{name}.csv") for name in manifest.get("tables", [])}
+    return ProbeResult(columns, sites, layers, contexts, provenance, display=display, tables=tables)
+
+
+def jsonable(value: Any) -> Any:
+    """Copy what JSON is to hold, with null for the numbers that JSON has not."""
+    if isinstance(value, Mapping):
+        return {name: jsonable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _unit_index(site: Site) -> pd.DataFrame:
@@ -310,7 +340,30 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} is not a run of format {FORMAT_VERSION} of tl_negation; scan again with "
             "this version"
         )
+    missing = [name for name in _MANIFEST if name not in manifest]
+    if missing:
+        raise ValueError(f"{path} is damaged (it lacks {', '.join(missing)}); scan again")
     return manifest
+
+
+def _read_contexts(path: Path, n_examples: int) -> pd.DataFrame:
+    frame = _read_parquet(path)
+    columns = [*EXAMPLE_COLUMNS, "tokens"]
+    if len(frame) != n_examples or not {*columns} <= set(frame.columns):
+        raise ValueError(
+            f"{path} should hold {n_examples} rows with the columns {', '.join(columns)}; it holds "
+            f"{len(frame)} with {', '.join(frame.columns)}: the run is damaged, scan again"
+        )
+    return frame
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {path.parent} is not a complete run")
+    try:
+        return pd.read_csv(path, float_precision="round_trip")
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"{path} is damaged ({error}); scan again") from error
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from .activations import collect
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
+from .extras import add_extras, check_extras
 from .inference import TooFewWordsError, distinct_rows, held_out, infer
 from .models import load_model, untrained_twin
 from .probe import probe
@@ -43,9 +44,15 @@ def scan(
     after: int = 10,
     preset: str | None = None,
     per_class: int | None = None,
+    family: str = "layer",
+    correction: str = "bonferroni",
+    alpha: float = 0.05,
     words: bool = True,
+    word_family: str = "all",
+    alternative: str = "two-sided",
     permutations: int = 10_000,
     tasks: int = 10,
+    extras: Sequence[str] = (),
     untrained: bool = False,
     seed: int = 0,
     batch_size: int | None = None,
@@ -68,10 +75,14 @@ def scan(
         As in :func:`tl_negation.collect`.
     per_class
         Draw that many contexts of each class at random instead of using all.
-    words, permutations, tasks
+    family, correction, alpha
+        As in :func:`tl_negation.probe`.
+    words, word_family, alternative, permutations, tasks
         Run :func:`tl_negation.infer`: the word-type permutation test, words left out, selectivity
         and Firth's fit. A contrast with too few words for it is scanned without, and
         ``provenance["words_left_out"]`` says why.
+    extras
+        What to compute besides: see :func:`tl_negation.add_extras`.
     untrained
         Scan the untrained twin of the model instead (same architecture and tokenizer, random
         weights): what the architecture and the words alone give.
@@ -97,6 +108,7 @@ def scan(
     ValueError
         Whatever the stages refuse; see there.
     """
+    check_extras(extras)
     if out is not None:
         check_target(out, overwrite=overwrite)
     seconds: dict[str, float] = {}
@@ -106,15 +118,21 @@ def scan(
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
         contexts = find_contexts(text, model.tokenizer, contrast, before, after, preset)
-        contexts = contexts.sample(per_class, seed) if per_class else contexts
+        contexts = contexts if per_class is None else contexts.sample(per_class, seed)
     with _timed(seconds, "activations"):
         acts = collect(
             model, contexts, sites, layers=layers, batch_size=batch_size, progress=progress
         )
     with _timed(seconds, "probe"):
-        result = probe(acts, progress=progress)
+        test = {"family": family, "correction": correction, "alpha": alpha}
+        result = probe(acts, progress=progress, **test)
     with _timed(seconds, "words"):
-        result = _over_words(result, permutations, tasks, seed, progress) if words else result
+        options = {
+            "permutations": permutations, "family": word_family, "alternative": alternative,
+            "tasks": tasks, "seed": seed, "progress": progress,
+        }  # fmt: skip
+        result = _over_words(result, options) if words else result
+        result = add_extras(result, extras, seed=seed, progress=progress)
     with _timed(seconds, "display"):
         units = result.top(DISPLAY_UNITS)
         display = views.display_table(model, contexts, units, n=2 * DISPLAY_CONTEXTS)
@@ -180,10 +198,7 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
     }
 
 
-def _over_words(
-    result: ProbeResult, permutations: int, tasks: int, seed: int, progress: bool
-) -> ProbeResult:
-    options = {"permutations": permutations, "tasks": tasks, "seed": seed, "progress": progress}
+def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
     try:
         return infer(result, **options)
     except TooFewWordsError as error:
@@ -238,7 +253,7 @@ def compare(
     model = load_model(model) if isinstance(model, (str, Path)) else model
     window = {"before": before, "after": after}
     own = find_contexts(text, model.tokenizer, contrast, **window)
-    own = own.sample(per_class, seed) if per_class else own
+    own = own if per_class is None else own.sample(per_class, seed)
     made: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]
     others = [contrast.carried(distance) for distance in distances]
     others += [ANTICIPATED] if contrast == NEGATION else []

@@ -48,7 +48,7 @@ CSS = f"""
   overflow-wrap: anywhere; }}
 .tln-tokens mark {{ outline: 2px solid #1a1a1a; background: none; font-weight: 700; }}
 @media print {{ .tln-row {{ break-inside: avoid; }}
-  .tln-tokens span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
+  .tln-bar, .tln-tokens span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
 """
 
 

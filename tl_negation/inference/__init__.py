@@ -36,6 +36,7 @@ def infer(
     *,
     permutations: int = 10_000,
     family: str = "all",
+    alternative: str = "two-sided",
     tasks: int = 10,
     replicates: int = 20,
     seed: int = 0,
@@ -47,7 +48,7 @@ def infer(
     ----------
     result
         With its activations (not one read from disk).
-    permutations, family
+    permutations, family, alternative
         Of :func:`word_test`.
     tasks
         Control tasks of :func:`selectivity`.
@@ -70,9 +71,8 @@ def infer(
         (A ValueError.) The contrast has too few words for a test over words.
     """
     result = penalise(result)
-    result = word_test(
-        result, permutations=permutations, family=family, seed=seed, progress=progress
-    )
+    test = {"permutations": permutations, "family": family, "alternative": alternative}
+    result = word_test(result, seed=seed, progress=progress, **test)
     result = held_out(result, by="word", progress=progress)
     result = selectivity(result, tasks=tasks, seed=seed, progress=progress)
     null = null_bands(lexical_null(result, replicates=replicates, seed=seed, progress=progress))

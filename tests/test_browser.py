@@ -1,0 +1,83 @@
+"""The report in a real browser, as readers with and without a mouse, a phone or a screen find it.
+
+Needs Chromium, Node and two packages of npm's registry:
+``npm install --prefix DIR axe-core@4.14.1 playwright-core@1.65.1``, and
+``TL_NEGATION_NODE_MODULES=DIR/node_modules``. CI must have them.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import made
+import pytest
+from test_report import display
+
+from tl_negation.inference import infer
+from tl_negation.report import report
+
+pytestmark = pytest.mark.browser
+
+
+def browse(page):
+    """What Chromium and axe-core say of a page: a dictionary per width and colour scheme."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    modules = os.environ.get("TL_NEGATION_NODE_MODULES")
+    if not (browser and modules):
+        if os.environ.get("CI"):
+            pytest.fail("CI needs Chromium and TL_NEGATION_NODE_MODULES (see this file's head)")
+        pytest.skip("needs Chromium and TL_NEGATION_NODE_MODULES (see this file's head)")
+    script = Path(__file__).with_name("browse.mjs")
+    command = ["node", script, page, browser, Path(modules).resolve()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory):
+    options = {"permutations": 200, "tasks": 2, "replicates": 2, "progress": False}
+    result = infer(made.result(*made.small()), **options)
+    result = replace(result, display=display(result))
+    return browse(report(result, tmp_path_factory.mktemp("page") / "report.html"))
+
+
+def test_two_widths_in_light_and_dark(visits):
+    seen = [(visit["width"], visit["colorScheme"]) for visit in visits]
+    assert seen == [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+def test_axe_finds_no_violation(visits):
+    assert [visit["violations"] for visit in visits] == [[]] * 4
+
+
+def test_nothing_is_requested_and_nothing_goes_to_the_console(visits):
+    assert [(visit["requests"], visit["console"]) for visit in visits] == [([], [])] * 4
+
+
+def test_the_page_is_no_wider_than_the_screen(visits):
+    assert [visit["scrolls"] for visit in visits] == [0] * 4
+
+
+def test_views_are_drawn(visits):
+    for visit in visits:
+        assert len(visit["views"]) == 4
+        assert all(width > 9 and height > 9 for width, height in visit["views"])
+
+
+def test_every_column_sorts(visits):
+    for visit in visits:
+        assert len(visit["sorted"]) > 10
+        for column in visit["sorted"]:
+            known = [key for key in column["keys"] if key]
+            assert column["keys"] == known + [""] * (len(column["keys"]) - len(known))
+            if column["number"]:
+                assert column["order"] == "descending"
+                assert known == sorted(known, key=float, reverse=True), column["name"]
+            else:
+                assert column["order"] == "ascending"
+                assert known == sorted(known), column["name"]

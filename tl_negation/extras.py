@@ -1,0 +1,78 @@
+"""What a scan computes beyond its default, by name."""
+
+from collections.abc import Iterable
+
+from .inference import cluster_robust, head_probe, held_out, penalise, rotate
+from .probe import probe
+from .profiles import profile
+from .results import ProbeResult, needs_activations
+
+EXTRAS = ("heads", "rotated", "clusters", "blocks", "firth")
+
+
+def check_extras(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names, or say which of them is none.
+
+    Raises
+    ------
+    ValueError
+        An unknown name.
+    TypeError
+        The names given as one string.
+    """
+    if isinstance(names, str):
+        raise TypeError(f'extras must be a sequence of names, got {names!r}; pass ("{names}",)')
+    names = tuple(names)
+    for name in names:
+        if name not in EXTRAS:
+            raise ValueError(f"extras are {', '.join(EXTRAS)}; got {name!r}")
+    return names
+
+
+def add_extras(
+    result: ProbeResult, names: Iterable[str], *, seed: int = 0, progress: bool = True
+) -> ProbeResult:
+    """Add what is asked for by name.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    names
+        ``heads``: :func:`head_probe`, a table. ``rotated``: the profile after :func:`rotate`, a
+        table. ``clusters``: :func:`cluster_robust`. ``blocks``: :func:`held_out` by blocks of the
+        text. ``firth``: :func:`penalise` for all units.
+    seed
+        Of the rotation.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    ProbeResult
+        With the columns, and the tables in ``result.tables``.
+
+    Raises
+    ------
+    ValueError
+        An unknown name; whatever the functions refuse.
+    """
+    for name in check_extras(names):
+        result = _add(result, name, seed, progress)
+    return result
+
+
+def _add(result: ProbeResult, name: str, seed: int, progress: bool) -> ProbeResult:
+    acts = needs_activations(result, name)
+    match name:
+        case "heads":
+            return result.with_table(name, head_probe(acts, progress=progress))
+        case "rotated":
+            turned = rotate(acts, seed=seed)
+            turned = probe(turned, progress=progress, **result.provenance["test"])
+            return result.with_table(name, profile(turned))
+        case "clusters":
+            return cluster_robust(result)
+        case "blocks":
+            return held_out(result, by="block", progress=progress)
+    return penalise(result, units="all")
