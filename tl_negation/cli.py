@@ -212,6 +212,7 @@ def compare(
     per_class: PerClass = None,
     permutations: Permutations = 10_000,
     tasks: Tasks = 10,
+    heads: Annotated[bool, typer.Option(help="Probe whole heads too, on words left out.")] = False,
     seed: Seed = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     as_json: AsJson = False,
@@ -231,6 +232,7 @@ def compare(
         per_class=per_class,
         permutations=permutations,
         tasks=tasks,
+        heads=heads,
         seed=seed,
     )
     with whole_file(out) as path:
@@ -359,27 +361,31 @@ def _word_table(table: pd.DataFrame) -> Table:
 
 
 def _comparison_table(table: pd.DataFrame) -> Table:
+    """A column per contrast."""
     view = Table(title="Contrasts side by side: means over units", caption="- : not computed")
-    heads = {
-        "examples_1": "n1", "examples_0": "n0", "base_rate": "base rate",
-        "share_significant": "significant\n(examples)",
-        "share_significant_words": "significant\n(words)",
-        "accuracy": "accuracy\nin sample", "fold_accuracy": "accuracy\nin folds",
-        "held_out_accuracy": "accuracy\nwords left out", "best_unit": "best unit",
-        "best_fold_accuracy": "its accuracy\nin folds",
+    names = {
+        "examples_1": "examples of class 1", "examples_0": "examples of class 0",
+        "words_1": "words of class 1", "words_0": "words of class 0", "base_rate": "base rate",
+        "share_significant": "significant (examples)",
+        "share_significant_words": "significant (words)",
+        "accuracy": "accuracy in sample", "fold_accuracy": "accuracy in folds",
+        "held_out_accuracy": "accuracy, words left out", "selectivity": "selectivity",
+        "best_unit": "best unit in folds", "best_fold_accuracy": "its accuracy in folds",
+        "heads_held_out": "heads, words left out", "best_head_held_out": "best head",
     }  # fmt: skip
-    view.add_column("contrast")
-    for head in heads.values():
-        view.add_column(head, justify="right")
-    for _, row in table.iterrows():
-        view.add_row(row["contrast"], *(_cell(name, row.get(name)) for name in heads))
+    view.add_column("")
+    for name in table["contrast"]:
+        view.add_column(name.rsplit(", ")[-1].replace(" (", "\n("), justify="right")
+    for name, title in names.items():
+        if name in table:
+            view.add_row(title, *(_cell(name, value) for value in table[name]))
     return view
 
 
 def _cell(name: str, value: Any) -> str:
     if value is None or pd.isna(value):
         return "-"
-    if name.startswith("examples"):
+    if name.startswith(("examples", "words")):
         return str(int(value))
     return value if isinstance(value, str) else f"{value:.1%}"
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 __all__ = ["ANTICIPATED", "NEGATION", "Contrast", "Hit"]
 
 # Typographic apostrophes, each one character long, so that offsets stay.
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
+APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
 _LETTER = r"[^\W_]"  # a letter or digit of any script
 _JOINER = "[-_\u2010\u2011]"  # joins two words that touch it; "--" and dashes do not
 _BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}{_JOINER})"
@@ -139,7 +139,7 @@ class Contrast:
         tuple of Hit
             The dropped hits too, each with its reason.
         """
-        text = text.translate(_APOSTROPHES)
+        text = text.translate(APOSTROPHES)
         pattern, entries = self._matcher
         hits = tuple(
             Hit(match.start(), match.end(), *entries[match.lastindex], self._reason(text, match))
@@ -170,7 +170,7 @@ class Contrast:
 
 
 def _normalise(word: str) -> str:
-    return word.translate(_APOSTROPHES).lower()
+    return word.translate(APOSTROPHES).lower()
 
 
 def _expression(word: str) -> str:
@@ -223,6 +223,10 @@ def _check_word(word: str, name: str) -> None:
     if "*" in word.strip("*") or "**" in word:
         raise ValueError(
             f"{word!r} in list {name!r}: a star stands at the start or the end of an entry, once"
+        )
+    if "|" in word and (word.count("|") > 1 or not all(word.split("|"))):
+        raise ValueError(
+            f"{word!r} in list {name!r}: a bar stands once, between the target and what follows"
         )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from .contexts import Contexts, find_contexts
-from .contrast import Contrast
+from .contrast import APOSTROPHES, Contrast
 from .text import Text
 
-_WORD = re.compile(r"(?<![\w'-])[a-z]+(?![\w'-])", re.IGNORECASE)
+# A single letter may stand for the clitic of "don't".
+_WORD = re.compile(r"(?<![\w'-])[a-z]{2,}(?![\w'-])", re.IGNORECASE)
 #: A control word is drawn from so many of the words whose frequency is nearest from above.
 CANDIDATES = 10
 
@@ -51,7 +52,7 @@ def control(contexts: Contexts, text: Text, tokenizer: Any, *, seed: int = 0) ->
     rng = np.random.default_rng(seed)
     wanted = Counter(zip(contexts.labels.tolist(), contexts.words, strict=True)).most_common()
     window = {"before": contexts.before, "after": contexts.after}
-    available = _frequencies(text, contexts.contrast, rng)
+    available = _frequencies(text, contexts, rng)
     while True:
         words = _draw(available, [count for _, count in wanted], rng)
         lists = {
@@ -67,17 +68,19 @@ def control(contexts: Contexts, text: Text, tokenizer: Any, *, seed: int = 0) ->
         short = [word for word, count in take.items() if kept[word] < count]
         if not short:
             return _take(found, take, rng)
-        for word in short:  # too many of its occurrences lie near an end: draw without it
+        for word in short:  # its occurrences are no tokens of their own: draw without it
             del available[word]
 
 
-def _frequencies(text: Text, contrast: Contrast, rng: np.random.Generator) -> dict[str, int]:
+def _frequencies(text: Text, contexts: Contexts, rng: np.random.Generator) -> dict[str, int]:
     """How often each word occurs that is not of the contrast, ties in random order."""
-    counts = Counter(match[0].lower() for match in _WORD.finditer(text.content))
-    for words in contrast.lists.values():
-        for word in words:
-            counts.pop(word.strip("*").partition("|")[0], None)
-    words = list(counts)
+    found = [match[0].lower() for match in _WORD.finditer(text.content.translate(APOSTROPHES))]
+    # A word is a token or more, so that these have a whole window on either side.
+    counts = Counter(found[contexts.before : len(found) - contexts.after])
+    words = "\n".join(counts)
+    own = {words[hit.start : hit.end] for hit in contexts.contrast.find(words)}
+    own |= {word.partition("|")[0] for of in contexts.contrast.lists.values() for word in of}
+    words = [word for word in counts if word not in own]
     shuffled = [words[i] for i in rng.permutation(len(words))]
     return {word: counts[word] for word in sorted(shuffled, key=counts.__getitem__)}
 

@@ -305,9 +305,7 @@ def _by_depth(result: ProbeResult, parts: int = 3) -> Iterator[dict[str, Any]]:
         yield from ({**row, "span": span} for row in best.to_dict("records"))
 
 
-def _figure(
-    draw: Callable[[], Any], title: str, caption: str, *, wide: bool = False
-) -> Figure:
+def _figure(draw: Callable[[], Any], title: str, caption: str, *, wide: bool = False) -> Figure:
     """Draw, and turn the figure into SVG that can stand in a page beside others."""
     figure = np.ravel(draw())[0].figure
     if not wide:

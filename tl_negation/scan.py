@@ -218,6 +218,7 @@ def compare(
     per_class: int | None = None,
     permutations: int = 10_000,
     tasks: int = 10,
+    heads: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -231,6 +232,8 @@ def compare(
         The contrast itself.
     distances
         Distances of the carried contrasts (:meth:`tl_negation.Contrast.carried`).
+    heads
+        Probe whole heads too (:func:`tl_negation.head_probe`).
 
     Returns
     -------
@@ -240,9 +243,10 @@ def compare(
         ``contrast, examples_1, examples_0, words_1, words_0, base_rate``, means over tested units
         of ``accuracy`` (in sample), ``fold_accuracy``, ``held_out_accuracy``, ``selectivity``,
         the shares ``share_significant`` and ``share_significant_words``, the ``best_unit`` by
-        fold accuracy and its ``best_fold_accuracy``, and a ``note`` where something could not be
-        computed. The best of many units is too good by its selection; compare it with the best
-        unit of the control.
+        fold accuracy and its ``best_fold_accuracy``, with ``heads`` the mean over heads of their
+        accuracy on words left out (``heads_held_out``) and the best head's, and a ``note`` where
+        something could not be computed. The best of many units is too good by its selection;
+        compare it with the best unit of the control.
 
     Raises
     ------
@@ -272,11 +276,11 @@ def compare(
             rows.append({"contrast": name, "note": str(error)})
             continue
         acts = collect(model, contexts, sites, layers=layers, progress=progress)
-        rows.append(_comparison_row(probe(acts, progress=progress), options))
+        rows.append(_comparison_row(probe(acts, progress=progress), heads, options))
     return pd.DataFrame(rows)
 
 
-def _comparison_row(result: ProbeResult, options: dict[str, Any]) -> dict[str, Any]:
+def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -> dict[str, Any]:
     note = ""
     try:
         result = infer(result, **options)
@@ -298,7 +302,12 @@ def _comparison_row(result: ProbeResult, options: dict[str, Any]) -> dict[str, A
             row[f"share_{name}"] = float(result.columns[name].double().mean())
     best = result.top(1, by="fold_accuracy").iloc[0]
     row["best_unit"] = f"{best['layer']}.{best['site']}.{best['head']}.{best['index']}"
-    return {**row, "best_fold_accuracy": best["fold_accuracy"], "note": note}
+    row["best_fold_accuracy"] = best["fold_accuracy"]
+    if heads and not note:
+        table = add_extras(result, ("heads",), progress=options["progress"]).tables["heads"]
+        row["heads_held_out"] = table["held_out_accuracy"].mean()
+        row["best_head_held_out"] = table["held_out_accuracy"].max()
+    return {**row, "note": note}
 
 
 @contextmanager
