@@ -1,5 +1,6 @@
 """Tiny random models and contexts: every dimension different, nothing at its neutral value."""
 
+import random
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,17 @@ def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Con
         )
     source = {"text": "random", "tokenizer": "tiny", "seed": seed}
     return Contexts(tokens, pd.DataFrame(rows), before, NEGATION, source)
+
+
+FILLERS = ("he", "see", "it", "and", "you", "know", "go", "home", "but", "they", "that", "she")
+TARGETS = ("not", "don't", "can", "may", "never", "can't", "could", "always", "not", "cannot")
+TARGETS += ("might", "should", "nor", "didn't", "can", "shall", "agree")
+
+
+def story(n: int = 170, seed: int = 0) -> str:
+    """``n`` words of ``NEGATION``, each as often as in ``TARGETS``, two to four words apart."""
+    rng = random.Random(seed)
+    words = []
+    for i in range(n):
+        words += [*rng.choices(FILLERS, k=rng.randint(2, 4)), TARGETS[i % len(TARGETS)]]
+    return " ".join([*words, *FILLERS])

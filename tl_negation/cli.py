@@ -362,20 +362,20 @@ def _word_table(table: pd.DataFrame) -> Table:
 
 def _comparison_table(table: pd.DataFrame) -> Table:
     """A column per contrast."""
-    view = Table(title="Contrasts side by side: means over units", caption="- : not computed")
+    view = Table(title="Contrasts side by side: means over units", padding=(0, 0))
     names = {
-        "examples_1": "examples of class 1", "examples_0": "examples of class 0",
-        "words_1": "words of class 1", "words_0": "words of class 0", "base_rate": "base rate",
-        "share_significant": "significant (examples)",
-        "share_significant_words": "significant (words)",
-        "accuracy": "accuracy in sample", "fold_accuracy": "accuracy in folds",
-        "held_out_accuracy": "accuracy, words left out", "selectivity": "selectivity",
-        "best_unit": "best unit in folds", "best_fold_accuracy": "its accuracy in folds",
+        "examples_1": "n, class 1", "examples_0": "n, class 0", "words_1": "words, class 1",
+        "words_0": "words, class 0", "base_rate": "base rate",
+        "share_significant": "sig. by example", "share_significant_words": "sig. by word",
+        "accuracy": "acc. in sample", "fold_accuracy": "acc. in folds",
+        "held_out_accuracy": "acc., words left out", "selectivity": "selectivity",
+        "best_unit": "best unit in folds", "best_fold_accuracy": "its accuracy",
         "heads_held_out": "heads, words left out", "best_head_held_out": "best head",
     }  # fmt: skip
-    view.add_column("")
+    view.add_column("", no_wrap=True)
     for name in table["contrast"]:
-        view.add_column(name.rsplit(", ")[-1].replace(" (", "\n("), justify="right")
+        short = name.rsplit(", ")[-1].replace(" ", "\n", 1)
+        view.add_column(short, justify="right", no_wrap=True)
     for name, title in names.items():
         if name in table:
             view.add_row(title, *(_cell(name, value) for value in table[name]))

@@ -3,7 +3,8 @@
 Every fold is an exact refit of every unit; direction and threshold come from the training part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,9 @@ def held_out(
         ``by="word"`` adds ``held_out_accuracy``, balanced over classes and words: the mean over
         the two classes of the mean over the class's words of the share predicted right; and
         ``held_out_macro``, the plain mean over words. The others add ``fold_accuracy`` or
-        ``block_accuracy``, the balanced accuracy over all held-out predictions.
+        ``block_accuracy``, the balanced accuracy over all held-out predictions. By word, the mean
+        over units for each layer, site and word is kept in ``provenance["held_out_by_word"]``,
+        from which :func:`tl_negation.profile` makes its bands.
 
     Raises
     ------
@@ -78,13 +81,42 @@ def held_out(
     names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
     words = pd.factorize(np.array(contexts.words))[0]
     weights = example_weights(labels, words if by == "word" else None)
+    cells, of_cell = _cells(contexts) if by == "word" else ((), weights[:0])
+    weights = torch.cat([weights, of_cell])
 
-    def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
-        return dict(zip(names, _scores(x, labels, groups, weights, scratch), strict=False))
+    def work(x: Tensor, scratch: Scratch) -> dict[Any, Tensor]:
+        return dict(
+            zip((*names, *cells), _scores(x, labels, groups, weights, scratch), strict=True)
+        )
 
     columns = compute(acts.values, work, desc=f"held out by {by}", progress=progress)
+    by_cell = {cell: columns.pop(cell) for cell in cells}
     about = {"by": by, "folds": len(np.unique(groups)), "seed": seed if by == "fold" else None}
-    return result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about})
+    more = {"held_out_by_word": _by_word(result, by_cell)} if by_cell else {}
+    return result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about, **more})
+
+
+def _cells(contexts: Contexts) -> tuple[tuple[tuple[str, int], ...], Float[Tensor, "cell example"]]:
+    """(word, label) of every kind of example, and the weights of a mean over each."""
+    keys = list(zip(contexts.words, contexts.labels.tolist(), strict=True))
+    cells = tuple(dict.fromkeys(keys))
+    member = np.array([[float(key == cell) for key in keys] for cell in cells])
+    return cells, torch.from_numpy(member / member.sum(axis=1, keepdims=True))
+
+
+def _by_word(result: ProbeResult, by_cell: Mapping[tuple[str, int], Tensor]) -> dict[str, Any]:
+    """Mean over the units of each layer, site and word, ready for JSON: a column per word."""
+    widths = [site.width for site in result.sites]
+    means = {
+        cell: torch.stack([part.nanmean(dim=1) for part in right.split(widths, dim=1)], dim=1)
+        for cell, right in by_cell.items()
+    }  # [layer, site]
+    return {
+        "layer": [layer for layer in result.layers for _ in widths],
+        "site": [site.name for _ in result.layers for site in result.sites],
+        "words": [{"word": word, "label": label} for word, label in means],
+        "accuracy": [mean.flatten().tolist() for mean in means.values()],
+    }
 
 
 def selectivity(

@@ -1,4 +1,4 @@
-"""Figures (matplotlib): profiles over depth, one layer's units, one unit's activations.
+"""Figures (matplotlib): profiles over depth, heads, effects, one layer's units, one unit, p values.
 
 Every function takes a result or a table and draws what is in it; none computes a statistic,
 and none calls ``show``. The background is opaque, so figures read in dark notebooks too.
@@ -6,6 +6,20 @@ and none calls ``show``. The background is opaque, so figures read in dark noteb
 
 from ._style import STYLE, rule_text, site_style
 from .depth import laminar, word_or_category
+from .heads import heads, units_by_head
+from .spread import calibration, effects
 from .units import unit, volcano
 
-__all__ = ["STYLE", "laminar", "rule_text", "site_style", "unit", "volcano", "word_or_category"]
+__all__ = [
+    "STYLE",
+    "calibration",
+    "effects",
+    "heads",
+    "laminar",
+    "rule_text",
+    "site_style",
+    "unit",
+    "units_by_head",
+    "volcano",
+    "word_or_category",
+]

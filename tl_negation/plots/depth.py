@@ -62,6 +62,10 @@ def laminar(
 
     Notes
     -----
+    Where the table holds ``NAME_low`` and ``NAME_high`` beside a column, a band is drawn between
+    them: for ``held_out_accuracy``, 90 % of the means over words resampled within each class
+    (:func:`tl_negation.profiles.word_bands`). Attention and MLP on the same axes:
+    ``laminar(profile(result, by="module"))``.
     Where accuracy is drawn, so is what guessing the larger class gets right (the base rate; half
     where the classes are weighed alike).
     A line says how much is decodable from single units at a depth; not that the model uses it,
@@ -73,7 +77,10 @@ def laminar(
         axes = axes_for(ax, len(names))
         for one, name in zip(axes, names, strict=True):
             _profile_panel(one, table, name)
-        axes[0].set_title(_profile_title(table, n_contexts))
+            if f"{name}_low" in table:
+                one.set_title("bands: 5 to 95 % over words resampled in each class", fontsize=8.5)
+        title = _profile_title(table, n_contexts)
+        axes[0].set_title("\n".join(filter(None, (title, axes[0].get_title(loc="left")))))
         axes[-1].set_xlabel("layer")
     return axes[0] if isinstance(y, str) else axes
 
@@ -102,6 +109,9 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
         colour, marker, line = site_style(str(site), table["site"].unique().tolist())
         values = scale * part[name].to_numpy(float)
         ax.plot(part["layer"], values, color=colour, marker=marker, linestyle=line, label=site)
+        if {f"{name}_low", f"{name}_high"} <= set(part):
+            band = [scale * part[f"{name}_{end}"] for end in ("low", "high")]
+            ax.fill_between(part["layer"], *band, color=colour, alpha=0.12, lw=0, zorder=1)
         ends.append((_last_known(values), _line_label(str(site), part), colour))
     if (guess := _guess(table, name)) is not None:
         rate, text = guess

@@ -1,0 +1,214 @@
+"""Heat maps of heads: a row per layer, a column per head or per unit sorted within its head."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
+
+from ..profiles import head_table
+from ..results import ProbeResult
+from ._style import STYLE
+
+#: Column -> what the colour says; columns that a result lacks are left out by default.
+HEAD_LABELS = {
+    "share_significant": "significant units (%)",
+    "held_out_accuracy": "accuracy on unseen words (%)",
+}
+#: Blue, white, orange: the sign can be told by every reader (Okabe and Ito's palette).
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072B2", "#ffffff", "#D55E00"])
+#: Unit column -> label of its colour bar, value in the middle, spread to the ends (None: the
+#: 99th percentile of the distance).
+UNIT_LABELS = {
+    "beta_per_sd": ("effect (log-odds per SD)", 0.0, None),
+    "z": ("Wald z", 0.0, None),
+    "words_t": ("t over words", 0.0, None),
+    "auc": ("area under the ROC curve", 0.5, 0.5),
+    "held_out_accuracy": ("accuracy on unseen words", 0.5, 0.5),
+}
+#: Cells as they are, the first layer at the bottom.
+LOOK = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
+
+
+def heads(
+    source: Any, *, site: str | None = None, y: Sequence[str] | None = None, ax: Any = None
+) -> np.ndarray:
+    """Draw a heat map of the heads, a row per layer: how much is decodable from their units.
+
+    Parameters
+    ----------
+    source : ProbeResult or DataFrame
+        A result, which goes through :func:`tl_negation.profiles.head_table`; or a table with
+        ``layer, site, head`` and the columns of ``y``, as that or
+        :func:`tl_negation.head_probe` gives it.
+    site
+        Whose heads; the first of the table if not given.
+    y
+        Columns, one heat map each: shares and accuracies between 0 and 1. By default
+        ``share_significant`` and ``held_out_accuracy``, whichever there are.
+    ax
+        Axes to draw on, as many as ``y`` has names; a new figure if not given.
+
+    Returns
+    -------
+    array of Axes
+        Colours of shares run from 0 to 100 %, those of accuracies from 50 % (guessing, where the
+        classes weigh the same) up.
+
+    Raises
+    ------
+    TypeError
+        Neither a result nor a table.
+    ValueError
+        No attention site, an unknown site, a missing column, another number of Axes.
+
+    Notes
+    -----
+    The units of queries and keys have no basis of their own, and neither has the share of them
+    that is significant; the table of :func:`tl_negation.head_probe` has no such defect. A head's
+    number says nothing across layers.
+    """
+    table = head_table(source) if isinstance(source, ProbeResult) else source
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"a ProbeResult or a table of heads is needed; got {type(table).__name__}")
+    names = tuple(y) if y is not None else tuple(n for n in HEAD_LABELS if n in table)
+    missing = [name for name in ("layer", "site", "head", *names) if name not in table]
+    if missing or not names:
+        raise ValueError(
+            "the table of heads needs layer, site, head and a column to draw; it lacks "
+            f"{', '.join(missing) or ' and '.join(HEAD_LABELS)}"
+        )
+    site = site or str(table["site"].iloc[0])
+    part = table[table["site"] == site]
+    if part.empty:
+        known = ", ".join(table["site"].unique().tolist())
+        raise ValueError(f"there are heads of the sites {known}; got {site!r}")
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        axes = _side_by_side(ax, len(names), part)
+        for one, name in zip(axes, names, strict=True):
+            _head_map(one, part, name)
+        axes[0].set_ylabel("layer")
+        axes[0].set_title(_heads_title(part, site))
+    return axes
+
+
+def units_by_head(
+    result: Any, *, site: str | None = None, value: str = "beta_per_sd", ax: Axes | None = None
+) -> Axes:
+    """Draw every unit of a site, a row per layer, sorted within its head.
+
+    Parameters
+    ----------
+    result : ProbeResult
+        Any result.
+    site
+        Which; the first if not given.
+    value
+        A column: ``beta_per_sd``, ``z``, ``auc``, ``words_t`` or ``held_out_accuracy``.
+    ax
+        Axes to draw on; a new figure if not given.
+
+    Returns
+    -------
+    Axes
+        Units run from the smallest to the largest value of their head; grey: no valid value.
+        Colours end at the 99th percentile of effects and statistics.
+
+    Raises
+    ------
+    TypeError
+        Not a result.
+    ValueError
+        An unknown site, or a column that cannot be drawn or that the result lacks.
+    """
+    if not isinstance(result, ProbeResult):
+        raise TypeError(f"a ProbeResult is needed; got {type(result).__name__}")
+    chosen = _site(result, site)
+    known = [name for name in UNIT_LABELS if name in result.columns]
+    if value not in known:
+        raise ValueError(f"units are drawn by one of {', '.join(known)}; got {value!r}")
+    values = result.split()[chosen.name].columns[value].cpu().double().numpy()
+    by_head = values.reshape(len(values), chosen.heads, chosen.d_head)
+    image = np.sort(by_head, axis=2).reshape(len(values), -1)  # NaN comes last
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        if ax is None:
+            size = (7, 1.2 + 0.16 * max(len(values), 10))
+            ax = plt.subplots(figsize=size, layout="constrained")[1]
+        _unit_map(ax, image, result.layers, chosen, value)
+        ax.set_title(f"{chosen.name}: {chosen.width:,} units a layer, sorted within their head")
+    return ax
+
+
+def _site(result: ProbeResult, name: str | None) -> Any:
+    named = {site.name: site for site in result.sites}
+    if name is not None and name not in named:
+        raise ValueError(f"the result has the sites {', '.join(named)}; got {name!r}")
+    return named[name] if name else result.sites[0]
+
+
+def _side_by_side(ax: Any, n: int, part: pd.DataFrame) -> np.ndarray:
+    if ax is None:
+        height = 1.4 + 0.16 * max(part["layer"].nunique(), 8)
+        figure = plt.figure(figsize=(7 if n > 1 else 4.2, height), layout="constrained")
+        return np.atleast_1d(figure.subplots(1, n, sharey=True))
+    axes = np.ravel(np.asarray(ax, dtype=object))
+    if len(axes) != n:
+        raise ValueError(f"as many Axes as columns are needed: {n} columns, got {len(axes)} Axes")
+    return axes
+
+
+def _head_map(ax: Axes, part: pd.DataFrame, name: str) -> None:
+    cells = part.pivot(index="layer", columns="head", values=name)
+    image = 100 * cells.to_numpy(float)
+    low, high = _limits(image, name)
+    drawn = ax.imshow(image, cmap="cividis", vmin=low, vmax=high, **LOOK)
+    label = HEAD_LABELS.get(name, f"{name.replace('_', ' ')} (%)")
+    ends = "min" if np.nanmin(image, initial=100) < low else "neither"
+    ax.figure.colorbar(drawn, ax=ax, label=label, extend=ends, aspect=30, pad=0.03)
+    _layers(ax, cells.index)
+    ax.set_xlabel("head")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
+
+
+def _limits(image: np.ndarray, name: str) -> tuple[float, float]:
+    """Ends of the colours: all shares; accuracies from guessing to the next five above the best."""
+    if "accuracy" not in name:
+        return 0, 100
+    return 50, max(60, 5 * np.ceil(np.nanmax(image, initial=50) / 5))
+
+
+def _unit_map(ax: Axes, image: np.ndarray, layers: Sequence[int], site: Any, value: str) -> None:
+    label, middle, spread = UNIT_LABELS[value]
+    if spread is None:
+        known = np.abs(image[np.isfinite(image)])
+        spread = float(np.quantile(known, 0.99)) if known.size else 1.0
+    ax.set_facecolor("#bdbdbd")
+    limits = {"vmin": middle - spread, "vmax": middle + spread}
+    drawn = ax.imshow(image, cmap=SIGNED, **limits, **LOOK)
+    ax.figure.colorbar(drawn, ax=ax, label=label, extend="neither", aspect=30, pad=0.02)
+    for edge in range(1, site.heads):
+        ax.axvline(edge * site.d_head - 0.5, color="#1a1a1a", linewidth=0.6)
+    step = -(-site.heads // 20)
+    heads_shown = np.arange(0, site.heads, step)
+    ax.set_xticks((heads_shown + 0.5) * site.d_head - 0.5, [f"{head}" for head in heads_shown])
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlabel(f"head ({site.d_head} units each)")
+    _layers(ax, layers)
+    ax.set_ylabel("layer")
+
+
+def _layers(ax: Axes, layers: Sequence[int]) -> None:
+    """Name the rows: the layers that were scanned, not all of which need be there."""
+    step = -(-len(layers) // 16)
+    rows = np.arange(0, len(layers), step)
+    ax.set_yticks(rows, [f"{layers[row]}" for row in rows])
+
+
+def _heads_title(part: pd.DataFrame, site: str) -> str:
+    n = f", {int(part['units'].iloc[0]):,} units each" if "units" in part else ""
+    return f"{site}: {part['head'].nunique()} heads a layer{n}"

@@ -1,0 +1,175 @@
+"""Distributions: effect sizes by site and depth, and p values against what they should be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from ..profiles import calibration_table, effect_table
+from ..results import ProbeResult
+from ._style import GREY, SPARE, STYLE, axes_for, site_style
+
+EFFECT_COLUMNS = ("part", "site", "units", "q5", "q25", "q50", "q75", "q95")
+#: Lines of a calibration figure: colour, marker, line style.
+LINES = (("#D55E00", "s", "-"), ("#0072B2", "o", "-"), ("#009E73", "^", "--"), SPARE[1], SPARE[2])
+P_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 1)
+
+
+def effects(source: Any, *, ax: Axes | None = None) -> Axes:
+    """Draw how large the units' effects are, site against site, in each third of the depth.
+
+    Parameters
+    ----------
+    source : ProbeResult or DataFrame
+        A result, or the table of :func:`tl_negation.profiles.effect_table`.
+    ax
+        Axes to draw on; a new figure if not given.
+
+    Returns
+    -------
+    Axes
+        Boxes: the middle half of the units' ``|beta_per_sd|`` and the median; whiskers: 5 to
+        95 %. The axis is logarithmic.
+
+    Raises
+    ------
+    TypeError
+        Neither a result nor a table.
+    ValueError
+        The table is empty or lacks a column.
+
+    Notes
+    -----
+    Separated units, the strongest, have no finite effect and are in no box. The units of queries
+    and keys have no basis of their own: a difference between Q and K is one between the bases
+    that training left (:func:`tl_negation.rotate` gives another).
+    """
+    table = effect_table(source) if isinstance(source, ProbeResult) else source
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(
+            f"a ProbeResult or the table of effect_table(result) is needed; got "
+            f"{type(table).__name__}"
+        )
+    missing = [name for name in EFFECT_COLUMNS if name not in table]
+    if missing or table.empty:
+        raise ValueError(
+            f"the table of effects needs rows and the columns {', '.join(EFFECT_COLUMNS)}; it has "
+            f"{len(table)} rows and lacks {', '.join(missing) or 'no column'}"
+        )
+    parts, sites = table["part"].unique().tolist(), table["site"].unique().tolist()
+    with mpl.rc_context(STYLE):
+        ax = axes_for(ax, 1, height=3.4)[0]
+        width = 0.8 / len(sites)
+        for row in table.to_dict("records"):
+            place = (
+                parts.index(row["part"]) + (sites.index(row["site"]) - len(sites) / 2 + 0.5) * width
+            )
+            _box(ax, row, place, 0.75 * width, site_style(row["site"], sites)[0])
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        ax.set_xticks(range(len(parts)), parts)
+        ax.set_xlim(-0.55, len(parts) - 0.45)
+        ax.grid(visible=False, axis="x")
+        ax.set_ylabel("|effect| (log-odds per SD of the unit)")
+        ax.set_title("effect sizes of units: median, middle half, 5 to 95 %")
+        patches = [Patch(color=site_style(s, sites)[0], label=_counted(table, s)) for s in sites]
+        ax.legend(handles=patches, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def _box(ax: Axes, row: Mapping[str, Any], place: float, width: float, colour: str) -> None:
+    """Draw one box from the quantiles that the table gives."""
+    if not row["units"]:
+        return
+    names = {"whislo": "q5", "q1": "q25", "med": "q50", "q3": "q75", "whishi": "q95"}
+    line = {"color": colour, "linewidth": 1.3}
+    ax.bxp(
+        [{**{name: row[column] for name, column in names.items()}, "fliers": []}],
+        positions=[place],
+        widths=width,
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": mpl.colors.to_rgba(colour, 0.25), "edgecolor": colour},
+        medianprops={"color": "#1a1a1a", "linewidth": 1.6},
+        whiskerprops=line,
+        capprops=line,
+    )
+
+
+def _counted(table: pd.DataFrame, site: str) -> str:
+    rows = table[table["site"] == site]
+    return f"{site} ({int(rows['units'].sum()):,} units)"
+
+
+def calibration(
+    p: Any, *, ax: Axes | None = None, title: str = "tests of hypotheses that are true"
+) -> Axes:
+    """Draw the share of p values below each level against the level itself.
+
+    Parameters
+    ----------
+    p : array, mapping or DataFrame
+        p values of units in which there is nothing to find; or several of them by name (a column
+        each): the Wald test and the test over words of the same units, say.
+    ax
+        Axes to draw on; a new figure if not given.
+    title
+        Which units these are.
+
+    Returns
+    -------
+    Axes
+        Both axes are logarithmic. On the diagonal, a test rejects as often as it says; above it,
+        too often. The band holds 95 % of such lines for independent tests.
+
+    Raises
+    ------
+    ValueError
+        No p value, or one outside 0 to 1.
+    """
+    named = {"": p} if not isinstance(p, (Mapping, pd.DataFrame)) else dict(p.items())
+    tables = {name: calibration_table(values) for name, values in named.items()}
+    widest = max(tables.values(), key=lambda table: -table["level"].iloc[0])
+    with mpl.rc_context(STYLE):
+        ax = axes_for(ax, 1, height=3.6)[0]
+        band = {"color": "#d9d9d9", "lw": 0, "label": "95 % if calibrated and independent"}
+        floor = float(widest["level"].iloc[0])
+        ax.fill_between(
+            widest["level"], widest["low"].clip(lower=floor / 10), widest["high"], **band
+        )
+        ax.plot([floor, 1], [floor, 1], color=GREY, lw=1, ls=(0, (4, 3)))
+        for (name, table), look in zip(tables.items(), LINES * len(tables), strict=False):
+            _observed(ax, table, name, look)
+        _level_axes(ax, floor)
+        ax.set_title(title)
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def _observed(ax: Axes, table: pd.DataFrame, name: str, look: tuple[str, str, Any]) -> None:
+    colour, marker, line = look
+    label = f"{name} (n = {int(table['n'].iloc[0]):,})".strip()
+    known = table[table["share"] > 0]
+    ax.plot(known["level"], known["share"], color=colour, ls=line, label=label)
+    at = known[known["level"] <= 0.05].tail(1)
+    ax.plot(at["level"], at["share"], color=colour, marker=marker, ls="")
+
+
+def _level_axes(ax: Axes, floor: float) -> None:
+    ticks = [tick for tick in P_TICKS if tick >= floor]
+    for axis, scale, limits in (
+        (ax.xaxis, ax.set_xscale, ax.set_xlim),
+        (ax.yaxis, ax.set_yscale, ax.set_ylim),
+    ):
+        scale("log")
+        limits(floor, 1.1)
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.set_xlabel("nominal level")
+    ax.set_ylabel("share of p values at or below it")
