@@ -12,7 +12,13 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
 
 from tl_negation import models
-from tl_negation.models import check_model, describe_model, load_model, load_tokenizer
+from tl_negation.models import (
+    check_model,
+    describe_model,
+    load_model,
+    load_tokenizer,
+    untrained_twin,
+)
 from tl_negation.sites import select_sites
 
 QKV = ("q", "k", "v")
@@ -278,3 +284,69 @@ def test_a_damaged_demo_file(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "find_spec", lambda _: spec)
     with pytest.raises(ValueError, match=r"has SHA-256 .*, expected b179c952.*--force-reinstall"):
         load_tokenizer("demo")
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot use device 'warp' here \(.*\); leave it out"):
+        load_model(tmp_path, device="warp")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="cannot use device 'cuda' here"):
+            load_model(tmp_path, device="cuda")
+
+
+def weights(model):
+    return {name: weight.detach() for name, weight in model.named_parameters()}
+
+
+@NAMES
+@pytest.mark.parametrize("family", FOLDERS)
+def test_an_untrained_twin_has_the_architecture_and_none_of_the_weights(tmp_path, name, family):
+    folder = FOLDERS[family](tmp_path)
+    model = tiny.load(folder, name)
+    before = {key: weight.clone() for key, weight in weights(model).items()}
+    twin = untrained_twin(model, seed=3)
+    assert type(twin) is type(model)
+    assert not twin.training
+    own, other = weights(model), weights(twin)
+    assert not any(weight.requires_grad for weight in twin.parameters())
+    assert {key: tuple(w.shape) for key, w in own.items()} == {
+        key: tuple(w.shape) for key, w in other.items()
+    }
+    for key, weight in own.items():
+        assert torch.equal(weight, before[key])  # the model itself stays as it is
+        assert (weight.dtype, weight.device) == (other[key].dtype, other[key].device)
+        if "b_" not in key and weight.ndim > 1:  # biases and norms begin at 0 and 1
+            assert not torch.allclose(weight, other[key]), key
+            assert other[key].std() > 0, key
+    assert not torch.allclose(model(TOKENS), twin(TOKENS))
+    text = "You may not agree."
+    ids = [m.tokenizer(text, add_special_tokens=False)["input_ids"] for m in (model, twin)]
+    assert ids[0] == ids[1]
+    check(twin, (*QKV, "mlp_pre"))
+
+
+@NAMES
+def test_an_untrained_twin_is_drawn_by_seed_and_leaves_the_generator_alone(tmp_path, name):
+    model = tiny.load(tiny.gpt2_folder(tmp_path), name)
+    state = torch.random.get_rng_state()
+    logits = [untrained_twin(model, seed=seed)(TOKENS) for seed in (1, 1, 2)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(logits[0], logits[1])
+    assert not torch.allclose(logits[0], logits[2])
+
+
+@NAMES
+def test_an_untrained_twin_says_what_it_is(tmp_path, name):
+    folder = tiny.llama_folder(tmp_path)
+    model = tiny.load(folder, name)
+    described, twin = describe_model(model), describe_model(untrained_twin(model, seed=7))
+    assert twin["name"] == f"{folder}, untrained twin"
+    assert (twin["untrained"], twin["seed"], twin["revision"]) == (True, 7, None)
+    assert "untrained" not in described
+    sizes = ("class", "dtype", "device", "n_layers", "n_heads", "n_key_value_heads", "d_mlp")
+    assert {size: twin[size] for size in sizes} == {size: described[size] for size in sizes}
+
+
+def test_only_a_transformer_lens_model_has_an_untrained_twin():
+    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+        untrained_twin(tiny.gpt2())

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_negation.inference import distinct_rows, held_out, lexical_null
+from tl_negation.inference import distinct_rows, held_out, infer, lexical_null, null_bands
 from tl_negation.inference.nulls import deal
 from tl_negation.probe import probe
 
@@ -149,6 +149,51 @@ def test_no_replicates_and_no_activations_are_refused():
         lexical_null(result, replicates=0)
     with pytest.raises(ValueError, match="lexical_null needs the activations"):
         lexical_null(replace(result, activations=None))
+
+
+# ------------------------------------------------------------------ null_bands and infer
+
+
+def test_bands_are_the_percentiles_of_the_replicates():
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "replicate": replicate, "layer": layer, "site": site,
+            "share_significant": rng.uniform(), "accuracy": rng.uniform(),
+            "balanced_accuracy": np.nan if layer == 5 else rng.uniform(),
+        }
+        for replicate in range(41)
+        for layer in (2, 5)
+        for site in ("q", "k")
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    bands = null_bands(table)
+    assert bands[["layer", "site"]].to_numpy().tolist() == [[2, "q"], [2, "k"], [5, "q"], [5, "k"]]
+    for row in bands.to_dict("records"):
+        part = table[(table["layer"] == row["layer"]) & (table["site"] == row["site"])]
+        for name in ("share_significant", "accuracy", "balanced_accuracy"):
+            got = [row[f"null_{name}_{end}"] for end in ("low", "middle", "high")]
+            # 41 replicates: the 5th, 50th and 95th percentile are the 3rd, 21st and 39th of them
+            np.testing.assert_array_equal(got, np.sort(part[name])[[2, 20, 38]])
+    assert not any("held_out" in name for name in bands)
+
+
+def test_bands_of_held_out_accuracy_are_there_where_it_was_scored():
+    result = made.result(*made.small())
+    table = lexical_null(result, replicates=2, held_out_words=True, progress=False)
+    bands = null_bands(table)
+    assert (bands["null_held_out_accuracy_low"] <= bands["null_held_out_accuracy_high"]).all()
+    assert len(bands) == 9
+
+
+def test_infer_keeps_the_bands_in_the_provenance():
+    result = made.result(*made.small())
+    found = infer(result, permutations=30, tasks=1, replicates=3, seed=6, progress=False)
+    about = found.provenance["lexical_null"]
+    assert (about["replicates"], about["seed"]) == (3, 6)
+    bands = null_bands(lexical_null(result, replicates=3, seed=6, progress=False))
+    pd.testing.assert_frame_equal(pd.DataFrame(about["bands"]), bands)
+    assert "lexical_null" not in result.provenance
 
 
 # ------------------------------------------------------------------ distinct_rows

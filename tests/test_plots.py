@@ -13,6 +13,7 @@ import torch
 
 from tl_negation import plots
 from tl_negation.activations import Activations
+from tl_negation.inference import infer
 from tl_negation.probe import probe
 from tl_negation.profiles import profile
 from tl_negation.sites import Site
@@ -41,6 +42,11 @@ def make_result(n=40, **options):
 @pytest.fixture(scope="module")
 def result():
     return make_result()
+
+
+@pytest.fixture(scope="module")
+def over_words(result):
+    return infer(result, permutations=50, tasks=1, replicates=3, progress=False)
 
 
 @pytest.fixture(autouse=True)
@@ -294,6 +300,76 @@ class TestUnit:
             plots.unit(None, (0, "q", 0, 0))
         with pytest.raises(ValueError, match="sites q, k, mlp_pre; got 'v'"):
             plots.unit(result, (0, "v", 0, 0))
+
+
+class TestWordOrCategory:
+    def test_draws_the_profile_site_by_site(self, over_words):
+        axes = plots.word_or_category(over_words)
+        table = profile(over_words)
+        assert axes.shape == (2, 3)
+        lines = {
+            (0, "in sample"): "accuracy",
+            (0, "words left out"): "held_out_accuracy",
+            (1, "by example (Wald)"): "share_significant",
+            (1, "by word (max-T)"): "share_significant_words",
+        }
+        for column, site in enumerate(("q", "k", "mlp_pre")):
+            rows = table[table["site"] == site]
+            for (row, label), name in lines.items():
+                drawn = line(axes[row, column], label)
+                np.testing.assert_array_equal(drawn.get_xdata(), LAYERS)
+                np.testing.assert_allclose(drawn.get_ydata(), 100 * rows[name])
+            assert axes[0, column].get_title(loc="left").startswith(f"{site} (")
+
+    def test_the_band_is_the_lexical_null(self, over_words):
+        axes = plots.word_or_category(over_words)
+        table = profile(over_words)
+        for column, site in enumerate(("q", "k", "mlp_pre")):
+            rows = table[table["site"] == site]
+            for row, name in enumerate(("null_accuracy", "null_share_significant")):
+                [band] = axes[row, column].collections
+                corners = band.get_paths()[0].vertices
+                for i, layer in enumerate(LAYERS):
+                    heights = corners[np.isclose(corners[:, 0], layer), 1]
+                    ends = [100 * rows[f"{name}_{end}"].iloc[i] for end in ("low", "high")]
+                    np.testing.assert_allclose([heights.min(), heights.max()], ends)
+
+    def test_base_rate_and_guessing_are_drawn_and_named(self, over_words):
+        axes = plots.word_or_category(over_words)
+        heights = [one.get_ydata()[0] for one in axes[0, 0].lines if len(one.get_ydata()) == 2]
+        np.testing.assert_allclose(heights, [100 * over_words.base_rate, 50])
+        names = [text.get_text() for text in axes[0, -1].get_legend().get_texts()]
+        assert f"base rate {over_words.base_rate:.1%}" in names
+        assert "guessing, balanced" in names
+        assert "lexical null, 5-95 %" in names
+        assert "n = 40 contexts" in axes[0, 0].figure.get_suptitle()
+
+    def test_a_table_without_bands_is_drawn_without(self, over_words):
+        table = profile(over_words)
+        table = table[[name for name in table if not name.startswith("null_")]]
+        axes = plots.word_or_category(table)
+        assert not any(ax.collections for ax in axes.flat)
+        assert "contexts" not in axes[0, 0].figure.get_suptitle()
+
+    def test_draws_on_the_axes_given(self, over_words):
+        _, axes = plt.subplots(2, 3)
+        assert plots.word_or_category(over_words, axes=axes) is axes
+        with pytest.raises(ValueError, match=r"axes must have shape \(2, 3\); got \(3, 2\)"):
+            plots.word_or_category(over_words, axes=axes.T)
+
+    def test_one_site(self, over_words):
+        part = over_words.split()["k"]
+        table = profile(part)
+        assert plots.word_or_category(table).shape == (2, 1)
+
+    def test_no_labels_overlap(self, over_words):
+        assert texts_overlap(plots.word_or_category(over_words)[0, 0].figure) == []
+
+    def test_refuses_a_result_without_inference_over_words(self, result):
+        with pytest.raises(ValueError, match="lacks held_out_accuracy, share_significant_words"):
+            plots.word_or_category(result)
+        with pytest.raises(TypeError, match="is needed; got NoneType"):
+            plots.word_or_category(None)
 
 
 def test_sites_of_other_names_get_looks_of_their_own():

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import made
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from test_plots import make_result
 from test_views import HOSTILE, drawn, dump_dom
 
 from tl_negation import views
+from tl_negation.inference import infer
 from tl_negation.profiles import profile
 from tl_negation.report import LEFT_OUT, report
 
@@ -99,7 +101,7 @@ class TestPage:
             assert target in page.ids
 
     def test_figures_are_inline_and_described(self, page):
-        assert page.tags["svg"] == page.tags["figure"] == 2 + 3  # layers, a layer, units by depth
+        assert page.tags["svg"] == page.tags["figure"] == 3 + 3  # layers, a layer, effects, units
         for label in re.findall('role="img" aria-labelledby="([^"]*)"', page.source):
             assert set(label.split()) <= set(page.ids)
 
@@ -193,7 +195,16 @@ class TestViews:
 
     def test_a_result_from_disk_has_no_units_by_word(self, result, tmp_path):
         page = Page(report(replace(result, activations=None), tmp_path / "report.html"))
-        assert page.tags["figure"] == 2
+        assert page.tags["figure"] == 3
+
+    def test_words_are_compared_where_they_were_tested(self, tmp_path):
+        options = {"permutations": 200, "tasks": 2, "replicates": 2, "progress": False}
+        page = Page(report(infer(made.result(*made.small()), **options), tmp_path / "report.html"))
+        assert page.tags["figure"] == 4 + 3
+        assert "The grey band is what units give that know words and nothing else" in page.text
+        assert "lexical null replicates 2" in page.text
+        assert "bands" not in page.text.split("Provenance")[-1]
+        assert "null accuracy low" not in page.text
 
 
 class TestTrouble:

@@ -173,7 +173,9 @@ def test_top_ranks_by_size_and_leaves_out_what_has_none(full, by):
     assert sorted(got.index) == sorted(size.dropna().index)
     assert (np.diff(size[got.index]) <= 0).all()
     pd.testing.assert_frame_equal(full.top(3, by=by), got.head(3))
-    pd.testing.assert_frame_equal(got, frame.loc[got.index])
+    assert set(got) == set(frame)
+    assert list(got)[:6] == ["layer", "site", "head", "index", "status", by]
+    pd.testing.assert_frame_equal(got, frame.loc[got.index, list(got)])
 
 
 def test_top_takes_a_separated_unit_for_the_strongest_and_a_small_auc_for_a_strong_one(result):

@@ -1,5 +1,6 @@
 """A scan in one call: every stage, everything written or nothing, and contrasts side by side."""
 
+import importlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -23,9 +24,9 @@ from tl_negation import (
     profile,
     trend,
 )
-from tl_negation import scan as scan_function
 from tl_negation.scan import DISPLAY_UNITS, scan, summary, write_run
 
+MODULE = importlib.import_module("tl_negation.scan")  # the name is the function in the package
 WINDOW = {"before": 6, "after": 2}
 QUICK = {**WINDOW, "permutations": 60, "tasks": 2, "progress": False}
 FILES = [
@@ -89,9 +90,10 @@ def test_provenance_says_what_a_result_always_prints(written, text):
     counts = result.contexts.counts()
     assert counts["source"]["sha256"] == text.sha256
     tokens = Counter(result.contexts.tokens[:, 6].tolist())
-    assert about["lexical_baseline"]["layer"] == 0
-    # position embeddings do not differ at the target, so that layer 0 is a function of the window
-    assert len(tokens) <= about["lexical_baseline"]["distinct_rows"] <= len(result.contexts)
+    assert about["lexical_baseline"] == {
+        "layer": 0, "distinct_rows": len(tokens), "examples": len(result.contexts),
+        "tokens": len(tokens), "sites": ["q", "k", "v"],
+    }  # fmt: skip
 
 
 def test_every_stage_is_timed(written):
@@ -154,7 +156,7 @@ def test_a_scan_that_ends_early_leaves_nothing(model, text, tmp_path, monkeypatc
         assert (Path(path).parent / "units.parquet").exists()  # it is late in the work
         raise error("no more")
 
-    monkeypatch.setattr("tl_negation.scan.report", fails)
+    monkeypatch.setattr(MODULE, "report", fails)
     with pytest.raises(error, match="no more"):
         scan(model, text, words=False, out=tmp_path / "run", **QUICK)
     assert listing(tmp_path) == []
@@ -163,7 +165,7 @@ def test_a_scan_that_ends_early_leaves_nothing(model, text, tmp_path, monkeypatc
 def test_a_scan_that_fails_leaves_the_earlier_run(model, text, tmp_path, monkeypatch):
     options = {"words": False, "out": tmp_path / "run", **QUICK}
     first = scan(model, text, **options)
-    monkeypatch.setattr("tl_negation.scan.report", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(MODULE, "report", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         scan(model, text, per_class=20, overwrite=True, **options)
     assert len(load_result(tmp_path / "run").contexts) == len(first.contexts)
@@ -173,7 +175,7 @@ def test_a_scan_that_fails_leaves_the_earlier_run(model, text, tmp_path, monkeyp
 def test_a_directory_that_may_not_be_replaced_is_refused_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine")
     for stage in ("load_text", "load_model", "collect"):
-        monkeypatch.setattr(f"tl_negation.scan.{stage}", lambda *_, **__: pytest.fail("too late"))
+        monkeypatch.setattr(MODULE, stage, lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(FileExistsError, match="holds files but no run"):
         scan("no model", "no text", out=tmp_path)
 
@@ -181,7 +183,9 @@ def test_a_directory_that_may_not_be_replaced_is_refused_before_the_work(tmp_pat
 def test_a_result_is_written_later_too(written, tmp_path):
     result, out = written
     for of in (result, load_result(out)):
-        assert write_run(of, tmp_path / "later", overwrite=True, progress=False) == tmp_path / "later"
+        assert (
+            write_run(of, tmp_path / "later", overwrite=True, progress=False) == tmp_path / "later"
+        )
         assert listing(tmp_path / "later") == FILES
     # what was read from disk has no activations to draw a unit from
     assert "best-unit.png" not in listing(tmp_path / "later" / "figures")
@@ -254,8 +258,9 @@ def test_the_untrained_twin(model, text):
 
 def test_too_few_words_are_scanned_without_inference_over_words(model, text, tmp_path):
     result = scan(model, text, contrast=FEW, out=tmp_path / "run", **QUICK)
-    assert "two word types in each class; got 1 of class 1 and 2" in (
-        result.provenance["words_left_out"]
+    assert (
+        "two word types in each class; got 1 of class 1 and 2"
+        in (result.provenance["words_left_out"])
     )
     assert "significant_words" not in result.columns
     assert "word-or-category.png" not in listing(tmp_path / "run" / "figures")
@@ -280,7 +285,7 @@ def test_extras_are_computed_and_written(model, text, tmp_path):
     result = scan(model, text, words=False, extras=extras, out=tmp_path / "run", **QUICK)
     assert list(result.tables) == ["heads", "rotated"]
     assert {"cluster_p", "block_accuracy", "firth_beta"} <= set(result.columns)
-    assert np.isfinite(result.firth_beta[result.tested]).all()
+    assert result.firth_beta[result.tested].isfinite().all()
     loaded = load_result(tmp_path / "run")
     for name in ("heads", "rotated"):
         assert len(loaded.tables[name]) == len(result.tables[name]) > 0
@@ -347,9 +352,7 @@ def test_one_word_a_class_is_scored_in_folds_and_noted(table):
 def test_what_is_not_in_the_text_is_noted(model):
     # no "can't" for the anticipated contrast, no word often enough for the control
     text = "he go and not see and can see he never see and may see " * 2 + "he go and it"
-    table = compare(model, Text.from_string(text), distances=(1,), **WINDOW, **{
-        "permutations": 60, "tasks": 2, "progress": False,
-    })  # fmt: skip
+    table = compare(model, Text.from_string(text), distances=(1,), **QUICK)
     notes = table.set_index("contrast")["note"]
     assert "has none in this text" in notes["anticipated negation"]
     assert table["contrast"].tolist()[0] == "negation"
@@ -367,7 +370,7 @@ def test_a_handful_of_examples_is_noted_and_not_scored(model):
 
 
 def test_the_contrast_itself_must_be_there(model):
-    with pytest.raises(ValueError, match="'negation' .*has none in this text"):
+    with pytest.raises(ValueError, match=r"'negation' .*has none in this text"):
         compare(model, Text.from_string("he can see it and you may go " * 5), **QUICK)
 
 
@@ -376,7 +379,3 @@ def test_another_contrast_has_no_anticipated_row(model, text):
     table = compare(model, text, contrast=contrast, distances=(), per_class=30, **QUICK)
     assert table["contrast"].tolist() == ["pronouns", "control (seed 0)"]
     assert table["examples_1"].tolist() == [30, 30]
-
-
-def test_scan_is_the_packages():
-    assert scan_function is scan

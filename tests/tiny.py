@@ -142,11 +142,12 @@ def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Con
 
 
 FILLERS = ("he", "see", "it", "and", "you", "know", "go", "home", "but", "they", "that", "she")
+FILLERS += ("stay", "we", "say", "all")
 TARGETS = ("not", "don't", "can", "may", "never", "can't", "could", "always", "not", "cannot")
 TARGETS += ("might", "should", "nor", "didn't", "can", "shall", "agree")
 
 
-def story(n: int = 170, seed: int = 0) -> str:
+def story(n: int = 204, seed: int = 0) -> str:
     """``n`` words of ``NEGATION``, each as often as in ``TARGETS``, two to four words apart."""
     rng = random.Random(seed)
     words = []

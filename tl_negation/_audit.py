@@ -1,7 +1,13 @@
-"""The audit of contexts as lines of text."""
+"""The audit of contexts as lines of text, and its essence as HTML."""
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
+
+import pandas as pd
+
+#: Words of each class that a notebook shows.
+MOST_WORDS = 8
 
 
 def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
@@ -37,3 +43,24 @@ def _group_lines(group: str, of: dict[str, Any]) -> Iterator[str]:
         yield f"  {len(types)} {kind} types: {names}"
     yield f"  largest word type: {of['largest_word']}, {of['largest_word_share']:.1%}"
     yield f"  in boilerplate: {of['in_boilerplate']}"
+
+
+def audit_html(title: str, counts: dict[str, Any]) -> str:
+    """Title and a row per class: what a notebook shows of contexts."""
+    rows = [
+        {
+            "class": group,
+            "label": of["label"],
+            "contexts": of["examples"],
+            "words": len(of["word_types"]),
+            "most frequent": _frequent(of["word_types"]),
+        }
+        for group, of in counts["groups"].items()
+    ]
+    with pd.option_context("display.max_colwidth", None):
+        return f"<p>{escape(title)}</p>" + pd.DataFrame(rows).to_html(index=False)
+
+
+def _frequent(words: dict[str, int]) -> str:
+    shown = [f"{word} {n}" for word, n in list(words.items())[:MOST_WORDS]]
+    return ", ".join(shown) + (" ..." if len(words) > MOST_WORDS else "")

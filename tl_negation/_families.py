@@ -13,6 +13,33 @@ FAMILIES = ("layer", "site", "all")
 CORRECTIONS = {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}
 
 
+def check_test(alpha: float, family: str, correction: str) -> None:
+    """Refuse a test that does not exist.
+
+    Raises
+    ------
+    ValueError
+        ``alpha`` outside (0, 1); an unknown family or correction.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
+    check_family(family)
+    if correction not in CORRECTIONS:
+        raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}")
+
+
+def check_family(family: str) -> None:
+    """Refuse an unknown family.
+
+    Raises
+    ------
+    ValueError
+        Says which there are.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}")
+
+
 def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndarray, "layer unit"]:
     """Number the family that every unit belongs to.
 
@@ -32,8 +59,7 @@ def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndar
     ValueError
         An unknown family.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}")
+    check_family(family)
     modules = sorted({site.module for site in sites})
     kinds = {"layer": [modules.index(site.module) for site in sites], "site": range(len(sites))}
     kind = kinds.get(family, [0] * len(sites))

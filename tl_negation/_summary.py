@@ -9,6 +9,8 @@ def summary_lines(result: Any) -> list[str]:
     """Sentences of ``ProbeResult.summary()``; ``result`` is a ProbeResult."""
     units = int(result.status.numel())
     lines = [_basis(result), _notebook(result, units)]
+    if "lexical_baseline" in result.provenance:
+        lines.append(_baseline(result.provenance["lexical_baseline"]))
     if "significant_words" in result.columns:
         lines += [_words(result, units), _exchanged(result)]
     if "held_out_accuracy" in result.columns:
@@ -39,6 +41,14 @@ def _notebook(result: Any, units: int) -> str:
         f"Example by example (Wald, {test['correction']} per {test['family']}, alpha "
         f"{test['alpha']}), {passed:,} of {units:,} units are significant ({passed / units:.2%}); "
         f"their accuracy in sample is {accuracy:.1%}."
+    )
+
+
+def _baseline(baseline: dict[str, int]) -> str:
+    return (
+        f"Lexical baseline: in layer {baseline['layer']} the {baseline['examples']} examples have "
+        f"{baseline['distinct_rows']} distinct activation rows; where they are as few as the token "
+        "types, what is decodable is the word."
     )
 
 

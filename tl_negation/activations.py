@@ -159,6 +159,7 @@ def collect(
     writers = _target_writers(values, chosen, numbers)
     tokens = contexts.tokens[:, :window]
     size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
+    _check_batch_size(size)
     with tqdm(total=len(contexts), desc="contexts", disable=not progress) as bar:
         _run(model, tokens.to(device), writers, size, bar.update)
     hooks = [site.hook for site in chosen]
@@ -210,8 +211,14 @@ def token_activations(
     device = next(model.parameters()).device
     tokens = contexts.tokens[examples].to(device)
     values = torch.full((len(units), *tokens.shape), torch.nan, device=device)
+    _check_batch_size(batch_size)
     _run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
     return values
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
 
 def _layers(n_layers: int, layers: Iterable[int] | None) -> tuple[int, ...]:
@@ -351,8 +358,6 @@ def _run(
     advance: Callable[[int], Any],
 ) -> None:
     """Run all batches; one that does not fit is halved, and the work goes on from there."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
 
     def halve() -> int:

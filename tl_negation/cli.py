@@ -1,17 +1,15 @@
 """The command line: ``tl-negation demo | scan | audit | report``."""
 
-import functools
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from . import __version__
 from ._files import check_target, whole_file
@@ -25,7 +23,24 @@ from .scan import scan as run_scan
 from .scan import summary
 from .text import load_text
 
+
+class OneLine(TyperGroup):
+    """Turns what the library refuses into one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            if ctx.params["debug"]:
+                raise
+            line = " ".join(str(error).split())
+            print(f"tl-negation: {line}", file=sys.stderr)
+            raise typer.Exit(2) from error
+
+
 app = typer.Typer(
+    cls=OneLine,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
@@ -75,37 +90,19 @@ Tasks = Annotated[int, typer.Option(help="Control tasks of the selectivity.")]
 DEMO_CONTEXTS = 200
 
 
-def says_what_is_wrong(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what the library refuses into one line on standard error and exit code 2."""
-
-    @functools.wraps(command)
-    def wrapped(**kwargs: Any) -> None:
-        try:
-            command(**kwargs)
-        except (ValueError, TypeError, OSError, ImportError) as error:
-            if click.get_current_context().find_root().params.get("debug"):
-                raise
-            line = " ".join(str(error).split())
-            print(f"tl-negation: {line}", file=sys.stderr)
-            raise typer.Exit(2) from error
-
-    return wrapped
-
-
 @app.callback(invoke_without_command=True)
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Options that go before the command (see the help of the app)."""
-    del debug  # read from the context by says_what_is_wrong
+    del debug  # OneLine reads it from the context
     if version:
         print(__version__)
         raise typer.Exit
 
 
 @app.command()
-@says_what_is_wrong
 def demo(
     out: Annotated[Path, typer.Option(help="Run directory.")] = Path("tl-negation-demo"),
     per_class: Annotated[int, typer.Option(help="Contexts of each class.")] = DEMO_CONTEXTS,
@@ -130,7 +127,6 @@ def demo(
 
 
 @app.command()
-@says_what_is_wrong
 def scan(
     text: TextSource,
     out: Annotated[Path, typer.Option(help="Run directory; must be new or empty.")],
@@ -201,7 +197,6 @@ def scan(
 
 
 @app.command()
-@says_what_is_wrong
 def compare(
     text: TextSource,
     out: Annotated[Path, typer.Option(help="CSV file to write the table to.")],
@@ -245,7 +240,6 @@ def compare(
 
 
 @app.command()
-@says_what_is_wrong
 def audit(
     text: TextSource,
     model: Model = "gpt2-large",
@@ -269,7 +263,6 @@ def audit(
 
 
 @app.command()
-@says_what_is_wrong
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory that scan or demo wrote.")],
     out: Annotated[

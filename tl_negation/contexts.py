@@ -4,7 +4,6 @@ Everything that decides which examples a result rests on happens here, before an
 `Contexts.audit` shows it.
 """
 
-import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ._audit import audit_lines
+from ._audit import audit_html, audit_lines
 from .contrast import NEGATION, Contrast, Hit
 from .text import Text
 
@@ -218,8 +217,7 @@ class Contexts:
         )
 
     def _repr_html_(self) -> str:
-        words = pd.crosstab(self.examples["group"], self.examples["word"])
-        return f"<p>{html.escape(repr(self))}</p>" + words.to_html()
+        return audit_html(repr(self), self.counts())
 
 
 def find_contexts(

@@ -79,11 +79,11 @@ def load_model(
     FileNotFoundError
         No such folder, no configuration in it, or the demo's wheel is not installed.
     ValueError
-        The demo's file is not the published one.
+        The demo's file is not the published one; a device that is not there.
     OSError
         The hub cannot be reached or has no such model.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     name = str(name)
     with _quiet():
         if name == DEMO:
@@ -128,6 +128,16 @@ def load_tokenizer(name: str | Path) -> Any:
         with _hub_errors(name):
             _ask_hub_unless_cached(official)
             return AutoTokenizer.from_pretrained(official)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"cannot use device {str(name)!r} here ({reason}); leave it out, or name another: 'cpu'"
+        ) from error
 
 
 def _is_path(name: str) -> bool:

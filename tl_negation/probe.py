@@ -3,14 +3,13 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from . import _newton
 from ._blocks import Scratch, compute
-from ._families import adjust, family_ids
+from ._families import adjust, check_test, family_ids
 from .activations import Activations
 from .results import ProbeResult
 
@@ -58,10 +57,8 @@ def probe(
     words per class that may be no more than the identity of the word; and nothing here shows
     that the model uses it.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
+    check_test(alpha, family, correction)
     ids = family_ids(acts.sites, len(acts.layers), family)
-    adjust(np.ones((1, 1)), ids[:1, :1], correction)  # refuse an unknown name before the work
     columns = _columns(acts.values, acts.labels, chunk, progress)
     adjusted = adjust(columns["p"].cpu().numpy(), ids, correction)
     significant = torch.from_numpy(adjusted <= alpha)

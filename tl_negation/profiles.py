@@ -61,16 +61,10 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
     The accuracy of units that were selected as significant on the same data is too high by
     selection alone (the winner's curse).
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be None or 'notebook'; got {preset!r}")
     if by not in ("site", "module"):
         raise ValueError(f"by must be 'site' or 'module'; got {by!r}")
     test = result.provenance["test"]
-    if preset and test != {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}:
-        raise ValueError(
-            "the notebook preset is Wald with Bonferroni per layer at .05; this result was "
-            f"probed with {test}: probe again with the defaults"
-        )
+    check_preset(preset, test)
     rows = [
         {"layer": layer, "site": name, **_row(cut, i, preset), **test}
         for i, layer in enumerate(result.layers)
@@ -84,6 +78,23 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
         bands = word_bands(result.provenance["held_out_by_word"])
         table = table.merge(bands, how="left", on=["layer", "site"])
     return table
+
+
+def check_preset(preset: str | None, test: Mapping[str, Any]) -> None:
+    """Refuse an unknown preset, or one that the test does not fit.
+
+    Raises
+    ------
+    ValueError
+        Says which.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be None or 'notebook'; got {preset!r}")
+    if preset and test != {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}:
+        raise ValueError(
+            "the notebook preset is Wald with Bonferroni per layer at .05; the test here is "
+            f"{dict(test)}: probe with the defaults"
+        )
 
 
 def word_bands(
@@ -217,8 +228,9 @@ def calibration_table(p: Any, *, points: int = 60) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``n`` (p values), ``level, share, low, high``: the central 95 % of the share under n independent uniform
-        p values (binomial). Units of one model are correlated: their share varies more.
+        ``n`` (p values), ``level, share, low, high``: the central 95 % of the share under n
+        independent uniform p values (binomial). Units of one model are correlated: their share
+        varies more.
 
     Raises
     ------

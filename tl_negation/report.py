@@ -286,6 +286,13 @@ def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
         "Effect against evidence. Units above the dashed line are significant; separated units, "
         "the strongest of all, have no finite effect and are only counted.",
     )
+    yield _figure(
+        lambda: plots.effects(result),
+        "Effect sizes by depth",
+        "How large the effects of single units are, site against site, in each third of the "
+        "layers. Queries and keys have no basis of their own: a difference between them is one "
+        "between the bases that training left.",
+    )
     for unit in _by_depth(result) if result.activations is not None else ():
         yield _figure(
             lambda unit=unit: plots.unit(result, unit),

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ WORD_COLUMNS = {
 RANKS = (
     "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",
     "words_t", "held_out_accuracy", "fold_accuracy", "block_accuracy", "selectivity", "firth_lr",
+)  # fmt: skip
+#: Columns that a table of units begins with, after where the unit is and what ranked it.
+READ_FIRST = (
+    "beta_per_sd", "accuracy", "auc", "significant", "held_out_accuracy", "words_p_maxt",
+    "significant_words",
 )  # fmt: skip
 INDEX_COLUMNS = ("layer", "site", "head", "index")
 FORMAT_VERSION = 1
@@ -187,6 +193,12 @@ class ProbeResult:
         neither depends on a unit's scale (as raw beta does) nor collapses for strong effects (as
         Wald does), and is defined for separated units too.
 
+        Returns
+        -------
+        DataFrame
+            As :meth:`to_frame` with its row numbers, the columns that a reader looks for first:
+            where the unit is, its status, what ranked it, effect, accuracies, significance.
+
         Raises
         ------
         ValueError
@@ -199,7 +211,9 @@ class ProbeResult:
             raise ValueError(f"the number of units must be at least 1; got {n}")
         frame = self.to_frame()
         size = (frame[by] - 0.5).abs() if by == "auc" else frame[by].abs()
-        return frame.loc[size.sort_values(ascending=False, kind="stable").dropna().index[:n]]
+        best = frame.loc[size.sort_values(ascending=False, kind="stable").dropna().index[:n]]
+        first = [n for n in (*INDEX_COLUMNS, "status", by, *READ_FIRST) if n in best]
+        return best[list(dict.fromkeys([*first, *best]))]
 
     def summary(self) -> str:
         """Say what was found in a few sentences: the notebook's count and the claim over words.
@@ -257,10 +271,10 @@ class ProbeResult:
         )
 
     def _repr_html_(self) -> str:
-        best = self.top(5)[[*INDEX_COLUMNS, "status", "beta_per_sd", "lr", "accuracy", "auc"]]
-        return f"<pre>{self}</pre><p>strongest units by likelihood ratio</p>" + best.to_html(
-            index=False, float_format="{:.3g}".format
-        )
+        best = self.top(5)
+        shown = [name for name in (*INDEX_COLUMNS, "status", "lr", *READ_FIRST) if name in best]
+        table = best[shown].to_html(index=False, float_format="{:.3g}".format, na_rep="none")
+        return f"<pre>{escape(repr(self))}</pre><p>strongest units by likelihood ratio</p>{table}"
 
 
 def load_result(path: str | Path) -> ProbeResult:

@@ -12,21 +12,23 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from . import plots, views
+from ._families import check_test
 from ._files import check_target, whole_directory
-from .activations import collect
+from .activations import Activations, collect
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
 from .extras import add_extras, check_extras
-from .inference import TooFewWordsError, distinct_rows, held_out, infer
+from .inference import TooFewWordsError, check_infer, distinct_rows, held_out, infer
 from .models import load_model, untrained_twin
 from .probe import probe
-from .profiles import profile, trend
+from .profiles import check_preset, profile, trend
 from .report import report
-from .results import ProbeResult
+from .results import ProbeResult, jsonable
 from .text import Text, load_text
 
 #: Units and contexts per class whose activations over the whole window are kept for display.
@@ -108,6 +110,10 @@ def scan(
     ValueError
         Whatever the stages refuse; see there.
     """
+    test = {"family": family, "correction": correction, "alpha": alpha}
+    check_test(**test)
+    check_preset(preset, test)
+    check_infer(family=word_family, alternative=alternative, tasks=tasks)
     check_extras(extras)
     if out is not None:
         check_target(out, overwrite=overwrite)
@@ -124,7 +130,6 @@ def scan(
             model, contexts, sites, layers=layers, batch_size=batch_size, progress=progress
         )
     with _timed(seconds, "probe"):
-        test = {"family": family, "correction": correction, "alpha": alpha}
         result = probe(acts, progress=progress, **test)
     with _timed(seconds, "words"):
         options = {
@@ -136,8 +141,7 @@ def scan(
     with _timed(seconds, "display"):
         units = result.top(DISPLAY_UNITS)
         display = views.display_table(model, contexts, units, n=2 * DISPLAY_CONTEXTS)
-    baseline = distinct_rows(replace(acts, values=acts.values[:1], layers=acts.layers[:1]))
-    lexical = {name: int(value) for name, value in baseline.iloc[0].items()}
+    lexical = _lexical_baseline(acts)
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
     result = replace(result, provenance={**result.provenance, **provenance}, display=display)
     if out is not None:
@@ -184,7 +188,7 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
     """Collect the numbers of a run in one JSON-able dictionary (``tl-negation scan --json``)."""
     table = profile(result, preset=preset)
     strongest = result.top(10).drop(columns="significant")
-    return {
+    numbers = {
         "audit": result.contexts.counts(),
         "provenance": dict(result.provenance),
         "units": int(result.status.numel()),
@@ -196,6 +200,17 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
         "trend": json.loads(trend(table).to_json(orient="records")),
         "top": json.loads(strongest.to_json(orient="records")),
     }
+    return jsonable(numbers)
+
+
+def _lexical_baseline(acts: Activations) -> dict[str, Any]:
+    """Count distinct rows of the first layer; the MLP is left out, since it sees the context."""
+    sites = tuple(site for site in acts.sites if site.module == "attn") or acts.sites
+    values = torch.cat([acts.site(site.name)[:1] for site in sites], dim=2)
+    first = replace(acts, values=values, sites=sites, layers=acts.layers[:1])
+    counts = {name: int(value) for name, value in distinct_rows(first).iloc[0].items()}
+    tokens = acts.contexts.tokens[:, acts.contexts.before]
+    return {**counts, "tokens": len(tokens.unique()), "sites": [site.name for site in sites]}
 
 
 def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
@@ -285,9 +300,8 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
     try:
         result = infer(result, **options)
     except TooFewWordsError as error:
-        note = str(error)
-        seed, progress = options["seed"], options["progress"]
-        result = held_out(result, by="fold", seed=seed, progress=progress)
+        result, without = _in_folds(result, options)
+        note = f"{error}. {without}".strip(". ")
     counts = result.contexts.counts()
     row: dict[str, Any] = {"contrast": result.contexts.contrast.name}
     for of in counts["groups"].values():
@@ -300,14 +314,24 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
     for name in ("significant", "significant_words"):
         if name in result.columns:
             row[f"share_{name}"] = float(result.columns[name].double().mean())
-    best = result.top(1, by="fold_accuracy").iloc[0]
-    row["best_unit"] = f"{best['layer']}.{best['site']}.{best['head']}.{best['index']}"
-    row["best_fold_accuracy"] = best["fold_accuracy"]
+    best = result.top(1, by="fold_accuracy") if "fold_accuracy" in result.columns else ()
+    for unit in best.to_dict("records") if len(best) else ():
+        row["best_unit"] = f"{unit['layer']}.{unit['site']}.{unit['head']}.{unit['index']}"
+        row["best_fold_accuracy"] = unit["fold_accuracy"]
     if heads and not note:
         table = add_extras(result, ("heads",), progress=options["progress"]).tables["heads"]
         row["heads_held_out"] = table["held_out_accuracy"].mean()
         row["best_head_held_out"] = table["held_out_accuracy"].max()
     return {**row, "note": note}
+
+
+def _in_folds(result: ProbeResult, options: dict[str, Any]) -> tuple[ProbeResult, str]:
+    """Score in folds where there are examples enough, or say why not."""
+    seed, progress = options["seed"], options["progress"]
+    try:
+        return held_out(result, by="fold", seed=seed, progress=progress), ""
+    except ValueError as error:
+        return result, str(error)
 
 
 @contextmanager

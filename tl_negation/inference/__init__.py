@@ -4,14 +4,15 @@ Each function takes a :class:`~tl_negation.ProbeResult` that still holds its act
 returns one with more columns; :func:`infer` runs those that a claim needs.
 """
 
+from .._families import check_family
 from ..results import ProbeResult
 from ._errors import TooFewWordsError
 from .corrections import adjusted, cluster_robust
 from .heads import head_probe, rotate
-from .heldout import held_out, selectivity
+from .heldout import check_tasks, held_out, selectivity
 from .nulls import distinct_rows, lexical_null, null_bands
 from .penalised import penalise
-from .words import exchangeable, word_test
+from .words import check_alternative, exchangeable, word_test
 
 __all__ = [
     "TooFewWordsError",
@@ -29,6 +30,19 @@ __all__ = [
     "selectivity",
     "word_test",
 ]
+
+
+def check_infer(*, family: str, alternative: str, tasks: int) -> None:
+    """Refuse arguments of :func:`infer` before the work that leads to it.
+
+    Raises
+    ------
+    ValueError
+        An unknown family or alternative; no control task.
+    """
+    check_family(family)
+    check_alternative(alternative)
+    check_tasks(tasks)
 
 
 def infer(

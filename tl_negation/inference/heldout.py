@@ -159,8 +159,7 @@ def selectivity(
     ValueError
         ``tasks`` below 1; fewer than two folds, or more than examples.
     """
-    if tasks < 1:
-        raise ValueError(f"selectivity needs at least one control task; got {tasks}")
+    check_tasks(tasks)
     acts = needs_activations(result, "selectivity")
     contexts = acts.contexts
     groups = _groups(contexts, "fold", folds, seed)
@@ -177,6 +176,18 @@ def selectivity(
     columns = compute(acts.values, work, desc="selectivity", progress=progress)
     about = {"tasks": tasks, "folds": folds, "seed": seed}
     return result.with_columns({**result.columns, **columns}, selectivity=about)
+
+
+def check_tasks(tasks: int) -> None:
+    """Refuse a selectivity without control tasks.
+
+    Raises
+    ------
+    ValueError
+        ``tasks`` below 1.
+    """
+    if tasks < 1:
+        raise ValueError(f"selectivity needs at least one control task; got {tasks}")
 
 
 def control_labels(

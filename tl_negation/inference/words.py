@@ -106,10 +106,7 @@ def word_test(
     classes under the null. A unit that passes is one from which the category is decodable over
     these words; that does not show that the model uses it.
     """
-    if alternative not in ALTERNATIVES:
-        raise ValueError(
-            f"alternative must be one of {', '.join(ALTERNATIVES)}; got {alternative!r}"
-        )
+    check_alternative(alternative)
     acts = needs_activations(result, "word_test")
     ids = family_ids(result.sites, len(result.layers), family)
     types = exchangeable(acts.contexts)
@@ -136,6 +133,20 @@ def word_test(
         },
     }
     return result.with_columns(columns, word_test=about)
+
+
+def check_alternative(alternative: str) -> None:
+    """Refuse an unknown alternative.
+
+    Raises
+    ------
+    ValueError
+        Says which there are.
+    """
+    if alternative not in ALTERNATIVES:
+        raise ValueError(
+            f"alternative must be one of {', '.join(ALTERNATIVES)}; got {alternative!r}"
+        )
 
 
 def type_means(

@@ -163,14 +163,14 @@ def _side_by_side(ax: Any, n: int, part: pd.DataFrame) -> np.ndarray:
 
 
 def _head_map(ax: Axes, part: pd.DataFrame, name: str) -> None:
-    cells = part.pivot(index="layer", columns="head", values=name)
+    cells = part.pivot(index="layer", columns="head", values=name)  # noqa: PD010 - no doubles
     image = 100 * cells.to_numpy(float)
     low, high = _limits(image, name)
     drawn = ax.imshow(image, cmap="cividis", vmin=low, vmax=high, **LOOK)
     label = HEAD_LABELS.get(name, f"{name.replace('_', ' ')} (%)")
     ends = "min" if np.nanmin(image, initial=100) < low else "neither"
     ax.figure.colorbar(drawn, ax=ax, label=label, extend=ends, aspect=30, pad=0.03)
-    _layers(ax, cells.index)
+    _layers(ax, cells.index.tolist())
     ax.set_xlabel("head")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
 
@@ -178,8 +178,8 @@ def _head_map(ax: Axes, part: pd.DataFrame, name: str) -> None:
 def _limits(image: np.ndarray, name: str) -> tuple[float, float]:
     """Ends of the colours: all shares; accuracies from guessing to the next five above the best."""
     if "accuracy" not in name:
-        return 0, 100
-    return 50, max(60, 5 * np.ceil(np.nanmax(image, initial=50) / 5))
+        return 0.0, 100.0
+    return 50.0, max(60.0, 5.0 * float(np.ceil(np.nanmax(image, initial=50) / 5)))
 
 
 def _unit_map(ax: Axes, image: np.ndarray, layers: Sequence[int], site: Any, value: str) -> None:

@@ -1,0 +1,48 @@
+"""What a notebook shows of contexts, activations and results."""
+
+from dataclasses import replace
+
+import made
+import pytest
+
+from tl_negation.inference import held_out
+
+
+@pytest.fixture(scope="module")
+def result():
+    return held_out(made.result(*made.small()), progress=False)
+
+
+def test_contexts_show_their_classes_and_frequent_words():
+    page = made.story_contexts()._repr_html_()
+    assert page.count("<tr") == 1 + 2
+    assert "n't 118, not 86, never 7, cannot 4, nor 1<" in page
+    assert "allow 3, certainly 1 ...<" in page
+
+
+def test_a_result_shows_what_it_has(result):
+    plain = made.result(*made.small())._repr_html_()
+    assert "held_out_accuracy" not in plain
+    page = result._repr_html_()
+    assert "held_out_accuracy" in page
+    assert page.index("<th>lr</th>") < page.index("<th>accuracy</th>")
+
+
+def test_nothing_shown_can_be_a_script(result):
+    bad = "<script>alert(1)</script>"
+    named = replace(result, provenance={**result.provenance, "model": {"name": bad}})
+    acts = replace(result.activations, model={"name": bad})
+    source = {**result.contexts.source, "source": bad}
+    examples = result.contexts.examples.assign(word=bad)
+    contexts = replace(result.contexts, source=source, examples=examples)
+    for shown in (named, acts, contexts):
+        page = shown._repr_html_()
+        assert "<script" not in page
+        assert "&lt;script&gt;" in page
+
+
+def test_the_strongest_units_begin_with_what_a_reader_looks_for(result):
+    first = ["layer", "site", "head", "index", "status"]
+    assert list(result.top())[:9] == [*first, "lr", "beta_per_sd", "accuracy", "auc"]
+    assert list(result.top(by="z"))[:7] == [*first, "z", "beta_per_sd"]
+    assert set(result.top()) == set(result.to_frame())
