@@ -287,3 +287,10 @@ class TestCalibration:
             plots.calibration([np.nan])
         with pytest.raises(ValueError, match=r"got 2 of them from -1 to 0\.5"):
             calibration_table([-1, 0.5])
+
+
+@pytest.mark.parametrize("name", ["laminar", "volcano", "effects"])
+def test_no_labels_overlap_at_the_width_of_a_column(name):
+    figure = figure_of(FIGURES[name][0]())
+    figure.set_figwidth(4.6)
+    assert texts_overlap(figure) == []

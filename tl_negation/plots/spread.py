@@ -72,7 +72,7 @@ def effects(source: Any, *, ax: Axes | None = None) -> Axes:
         ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        ax.set_xticks(range(len(parts)), parts)
+        ax.set_xticks(range(len(parts)), [part.replace(" ", "\n", 1) for part in parts])
         ax.set_xlim(-0.55, len(parts) - 0.45)
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("|effect| (log-odds per SD of the unit)")

@@ -19,7 +19,7 @@ from ._style import CLASSES, GREY, STYLE, axes_for, beside, end_labels, site_sty
 RASTER_POINTS = 2000
 #: Effects are drawn to scale up to here, by their logarithm beyond: they explode near separation.
 LINEAR_EFFECT = 4
-EFFECT_TICKS = (-100, -20, -4, -2, -1, 0, 1, 2, 4, 20, 100)
+EFFECT_TICKS = (-100, -20, -4, -2, 0, 2, 4, 20, 100)
 #: Height of the curve above the words of a unit, in words.
 CURVE_ROWS = 5
 
