@@ -12,7 +12,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from . import __version__
-from ._files import check_target, whole_file
+from ._files import whole_file
 from .contexts import find_contexts
 from .models import load_model, load_tokenizer
 from .profiles import profile, trend
@@ -168,11 +168,10 @@ def scan(
     The run directory holds units.parquet (a row per unit), profile.csv, trend.csv,
     contexts.parquet, run.json (provenance), figures/*.png and report.html.
     """
-    check_target(out, overwrite=overwrite)
-    document = load_text(text)
     result = run_scan(
-        load_model(model, device=device),
-        document,
+        model,
+        text,
+        device=device,
         sites=_names(sites),
         preset=preset,
         before=before,

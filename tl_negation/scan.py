@@ -55,6 +55,7 @@ def scan(
     permutations: int = 10_000,
     tasks: int = 10,
     extras: Sequence[str] = (),
+    device: str | None = None,
     untrained: bool = False,
     seed: int = 0,
     batch_size: int | None = None,
@@ -85,6 +86,8 @@ def scan(
         ``provenance["words_left_out"]`` says why.
     extras
         What to compute besides: see :func:`tl_negation.add_extras`.
+    device
+        Where a model given by name goes.
     untrained
         Scan the untrained twin of the model instead (same architecture and tokenizer, random
         weights): what the architecture and the words alone give.
@@ -120,7 +123,8 @@ def scan(
     seconds: dict[str, float] = {}
     text = text if isinstance(text, Text) else load_text(text)
     with _timed(seconds, "model"):
-        model = load_model(model) if isinstance(model, (str, Path)) else model
+        if isinstance(model, (str, Path)):
+            model = load_model(model, device=device)
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
         contexts = find_contexts(text, model.tokenizer, contrast, before, after, preset)
