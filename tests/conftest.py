@@ -2,6 +2,11 @@
 
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A thread per worker: more threads than cores spin at each other's barriers. Also for the
+    # programs that a test starts; so before torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import matplotlib as mpl
 import pytest
 
