@@ -115,7 +115,7 @@ def _take_away(result: Any) -> str:
         )
     passed = int(result.significant_words.sum())
     claim = (
-        f"the category is decodable over words from {passed:,} units"
+        f"the category is decodable over words from {passed:,} unit{'s' * (passed != 1)}"
         if passed
         else "no single unit can be said to know the category rather than some of its words"
     )
