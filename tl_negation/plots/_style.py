@@ -1,8 +1,10 @@
 """What all figures share: one look, colours of sites and classes, labels beside lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,6 +51,22 @@ SPARE = (
 #: Class 0, class 1: colour and marker.
 CLASSES = (("#0072B2", "o"), ("#D55E00", "^"))
 GREY = "#595959"
+
+
+@contextmanager
+def styled(*, grid: bool = True) -> Iterator[None]:
+    """Draw in our style, then put back what was set and nothing else.
+
+    ``mpl.rc_context`` puts back ``interactive`` too, which the first figure of a notebook turns
+    on: no later figure would be shown.
+    """
+    look = {**STYLE, "axes.grid": grid}
+    before = {name: mpl.rcParams[name] for name in look}
+    mpl.rcParams.update(look)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def axes_for(ax: Any, n: int, height: float = 2.4) -> np.ndarray:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..profiles import profile
 from ..results import ProbeResult
-from ._style import GREY, STYLE, axes_for, end_labels, rule_text, site_style
+from ._style import GREY, axes_for, end_labels, rule_text, site_style, styled
 
 #: Profile column -> axis label. Columns that begin with "share" or hold "accuracy" are in per cent.
 Y_LABELS = {
@@ -73,7 +72,7 @@ def laminar(
     """
     names = (y,) if isinstance(y, str) else tuple(y)
     table, n_contexts = _profile_table(result, names)
-    with mpl.rc_context(STYLE):
+    with styled():
         axes = axes_for(ax, len(names))
         for one, name in zip(axes, names, strict=True):
             _profile_panel(one, table, name)
@@ -203,7 +202,7 @@ def word_or_category(result: Any, *, axes: np.ndarray | None = None) -> np.ndarr
     needed = [column for column, *_ in (*_ACCURACY, *_SHARE)]
     table, n_contexts = _profile_table(result, needed)
     sites = table["site"].unique().tolist()
-    with mpl.rc_context(STYLE):
+    with styled():
         if axes is None:
             size = (1.2 + 2.1 * len(sites), 5.2)
             _, axes = plt.subplots(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..profiles import head_table
 from ..results import ProbeResult
-from ._style import STYLE
+from ._style import styled
 
 #: Column -> what the colour says; columns that a result lacks are left out by default.
 HEAD_LABELS = {
@@ -88,7 +87,7 @@ def heads(
     if part.empty:
         known = ", ".join(table["site"].unique().tolist())
         raise ValueError(f"there are heads of the sites {known}; got {site!r}")
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
+    with styled(grid=False):
         axes = _side_by_side(ax, len(names), part)
         for one, name in zip(axes, names, strict=True):
             _head_map(one, part, name)
@@ -135,7 +134,7 @@ def units_by_head(
     values = result.split()[chosen.name].columns[value].cpu().double().numpy()
     by_head = values.reshape(len(values), chosen.heads, chosen.d_head)
     image = np.sort(by_head, axis=2).reshape(len(values), -1)  # NaN comes last
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
+    with styled(grid=False):
         if ax is None:
             size = (7, 1.2 + 0.16 * max(len(values), 10))
             ax = plt.subplots(figsize=size, layout="constrained")[1]

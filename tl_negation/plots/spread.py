@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from ..profiles import calibration_table, effect_table
 from ..results import ProbeResult
-from ._style import GREY, SPARE, STYLE, axes_for, site_style
+from ._style import GREY, SPARE, axes_for, site_style, styled
 
 EFFECT_COLUMNS = ("part", "site", "units", "q5", "q25", "q50", "q75", "q95")
 #: Lines of a calibration figure: colour, marker, line style.
@@ -60,7 +60,7 @@ def effects(source: Any, *, ax: Axes | None = None) -> Axes:
             f"{len(table)} rows and lacks {', '.join(missing) or 'no column'}"
         )
     parts, sites = table["part"].unique().tolist(), table["site"].unique().tolist()
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = axes_for(ax, 1, height=3.4)[0]
         width = 0.8 / len(sites)
         for row in table.to_dict("records"):
@@ -136,7 +136,7 @@ def calibration(
     named = {"": p} if not isinstance(p, (Mapping, pd.DataFrame)) else dict(p.items())
     tables = {name: calibration_table(values) for name, values in named.items()}
     widest = max(tables.values(), key=lambda table: -table["level"].iloc[0])
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = axes_for(ax, 1, height=3.6)[0]
         band = {"color": "#d9d9d9", "lw": 0, "label": "95 % if calibrated and independent"}
         floor = float(widest["level"].iloc[0])

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from .._families import family_ids
 from .._newton import STATUSES
 from ..results import ProbeResult, unit_of
 from ..sites import locate
-from ._style import CLASSES, GREY, STYLE, axes_for, beside, end_labels, site_style
+from ._style import CLASSES, GREY, axes_for, beside, end_labels, site_style, styled
 
 #: From this many points on a scatter is drawn as an image inside a vector figure.
 RASTER_POINTS = 2000
@@ -59,7 +58,7 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None) -> Axes:
         raise ValueError(f"the result has the layers {list(result.layers)}; got {layer!r}")
     frame = result.to_frame()
     units = frame[frame["layer"] == layer]
-    with mpl.rc_context(STYLE):
+    with styled():
         ax = axes_for(ax, 1, height=4.2)[0]
         _volcano_points(ax, result, units)
         ax.set_ylim(bottom=0)
@@ -115,7 +114,7 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None) -> Axes:
         )
     x = result.activations.values[row, :, column].cpu().double().numpy()
     words = _word_order(result)
-    with mpl.rc_context(STYLE):
+    with styled():
         rows = CURVE_ROWS + len(words)
         ax = axes_for(ax, 1, height=0.8 + 0.27 * rows)[0]
         _strips(ax, result, x, words)
