@@ -1,14 +1,13 @@
 """One pass of the model over the contexts; only the target position is kept.
 
 The tokens after the target are not computed (in a causal model they cannot change it), nor is
-anything behind the last hook that was asked for: an exception of our own stops the forward
-pass there.
+anything behind the last hook that was asked for (``_forward.py``).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,12 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ._forward import Writer, run
 from .contexts import Contexts
 from .models import check_model, describe_model
 from .sites import Site, select_sites
-
-# A hook's function: takes the activation and the examples that are in the batch.
-Writer: TypeAlias = Callable[[Tensor, slice], None]
 
 # Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
 # of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
@@ -161,7 +158,7 @@ def collect(
     size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
     _check_batch_size(size)
     with tqdm(total=len(contexts), desc="contexts", disable=not progress) as bar:
-        _run(model, tokens.to(device), writers, size, bar.update)
+        run(model, tokens.to(device), writers, size, bar.update)
     hooks = [site.hook for site in chosen]
     return Activations(values, chosen, numbers, contexts, describe_model(model) | {"hooks": hooks})
 
@@ -212,7 +209,7 @@ def token_activations(
     tokens = contexts.tokens[examples].to(device)
     values = torch.full((len(units), *tokens.shape), torch.nan, device=device)
     _check_batch_size(batch_size)
-    _run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
+    run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
     return values
 
 
@@ -305,97 +302,3 @@ def _by_head(act: Tensor, site: Site) -> Float[Tensor, "example pos head d_head"
             f"configuration it is [example, pos, {site.heads} heads, {site.d_head} per head]"
         )
     return act
-
-
-class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
-    """Stops a forward pass once every wanted hook has fired; never leaves this module."""
-
-
-class _Recorder:
-    """Hands what the hooks see to their writers, and stops the pass after the last of them."""
-
-    def __init__(self, writers: Mapping[str, Writer]):
-        self.writers = writers
-        self.begin(slice(0, 0))
-
-    def begin(self, batch: slice) -> None:
-        """Get ready for the forward pass of these examples."""
-        self.batch = batch
-        self.pending = set(self.writers)
-
-    def hooks(self) -> list[tuple[str, Callable[..., None]]]:
-        """Pairs of hook name and function, as ``model.hooks`` takes them."""
-        return [(name, self._hook(name)) for name in self.writers]
-
-    def _hook(self, name: str) -> Callable[..., None]:
-        def record(act: Tensor, hook: Any) -> None:  # noqa: ARG001 - TransformerLens passes it
-            self.writers[name](act, self.batch)
-            self.pending.discard(name)
-            if not self.pending:
-                raise _AllRecorded
-
-        return record
-
-    def forward(self, model: Any, tokens: Int[Tensor, "example pos"]) -> None:
-        """Run the model as far as needed."""
-        # A Hugging Face model would fill a key/value cache that nobody reads.
-        options = {"use_cache": False} if hasattr(model, "original_model") else {}
-        try:
-            model(tokens, return_type=None, **options)
-        except _AllRecorded:
-            return
-        raise RuntimeError(
-            f"{len(self.pending)} hooks did not fire, {min(self.pending)} among them: this "
-            f"model does not compute them. Leave those sites or layers out"
-        )
-
-
-def _run(
-    model: Any,
-    tokens: Int[Tensor, "example pos"],
-    writers: Mapping[str, Writer],
-    batch_size: int,
-    advance: Callable[[int], Any],
-) -> None:
-    """Run all batches; one that does not fit is halved, and the work goes on from there."""
-    done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
-
-    def halve() -> int:
-        nonlocal size
-        if size == 1:
-            raise RuntimeError(
-                f"one context of {tokens.shape[1]} tokens does not fit into memory; use fewer "
-                f"tokens before the target, a smaller dtype or another device"
-            )
-        size //= 2
-        return size
-
-    def batches(batch_size: int) -> None:
-        nonlocal done
-        while done < len(tokens):
-            batch = slice(done, min(done + batch_size, len(tokens)))
-            recorder.begin(batch)
-            recorder.forward(model, tokens[batch])
-            advance(batch.stop - batch.start)
-            done = batch.stop
-
-    # The hooks go in once: entering them costs as much as several layers, for every batch.
-    with torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
-        if not _fits(batches, size):
-            from accelerate.utils import find_executable_batch_size  # slow to import
-
-            smaller = {"starting_batch_size": halve(), "reduce_batch_size_fn": halve}
-            find_executable_batch_size(batches, **smaller)()
-
-
-def _fits(batches: Callable[[int], None], batch_size: int) -> bool:
-    """Try the first size without accelerate, which collects garbage (0.3 s) before it begins."""
-    try:
-        batches(batch_size)
-    except RuntimeError as error:
-        from accelerate.utils.memory import should_reduce_batch_size  # slow to import
-
-        if not should_reduce_batch_size(error):
-            raise
-        return False
-    return True

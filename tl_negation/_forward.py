@@ -1,0 +1,109 @@
+"""One forward pass over batches of contexts, stopped where nothing more is wanted.
+
+The hooks go in once for all batches; an exception of our own stops each pass behind the last
+hook that was asked for; a batch that does not fit into memory is halved and run again.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+# A hook's function: takes the activation and the examples that are in the batch.
+Writer: TypeAlias = Callable[[Tensor, slice], None]
+
+
+class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
+    """Stops a forward pass once every wanted hook has fired; never leaves this module."""
+
+
+class _Recorder:
+    """Hands what the hooks see to their writers, and stops the pass after the last of them."""
+
+    def __init__(self, writers: Mapping[str, Writer]):
+        self.writers = writers
+        self.begin(slice(0, 0))
+
+    def begin(self, batch: slice) -> None:
+        """Get ready for the forward pass of these examples."""
+        self.batch = batch
+        self.pending = set(self.writers)
+
+    def hooks(self) -> list[tuple[str, Callable[..., None]]]:
+        """Pairs of hook name and function, as ``model.hooks`` takes them."""
+        return [(name, self._hook(name)) for name in self.writers]
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def record(act: Tensor, hook: Any) -> None:  # noqa: ARG001 - TransformerLens passes it
+            self.writers[name](act, self.batch)
+            self.pending.discard(name)
+            if not self.pending:
+                raise _AllRecorded
+
+        return record
+
+    def forward(self, model: Any, tokens: Int[Tensor, "example pos"]) -> None:
+        """Run the model as far as needed."""
+        # A Hugging Face model would fill a key/value cache that nobody reads.
+        options = {"use_cache": False} if hasattr(model, "original_model") else {}
+        try:
+            model(tokens, return_type=None, **options)
+        except _AllRecorded:
+            return
+        raise RuntimeError(
+            f"{len(self.pending)} hooks did not fire, {min(self.pending)} among them: this "
+            f"model does not compute them. Leave those sites or layers out"
+        )
+
+
+def run(
+    model: Any,
+    tokens: Int[Tensor, "example pos"],
+    writers: Mapping[str, Writer],
+    batch_size: int,
+    advance: Callable[[int], Any],
+) -> None:
+    """Run all batches; one that does not fit is halved, and the work goes on from there."""
+    done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
+
+    def halve() -> int:
+        nonlocal size
+        if size == 1:
+            raise RuntimeError(
+                f"one context of {tokens.shape[1]} tokens does not fit into memory; use fewer "
+                f"tokens before the target, a smaller dtype or another device"
+            )
+        size //= 2
+        return size
+
+    def batches(batch_size: int) -> None:
+        nonlocal done
+        while done < len(tokens):
+            batch = slice(done, min(done + batch_size, len(tokens)))
+            recorder.begin(batch)
+            recorder.forward(model, tokens[batch])
+            advance(batch.stop - batch.start)
+            done = batch.stop
+
+    # The hooks go in once: entering them costs as much as several layers, for every batch.
+    with torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
+        if not _fits(batches, size):
+            from accelerate.utils import find_executable_batch_size  # slow to import
+
+            smaller = {"starting_batch_size": halve(), "reduce_batch_size_fn": halve}
+            find_executable_batch_size(batches, **smaller)()
+
+
+def _fits(batches: Callable[[int], None], batch_size: int) -> bool:
+    """Try the first size without accelerate, which collects garbage (0.3 s) before it begins."""
+    try:
+        batches(batch_size)
+    except RuntimeError as error:
+        from accelerate.utils.memory import should_reduce_batch_size  # slow to import
+
+        if not should_reduce_batch_size(error):
+            raise
+        return False
+    return True
