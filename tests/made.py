@@ -1,6 +1,7 @@
 """Contexts, activations and results made from arrays, without a model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from tl_negation.activations import Activations
 from tl_negation.contexts import Contexts
 from tl_negation.contrast import NEGATION
+from tl_negation.inference import cluster_robust, head_probe, held_out, infer, penalise
 from tl_negation.probe import probe
 from tl_negation.results import ProbeResult
 from tl_negation.sites import Site
@@ -125,6 +127,32 @@ def small(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values += rng.uniform(-2, 2, size=(3, 1, WIDTH)) * labels[None, :, None]
     values += rng.normal(size=values.shape)
     return values * 10 ** rng.uniform(-2, 2, size=(3, 1, WIDTH)), labels, words
+
+
+def every_outcome() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The small activations with one unit of each failed outcome that data can bring about."""
+    values, labels, words = small()
+    values[0, :, 1] = labels + 0.1 * np.arange(61) / 61
+    values[0, :, 24] = np.where(labels == 1, 3.0, 1.0)
+    values[0, :2, 24] = 2 + 0 * labels[:2]
+    values[0, np.flatnonzero(labels == 1)[0], 24] = 2
+    values[0, np.flatnonzero(labels == 0)[0], 24] = 2
+    values[1, :, 19] = 0.25
+    values[2, 7, 34] = np.nan
+    return values, labels, words
+
+
+def full(plain: ProbeResult) -> ProbeResult:
+    """The result with every column that the package can add, a table and something to display."""
+    of = infer(plain, permutations=50, tasks=2, replicates=2, progress=False)
+    of = held_out(of, by="block", progress=False)
+    of = cluster_robust(penalise(of))
+    of = of.with_table("heads", head_probe(of.activations, progress=False))
+    rows = [{"layer": 2, "site": "q", "head": 0, "index": 1, "example": i} for i in (0, 3)]
+    display = pd.DataFrame(rows).assign(
+        tokens=[[" not", "\u2019\n"]] * 2, values=[[0.5, -1.25]] * 2
+    )
+    return replace(of, display=display)
 
 
 def lexical_units(

@@ -1,5 +1,6 @@
 """What a notebook shows of contexts, activations and results."""
 
+import re
 from dataclasses import replace
 
 import made
@@ -18,6 +19,25 @@ def test_contexts_show_their_classes_and_frequent_words():
     assert page.count("<tr") == 1 + 2
     assert "n't 118, not 86, never 7, cannot 4, nor 1<" in page
     assert "allow 3, certainly 1 ...<" in page
+
+
+def test_activations_show_their_sites_layers_and_size(result):
+    acts = result.activations
+    page = acts._repr_html_()
+    assert page.startswith(
+        "<p>made: at the target of 61 contexts, in 3 layers, 2, 5, 8; 0.03 MB of float32</p>"
+    )
+    rows = re.findall("<tr>(.*?)</tr>", page, re.DOTALL)
+    cells = [re.findall("<td>(.*?)</td>", row) for row in rows]
+    assert cells == [
+        ["q", "20", "5 of 4", "blocks.{layer}.attn.hook_q"],
+        ["k", "8", "2 of 4", "blocks.{layer}.attn.hook_k"],
+        ["mlp_pre", "7", "", "blocks.{layer}.mlp.hook_pre"],
+    ]
+    one = replace(acts, values=acts.values[:1], layers=(2,))
+    assert "in layer 2; " in one._repr_html_()
+    deep = replace(acts, values=acts.values[[0] * 9], layers=tuple(range(9)))
+    assert "in 9 layers, 0 to 8; " in deep._repr_html_()
 
 
 def test_a_result_shows_what_it_has(result):
@@ -45,4 +65,6 @@ def test_the_strongest_units_begin_with_what_a_reader_looks_for(result):
     first = ["layer", "site", "head", "index", "status"]
     assert list(result.top())[:9] == [*first, "lr", "beta_per_sd", "accuracy", "auc"]
     assert list(result.top(by="z"))[:7] == [*first, "z", "beta_per_sd"]
-    assert set(result.top()) == set(result.to_frame())
+    shown = [*first, "lr", "beta_per_sd", "accuracy", "auc", "significant", "held_out_accuracy"]
+    assert list(result.top()) == shown
+    assert set(result.top(full=True)) == set(result.to_frame())

@@ -126,6 +126,12 @@ class TestLaminar:
         title = plots.laminar(result)[0].get_title(loc="left")
         assert title == "Wald test, Bonferroni per layer at 0.05; n = 40 contexts"
 
+    @pytest.mark.parametrize("y", ["accuracy", "abs_beta_per_sd", ["accuracy", "abs_beta_per_sd"]])
+    def test_names_no_test_where_nothing_drawn_depends_on_one(self, result, y):
+        assert np.ravel(plots.laminar(result, y=y))[0].get_title(loc="left") == "n = 40 contexts"
+        selected = plots.laminar(result, y="accuracy_significant_positive")
+        assert selected.get_title(loc="left").startswith("Wald test, ")
+
     def test_one_column_gives_one_axes_and_several_share_the_layers(self, result):
         assert isinstance(plots.laminar(result, y="abs_beta_per_sd"), mpl.axes.Axes)
         upper, lower = plots.laminar(result)

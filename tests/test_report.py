@@ -141,7 +141,7 @@ class TestContent:
         ).replace(" ", "")
 
     def test_units_are_those_of_top_with_the_columns_present(self, result, page):
-        assert page.source.count("data-key") == 100 * len(set(result.top(1)) - LEFT_OUT)
+        assert page.source.count("data-key") == 100 * len(set(result.top(1, full=True)) - LEFT_OUT)
         best = result.top(1).iloc[0]
         row = re.search(r'id="units".*?<tbody>\s*<tr>(.*?)</tr>', page.source, re.DOTALL).group(1)
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row)

@@ -204,7 +204,7 @@ class TestHeads:
 
     @pytest.mark.browser
     def test_a_browser_shows_hostile_tokens_as_text(self, model, result, tmp_path, monkeypatch):
-        monkeypatch.setattr(views.attention, "_decoder", lambda _: lambda i: HOSTILE[i % 5])
+        monkeypatch.setattr(views.contexts, "_decoder", lambda _: lambda i: HOSTILE[i % 5])
         view = views.head_attention(model, result.contexts, views.tuned_heads(result, 2), n=2)
         assert view.html.count("</script") == 2
         dom, console = dump_dom(view.save(tmp_path / "view.html"), tmp_path)

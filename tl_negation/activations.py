@@ -93,7 +93,30 @@ class Activations:
         )
 
     def _repr_html_(self) -> str:
-        return f"<code>{escape(repr(self))}</code>"
+        table = pd.DataFrame([_site_row(site) for site in self.sites])
+        kind = str(self.values.dtype).removeprefix("torch.")
+        size = self.values.numel() * self.values.element_size() / 1e6
+        return (
+            f"<p>{escape(self.model.get('name', 'unnamed model'))}: at the target of "
+            f"{len(self.contexts):,} contexts, in {_span(self.layers)}; "
+            f"{size:,.{0 if size > 9 else 2}f} MB of {kind}</p>"
+            f"{table.to_html(index=False)}"
+        )
+
+
+def _site_row(site: Site) -> dict[str, Any]:
+    return {
+        "site": site.name,
+        "units a layer": f"{site.width:,}",
+        "heads": f"{site.heads} of {site.d_head}" if site.module == "attn" else "",
+        "hook": site.hook,
+    }
+
+
+def _span(layers: Sequence[int]) -> str:
+    """``30 layers, 0 to 29``; each by name where they are few."""
+    named = ", ".join(map(str, layers)) if len(layers) < 9 else f"{layers[0]} to {layers[-1]}"
+    return f"{len(layers)} layers, {named}" if len(layers) > 1 else f"layer {layers[0]}"
 
 
 def collect(

@@ -148,7 +148,7 @@ def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]
     table = profile(result, preset=preset)
     modules = profile(result, preset=preset, by="module")
     audit = result.contexts.counts()
-    top = result.top(TABLE_UNITS)
+    top = result.top(TABLE_UNITS, full=True)
     return {
         "title": f"{' or '.join(audit['groups'])}?",
         "subject": _subject(result),

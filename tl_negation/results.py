@@ -72,6 +72,9 @@ READ_FIRST = (
     "beta_per_sd", "accuracy", "auc", "significant", "held_out_accuracy", "words_p_maxt",
     "significant_words",
 )  # fmt: skip
+#: What decides between units that rank alike: all separated units have one likelihood ratio, but
+#: the score statistic tells how far apart, in SD, their classes lie.
+TIE_BREAKERS = ("lr", "score")
 INDEX_COLUMNS = ("layer", "site", "head", "index")
 FORMAT_VERSION = 1
 _MANIFEST = ("sites", "layers", "contexts", "audit", "provenance")
@@ -186,18 +189,27 @@ class ProbeResult:
         values["status"] = pd.Categorical.from_codes(values["status"], STATUSES)
         return frame.assign(**values)
 
-    def top(self, n: int = 10, by: str = "lr") -> pd.DataFrame:
+    def top(self, n: int = 10, by: str = "lr", *, full: bool = False) -> pd.DataFrame:
         """The ``n`` units with the strongest evidence, best first.
 
-        Ranked by the size of a test or standardised column; the default, the likelihood ratio,
-        neither depends on a unit's scale (as raw beta does) nor collapses for strong effects (as
-        Wald does), and is defined for separated units too.
+        Parameters
+        ----------
+        n
+            How many.
+        by
+            Ranked by the size of a test or standardised column; the default, the likelihood
+            ratio, neither depends on a unit's scale (as raw beta does) nor collapses for strong
+            effects (as Wald does), and is defined for separated units too. All of those share
+            its largest value: among equals the larger ``lr``, then the larger ``score`` (classes
+            farther apart, in SD of the unit), then the order of the units decides.
+        full
+            All columns of :meth:`to_frame`, instead of those that a reader looks for first.
 
         Returns
         -------
         DataFrame
-            As :meth:`to_frame` with its row numbers, the columns that a reader looks for first:
-            where the unit is, its status, what ranked it, effect, accuracies, significance.
+            Rows of :meth:`to_frame` with its row numbers: where the unit is, its status, what
+            ranked it, effect, accuracies, significance; with ``full``, then all else.
 
         Raises
         ------
@@ -211,9 +223,11 @@ class ProbeResult:
             raise ValueError(f"the number of units must be at least 1; got {n}")
         frame = self.to_frame()
         size = (frame[by] - 0.5).abs() if by == "auc" else frame[by].abs()
-        best = frame.loc[size.sort_values(ascending=False, kind="stable").dropna().index[:n]]
+        keys = [size, *(frame[name] for name in TIE_BREAKERS if name in frame)]
+        order = np.lexsort([-key.fillna(-np.inf) for key in reversed(keys)])  # stable
+        best = frame.iloc[order[: min(n, int(size.notna().sum()))]]  # those without a value last
         first = [n for n in (*INDEX_COLUMNS, "status", by, *READ_FIRST) if n in best]
-        return best[list(dict.fromkeys([*first, *best]))]
+        return best[list(dict.fromkeys([*first, *(best if full else ())]))]
 
     def summary(self) -> str:
         """Say what was found in a few sentences: the notebook's count and the claim over words.
@@ -271,9 +285,7 @@ class ProbeResult:
         )
 
     def _repr_html_(self) -> str:
-        best = self.top(5)
-        shown = [name for name in (*INDEX_COLUMNS, "status", "lr", *READ_FIRST) if name in best]
-        table = best[shown].to_html(index=False, float_format="{:.3g}".format, na_rep="none")
+        table = self.top(5).to_html(index=False, float_format="{:.3g}".format, na_rep="none")
         return f"<pre>{escape(repr(self))}</pre><p>strongest units by likelihood ratio</p>{table}"
 
 

@@ -191,7 +191,7 @@ def write_run(
 def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]:
     """Collect the numbers of a run in one JSON-able dictionary (``tl-negation scan --json``)."""
     table = profile(result, preset=preset)
-    strongest = result.top(10).drop(columns="significant")
+    strongest = result.top(10, full=True).drop(columns="significant")
     numbers = {
         "audit": result.contexts.counts(),
         "provenance": dict(result.provenance),

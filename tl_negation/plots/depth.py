@@ -78,7 +78,7 @@ def laminar(
             _profile_panel(one, table, name)
             if f"{name}_low" in table:
                 one.set_title("bands: 5 to 95 % over words resampled in each class", fontsize=8.5)
-        title = _profile_title(table, n_contexts)
+        title = _profile_title(table, names, n_contexts)
         axes[0].set_title("\n".join(filter(None, (title, axes[0].get_title(loc="left")))))
         axes[-1].set_xlabel("layer")
     return axes[0] if isinstance(y, str) else axes
@@ -148,9 +148,11 @@ def _last_known(values: np.ndarray) -> float:
     return float(known[-1]) if known.size else float("nan")
 
 
-def _profile_title(table: pd.DataFrame, n_contexts: int | None) -> str:
+def _profile_title(table: pd.DataFrame, names: Sequence[str], n_contexts: int | None) -> str:
+    """Name the test where a drawn column depends on it, and the number of contexts."""
     parts = []
-    if {"family", "correction", "alpha"} <= set(table):
+    depends = any("significant" in name and "words" not in name for name in names)
+    if depends and {"family", "correction", "alpha"} <= set(table):
         rule = dict(table.iloc[0][["family", "correction", "alpha"]])
         parts.append(f"Wald test, {rule_text(rule)}")
     if n_contexts is not None:

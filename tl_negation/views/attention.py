@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..activations import _check_tokens
-from ..contexts import Contexts, _decoder
+from ..contexts import Contexts
 from ..models import check_model
 from ..profiles import head_table
 from ..results import ProbeResult
 from ._page import View, heatmap_from_values, inert, to_script, visible
-from .contexts import spread_examples
+from .contexts import chosen_examples, token_texts
 
 HOOK = "blocks.{layer}.attn.hook_pattern"
 
@@ -99,19 +99,13 @@ def head_attention(
     Where a head attends is not what it moves, and a head whose queries hold the category need not
     do anything with it.
     """
-    chosen = spread_examples(contexts, n) if examples is None else [int(i) for i in examples]
-    if not chosen:
-        raise ValueError("no example was asked for; leave `examples` out to have some chosen")
-    outside = [example for example in chosen if not 0 <= example < len(contexts)]
-    if outside:
-        raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")
+    chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)
     check_model(model, (), contexts.before + 1, sorted({layer for layer, _ in pairs}))
     _check_tokens(model, contexts)
     tokens = contexts.tokens[chosen, : contexts.before + 1]
     patterns = _patterns(model, tokens, sorted({layer for layer, _ in pairs}))
-    decode = _decoder(model.tokenizer)
-    texts = [[decode(token) for token in row] for row in tokens.tolist()]
+    texts = token_texts(model.tokenizer, tokens)
     maps = torch.stack([patterns[layer][:, head] for layer, head in pairs], dim=1).double().numpy()
     names = [f"layer {layer}, head {head}" for layer, head in pairs]
     where = [_where(contexts, example) for example in chosen]

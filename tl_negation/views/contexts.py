@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from ..activations import collect, token_activations
 from ..contexts import Contexts, _decoder
@@ -87,18 +89,40 @@ def display_table(
             f"units needs rows and the columns {', '.join(UNIT)}; it has {len(units)} rows and "
             f"lacks {', '.join(missing) or 'no column'}"
         )
-    chosen = spread_examples(contexts, n) if examples is None else [int(i) for i in examples]
-    if not chosen:
-        raise ValueError("no example was asked for; leave `examples` out to have some chosen")
+    chosen = chosen_examples(contexts, examples, n)
     values = token_activations(model, contexts, units, chosen).cpu().double().numpy()
-    decode = _decoder(model.tokenizer)
-    texts = [[decode(token) for token in row] for row in contexts.tokens[chosen].tolist()]
+    texts = token_texts(model.tokenizer, contexts.tokens[chosen])
     rows = units[UNIT].loc[units.index.repeat(len(chosen))].reset_index(drop=True)
     return rows.assign(
         example=chosen * len(units),
         tokens=texts * len(units),
         values=list(values.reshape(len(rows), -1)),
     )
+
+
+def chosen_examples(contexts: Contexts, examples: Sequence[int] | None, n: int) -> list[int]:
+    """Give the examples that were asked for, or ``n`` of :func:`spread_examples`.
+
+    Raises
+    ------
+    ValueError
+        None was asked for; ``n`` is below 2.
+    IndexError
+        An example that does not exist.
+    """
+    chosen = spread_examples(contexts, n) if examples is None else [int(i) for i in examples]
+    if not chosen:
+        raise ValueError("no example was asked for; leave `examples` out to have some chosen")
+    outside = [example for example in chosen if not 0 <= example < len(contexts)]
+    if outside:
+        raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")
+    return chosen
+
+
+def token_texts(tokenizer: Any, tokens: Int[Tensor, "example pos"]) -> list[list[str]]:
+    """Decode each token by itself."""
+    decode = _decoder(tokenizer)
+    return [[decode(token) for token in row] for row in tokens.tolist()]
 
 
 def spread_examples(contexts: Contexts, n: int = 10, seed: int = 0) -> list[int]:
