@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from matplotlib.testing.compare import compare_images
 from test_plots import make_result, texts_overlap
+from test_replication import study
 
-from tl_negation import plots
+from tl_negation import plots, replicate
 from tl_negation.inference import held_out, infer
 from tl_negation.profiles import (
     calibration_table,
@@ -102,6 +103,10 @@ FIGURES = {
     "calibration": (
         lambda: plots.calibration(p_values(), title="random p values"),
         lambda: plots.calibration(p_values() ** 1.03, title="random p values"),
+    ),
+    "replication": (
+        lambda: plots.replication(replicate(study(), study(1, 2.0))),
+        lambda: plots.replication(replicate(study(), study(1, 2.2))),
     ),
 }
 
@@ -289,7 +294,38 @@ class TestCalibration:
             calibration_table([-1, 0.5])
 
 
-@pytest.mark.parametrize("name", ["laminar", "volcano", "effects"])
+class TestReplication:
+    def test_draws_the_tables(self):
+        found = replicate(study(), study(1, 2.0), strongest=20)
+        axes = plots.replication(found, found="strongest 20")
+        ranks = found.ranks.query("site == 'k' and layer == layer")["rho"]
+        np.testing.assert_allclose(axes[0].lines[1].get_ydata(), ranks)
+        rows = found.overlap.query("found == 'strongest 20' and site == 'q' and layer == layer")
+        np.testing.assert_allclose(axes[2].lines[0].get_ydata(), 100 * rows["both"] / rows["first"])
+        names = [text.get_text() for text in axes[2].texts]
+        assert f"q ({rows['first'].sum()} units)" in names
+        assert "units strongest 20 in the first; n = 61 and 61 contexts" in axes[0].get_title(
+            loc="left"
+        )
+
+    def test_of_one_site(self):
+        one = study().split()["k"]
+        axes = plots.replication(replicate(one, one))
+        assert len(axes[0].lines) == 2
+
+    def test_refusals(self):
+        found = replicate(study(), study())
+        with pytest.raises(TypeError, match=r"a Replication is needed .* got DataFrame"):
+            plots.replication(found.ranks)
+        with pytest.raises(ValueError, match=r"tests examples were compared.*got 'words'"):
+            plots.replication(found, test="words")
+        with pytest.raises(ValueError, match="significant, strongest 100; got 'examples' and 'all"):
+            plots.replication(found, found="all")
+        with pytest.raises(ValueError, match="3 columns, got 1 Axes"):
+            plots.replication(found, ax=plt.figure().subplots())
+
+
+@pytest.mark.parametrize("name", ["laminar", "volcano", "effects", "replication"])
 def test_no_labels_overlap_at_the_width_of_a_column(name):
     figure = figure_of(FIGURES[name][0]())
     figure.set_figwidth(4.6)

@@ -36,6 +36,7 @@ from .inference import (
 from .models import load_model, untrained_twin
 from .probe import probe, unit_statistics
 from .profiles import profile, trend
+from .replication import Replication, replicate
 from .report import report
 from .results import COLUMNS, WORD_COLUMNS, ProbeResult, load_result
 from .scan import compare, scan, write_run
@@ -54,6 +55,7 @@ __all__ = [
     "Contexts",
     "Contrast",
     "ProbeResult",
+    "Replication",
     "Site",
     "Text",
     "TooFewWordsError",
@@ -78,6 +80,7 @@ __all__ = [
     "plots",
     "probe",
     "profile",
+    "replicate",
     "report",
     "rotate",
     "scan",

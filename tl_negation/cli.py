@@ -1,21 +1,23 @@
-"""The command line: ``tl-negation demo | scan | audit | report``."""
+"""The command line: ``tl-negation demo | scan | compare | audit | report | replicate``."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from . import __version__
-from ._files import whole_file
+from . import __version__, plots
+from ._files import check_target, whole_directory, whole_file
 from .contexts import find_contexts
 from .models import load_model, load_tokenizer
 from .profiles import profile, trend
+from .replication import replicate as replicate_results
 from .report import report as write_report
 from .results import ProbeResult, load_result
 from .scan import compare as compare_contrasts
@@ -272,6 +274,38 @@ def report(
     result = load_result(run)
     path = write_report(result, out or run / "report.html", preset=result.provenance.get("preset"))
     console.print(f"wrote [bold]{path}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def replicate(
+    run: Annotated[Path, typer.Argument(help="Run directory in which units were found.")],
+    other: Annotated[
+        Path, typer.Argument(help="Run directory in which they are looked for: same layers, sites.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory to write; must be new or empty.")],
+    strongest: Annotated[int, typer.Option(help="So many strongest units besides.")] = 100,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Test the units found in one text in another text (or in another state of the model).
+
+    How many are found in both against what chance gives, how many keep their sign, and how well
+    the effects of all units correlate; by site and layer, by example and by word. Writes
+    overlap.csv, signs.csv, ranks.csv, run.json and replication.png.
+    """
+    check_target(out, overwrite=overwrite)
+    found = replicate_results(load_result(run), load_result(other), strongest=strongest)
+    with whole_directory(out, overwrite=overwrite) as folder:
+        found.write_into(folder)
+        figure = plots.replication(found)[0].figure
+        figure.savefig(folder / "replication.png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
+    if as_json:
+        print(found.to_frame().to_json(orient="records"))
+        return
+    for line in found.summary().splitlines():
+        console.print(f"- {line}", highlight=False)
+    console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ and none calls ``show``. The background is opaque, so figures read in dark noteb
 from ._style import STYLE, rule_text, site_style
 from .depth import laminar, word_or_category
 from .heads import heads, units_by_head
+from .replication import replication
 from .spread import calibration, effects
 from .units import unit, volcano
 
@@ -16,6 +17,7 @@ __all__ = [
     "effects",
     "heads",
     "laminar",
+    "replication",
     "rule_text",
     "site_style",
     "unit",

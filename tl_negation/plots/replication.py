@@ -1,0 +1,126 @@
+"""How far the units of two results agree, over depth."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ..replication import ALL, Replication
+from ._style import GREY, axes_for, end_labels, site_style, styled
+
+PANELS = ("ranks", "signs", "overlap")
+
+
+def replication(
+    source: Any, *, test: str | None = None, found: str = "significant", ax: Any = None
+) -> np.ndarray:
+    """Draw how far two results agree in each layer, one labelled line per site.
+
+    Parameters
+    ----------
+    source : Replication
+        From :func:`tl_negation.replicate`.
+    test
+        ``examples`` or ``words``; the first that was compared if not given.
+    found
+        Which units of the first result are followed: ``significant``, or ``strongest N`` as the
+        tables call them.
+    ax
+        Three Axes to draw on; a new figure if not given.
+
+    Returns
+    -------
+    array of Axes
+        Rank correlation of the effects of all units; share of the first result's units that keep
+        their sign in the second (dashed: half of them, which chance gives); share of them that
+        the second result finds too (dotted: the share of all units that it finds).
+
+    Raises
+    ------
+    TypeError
+        Not a Replication.
+    ValueError
+        A test or a way of finding units that was not compared; another number of Axes.
+
+    Notes
+    -----
+    A layer in which the first result found no unit has no mark in the lower two panels.
+    """
+    if not isinstance(source, Replication):
+        raise TypeError(
+            f"a Replication is needed (replicate(result, other)); got {type(source).__name__}"
+        )
+    tests = list(source.provenance["tests"])
+    test = tests[0] if test is None else test
+    ways = source.overlap["found"].unique().tolist()
+    if test not in tests or found not in ways:
+        raise ValueError(
+            f"the tests {', '.join(tests)} were compared, of units found as {', '.join(ways)}; got "
+            f"{test!r} and {found!r}"
+        )
+    ranks, signs, overlap = (_rows(getattr(source, name), test, found) for name in PANELS)
+    overlap["again"] = 100 * _ratio(overlap["both"], overlap["first"])
+    overlap["chance"] = 100 * _ratio(overlap["second"], overlap["units"])
+    signs["share"] = 100 * signs["share"]
+    with styled():
+        axes = axes_for(ax, 3, height=2.0)
+        _lines(axes[0], ranks, "rho", "rank correlation\nof effects", _count(ranks, "units"))
+        _lines(axes[1], signs, "share", "same sign (%)", _count(signs, "units"))
+        _lines(axes[2], overlap, "again", "found again (%)", _count(overlap, "first"))
+        axes[0].axhline(0, color=GREY, lw=1, zorder=1)
+        axes[1].axhline(50, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
+        _chance(axes[2], overlap)
+        axes[0].set_title(_title(source, test, found))
+        axes[-1].set_xlabel("layer")
+    return axes
+
+
+def _rows(table: pd.DataFrame, test: str, found: str) -> pd.DataFrame:
+    """Rows of one test, by site and layer."""
+    sites = table["site"].unique().tolist()
+    rows = table[(table["test"] == test) & table["layer"].notna()]
+    rows = rows[rows["site"] != ALL] if len(sites) > 1 else rows
+    rows = rows[rows["found"] == found] if "found" in rows else rows
+    return rows.astype({"layer": int})
+
+
+def _ratio(part: pd.Series, whole: pd.Series) -> pd.Series:
+    return (part / whole.where(whole > 0)).astype(float)
+
+
+def _count(table: pd.DataFrame, column: str) -> dict[str, int]:
+    return table.groupby("site", sort=False)[column].sum().to_dict()
+
+
+def _lines(ax: Axes, table: pd.DataFrame, name: str, label: str, count: dict[str, int]) -> None:
+    ends = []
+    for site, part in table.groupby("site", sort=False):
+        colour, marker, line = site_style(site, list(count))
+        values = part[name].to_numpy(float)
+        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line)
+        known = values[~np.isnan(values)]
+        end = known[-1] if known.size else np.nan
+        ends.append((end, f"{site} ({count[site]:,} units)", colour))
+    ax.set_ylabel(label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if name == "rho":
+        low = min(-0.05, float(np.nanmin(table[name], initial=0)) - 0.05)
+        ax.set_ylim(low, 1.02)
+    else:
+        ax.set_ylim(-3, 103)
+    end_labels(ax, ends)
+
+
+def _chance(ax: Axes, table: pd.DataFrame) -> None:
+    sites = table["site"].unique().tolist()
+    for site, part in table.groupby("site", sort=False):
+        ax.plot(part["layer"], part["chance"], color=site_style(site, sites)[0], ls=":", lw=1)
+    ax.set_title("dotted: share of all units that the second result finds", fontsize=8.5)
+
+
+def _title(source: Replication, test: str, found: str) -> str:
+    first, second = source.provenance["first"], source.provenance["second"]
+    n = f"n = {first['examples']:,} and {second['examples']:,} contexts"
+    return f"by {test}; units {found} in the first; {n}"
