@@ -168,6 +168,35 @@ def test_nothing_is_computed_past_the_last_hook(folder, name, case):
     assert counts == {reached: 2, not_reached: 0}
 
 
+CUT = [  # sites, last layer, hooks that see the last position only, hooks that see all
+    (("q", "k", "v"), 2, ("1.mlp.hook_pre", "2.attn.hook_q"), ("0.mlp.hook_pre", "1.attn.hook_q")),
+    (("q", "mlp_pre"), 1, ("1.mlp.hook_pre",), ("0.mlp.hook_pre", "1.attn.hook_q")),
+    (("v",), 0, ("0.attn.hook_v",), ("0.hook_resid_pre",)),
+]
+
+
+@NAMES
+@pytest.mark.parametrize("case", CUT)
+def test_the_last_modules_see_the_target_alone(tmp_path, name, case):
+    sites, last, short, whole = case
+    model, lengths = tiny.load(tiny.gpt2_folder(tmp_path), name), {}
+
+    def note(hook):
+        return lambda *args: lengths.__setitem__(hook, args[2].shape[1])
+
+    for hook in (*short, *whole):
+        model.hook_dict[f"blocks.{hook}"].register_forward_hook(note(hook))
+    contexts, layers = tiny.contexts(n=4, before=6), range(last + 1)
+    acts = collect(model, contexts, sites, layers=layers, progress=False)
+    assert lengths == dict.fromkeys(short, 1) | dict.fromkeys(whole, 7)
+    _, cache = model.run_with_cache(contexts.tokens[:, :7])
+    for site in sites:
+        for layer in layers:
+            hook = {"mlp_pre": "mlp.hook_pre"}.get(site, f"attn.hook_{site}")
+            want = cache[f"blocks.{layer}.{hook}"][:, -1].flatten(1)
+            torch.testing.assert_close(acts.site(site)[layer], want, rtol=0, atol=1e-5)
+
+
 @NAMES
 def test_no_hook_is_left_and_the_model_runs_as_before(folder, name):
     model, tokens = tiny.load(folder, name), tiny.contexts().tokens

@@ -1,10 +1,12 @@
 """One forward pass over batches of contexts, stopped where nothing more is wanted.
 
 The hooks go in once for all batches; an exception of our own stops each pass behind the last
-hook that was asked for; a batch that does not fit into memory is halved and run again.
+hook that was asked for; a batch that does not fit into memory is halved and run again. Where
+only the target is wanted, the last modules are given its position alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import torch
@@ -13,6 +15,43 @@ from torch import Tensor
 
 # A hook's function: takes the activation and the examples that are in the batch.
 Writer: TypeAlias = Callable[[Tensor, slice], None]
+
+
+# Hooks of what a block computes of its input before attention mixes the positions.
+_BEFORE_MIXING = ("attn.hook_q", "attn.hook_k", "attn.hook_v", ".hook_resid_pre")
+# Modules of TransformerLens known to work on each position by itself. (A recurrent block's MLP,
+# which looks back a token, is wrapped by the same class; such a block has no queries.)
+_POSITIONWISE = ("MLP", "GatedMLP", "MLPBridge", "GatedMLPBridge")
+
+
+@contextmanager
+def _target_alone(model: Any, names: Iterable[str]) -> Iterator[None]:
+    """Give the last modules of a pass the last position only, where they mix positions no more.
+
+    Nothing behind the last attention whose output is wanted looks at the other positions: not
+    the MLP after it, nor the projections of a block of which no more than those is wanted.
+    """
+    layers = {name: int(name.split(".")[1]) for name in names}
+    mixing = last = max(layers.values())
+    handles = []
+    if all(name.endswith(_BEFORE_MIXING) for name, layer in layers.items() if layer == last):
+        mixing -= 1
+        if hasattr(model.blocks[last], "ln1"):
+            handles.append(model.blocks[last].ln1.register_forward_pre_hook(_cut))
+    if mixing >= 0 and f"blocks.{mixing}.attn.hook_q" in model.hook_dict:
+        mlp = getattr(model.blocks[mixing], "mlp", None)
+        if type(mlp).__name__ in _POSITIONWISE:
+            handles.append(mlp.register_forward_pre_hook(_cut))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _cut(module: Any, inputs: tuple) -> tuple:  # noqa: ARG001 - torch passes it
+    """Leave the last position of a module's input ``[example, pos, ...]``."""
+    return inputs[0][:, -1:], *inputs[1:]
 
 
 class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
@@ -64,8 +103,14 @@ def run(
     writers: Mapping[str, Writer],
     batch_size: int,
     advance: Callable[[int], Any],
+    *,
+    last_only: bool = False,
 ) -> None:
-    """Run all batches; one that does not fit is halved, and the work goes on from there."""
+    """Run all batches; one that does not fit is halved, and the work goes on from there.
+
+    ``last_only`` says that the writers read the last position and no other.
+    """
+    alone = _target_alone(model, writers) if last_only else nullcontext()
     done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
 
     def halve() -> int:
@@ -88,7 +133,7 @@ def run(
             done = batch.stop
 
     # The hooks go in once: entering them costs as much as several layers, for every batch.
-    with torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
+    with alone, torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
         if not _fits(batches, size):
             from accelerate.utils import find_executable_batch_size  # slow to import
 

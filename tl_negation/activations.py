@@ -181,7 +181,7 @@ def collect(
     size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
     _check_batch_size(size)
     with tqdm(total=len(contexts), desc="contexts", disable=not progress) as bar:
-        run(model, tokens.to(device), writers, size, bar.update)
+        run(model, tokens.to(device), writers, size, bar.update, last_only=True)
     hooks = [site.hook for site in chosen]
     return Activations(values, chosen, numbers, contexts, describe_model(model) | {"hooks": hooks})
 
