@@ -177,7 +177,23 @@ def test_audit_as_json(model, text):
     done = invoke("audit", "--model", model, "--text", text, "--json", *WINDOW)
     counts = json.loads(done.stdout, parse_constant=pytest.fail)
     assert list(counts["groups"]) == ["negation", "affirmation"]
-    assert counts["window"] == {"before": 6, "after": 2}
+    assert counts["window"] == {"before": 6, "after": 2, "prepend_bos": False}
+
+
+@pytest.mark.parametrize(
+    ("option", "given"), [("--prepend-bos", True), ("--no-prepend-bos", False)]
+)
+def test_bos_is_asked_for(model, text, option, given):
+    done = invoke("audit", "--model", model, "--text", text, "--json", *WINDOW, option)
+    assert json.loads(done.stdout)["window"]["prepend_bos"] is given
+
+
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_scan_and_compare_pass_bos_on(model, text, tmp_path, command):
+    out = ("--out", tmp_path / "out", "--before", "31", "--after", "0")  # of 32 positions
+    done = invoke(command, "--model", model, "--text", text, *out, "--prepend-bos")
+    assert done.exit_code == 2
+    assert "context of 32 tokens, got 33" in done.stderr
 
 
 def test_audit_loads_no_model(model, text, monkeypatch):

@@ -24,6 +24,7 @@ END = "*** END OF THIS PROJECT GUTENBERG EBOOK A STORY ***"
 
 def find(text, tokenizer=None, before=2, after=1, **options):
     tokenizer = tokenizer or corpora.byte_level()
+    options = {"prepend_bos": False} | options  # with BOS: test_bos.py
     return find_contexts(text, tokenizer, before=before, after=after, **options)
 
 
@@ -203,7 +204,7 @@ def test_every_hit_is_either_kept_or_counted(pieces, build, before, after):
     text = " ".join(
         ["we can not be so, we can be not so.", *pieces, "we can be not so, we can be so"]
     )
-    contexts = find_contexts(text, build(), before=before, after=after)
+    contexts = find(text, build(), before=before, after=after)
     n_dropped = sum(sum(by.values()) for by in contexts.source["dropped"].values())
     assert len(contexts) + n_dropped == len(NEGATION.find(text))
     ids = np.array(build()(text, add_special_tokens=False)["input_ids"])
@@ -305,7 +306,7 @@ def test_counts_of_a_small_text():
         },
     }
     assert (counts["examples"], counts["share_label_1"], counts["base_rate"]) == (5, 0.4, 0.6)
-    assert counts["window"] == {"before": 1, "after": 1}
+    assert counts["window"] == {"before": 1, "after": 1, "prepend_bos": False}
     assert counts["dropped"] == {}
 
 

@@ -22,7 +22,8 @@ def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
         f"{source.get('vocab_size'):,} tokens)"
     )
     yield f"rule       {source.get('preset') or 'whole words'}"
-    yield f"window     {window['before']} before + target + {window['after']} after"
+    bos = "BOS + " if window["prepend_bos"] else ""
+    yield f"window     {bos}{window['before']} before + target + {window['after']} after"
     if sample := source.get("sample"):
         of = ", ".join(f"{count} {group}" for group, count in sample["of"].items())
         yield f"sample     {sample['per_class']} of each class (seed {sample['seed']}), of {of}"

@@ -135,7 +135,8 @@ def collect(
     model : HookedTransformer or TransformerBridge
         In evaluation mode.
     contexts : Contexts
-        Found with this model's tokenizer. No beginning-of-sequence token is put in front.
+        Found with this model's tokenizer. The windows are run as they are: whether they begin
+        with BOS was decided by :func:`tl_negation.find_contexts`.
     sites : iterable of str
         See :func:`tl_negation.sites.sites_of`.
     layers : iterable of int, optional

@@ -73,6 +73,14 @@ Preset = Annotated[
 ]
 Before = Annotated[int, typer.Option(help="Tokens before the target that the model reads.")]
 After = Annotated[int, typer.Option(help="Tokens after it, for display only.")]
+Bos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        help="Begin each window with the tokenizer's BOS token.",
+        show_default="what the tokenizer does with a text",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an earlier run in the directory.")]
 Sites = Annotated[str, typer.Option(help="Sites to scan, separated by commas.")]
@@ -137,6 +145,7 @@ def scan(
     preset: Preset = None,
     before: Before = 90,
     after: After = 10,
+    prepend_bos: Bos = None,
     per_class: PerClass = None,
     family: Annotated[str, typer.Option(help="Of the Wald test: layer, site or all.")] = "layer",
     correction: Annotated[str, typer.Option(help="bonferroni, holm, bh or by.")] = "bonferroni",
@@ -178,6 +187,7 @@ def scan(
         preset=preset,
         before=before,
         after=after,
+        prepend_bos=prepend_bos,
         per_class=per_class,
         family=family,
         correction=correction,
@@ -205,6 +215,7 @@ def compare(
     sites: Sites = "q,k,v",
     before: Before = 90,
     after: After = 10,
+    prepend_bos: Bos = None,
     per_class: PerClass = None,
     permutations: Permutations = 10_000,
     tasks: Tasks = 10,
@@ -225,6 +236,7 @@ def compare(
         sites=_names(sites),
         before=before,
         after=after,
+        prepend_bos=prepend_bos,
         per_class=per_class,
         permutations=permutations,
         tasks=tasks,
@@ -247,6 +259,7 @@ def audit(
     preset: Preset = None,
     before: Before = 90,
     after: After = 10,
+    prepend_bos: Bos = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the examples a result would rest on, before any model is loaded.
@@ -255,7 +268,12 @@ def audit(
     why, and how many windows overlap. Only the model's tokenizer is needed.
     """
     contexts = find_contexts(
-        load_text(text), load_tokenizer(model), before=before, after=after, preset=preset
+        load_text(text),
+        load_tokenizer(model),
+        before=before,
+        after=after,
+        preset=preset,
+        prepend_bos=prepend_bos,
     )
     if as_json:
         print(json.dumps(contexts.counts(), ensure_ascii=False))

@@ -5,11 +5,10 @@ Everything that decides which examples a result rests on happens here, before an
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from io import TextIOBase
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,22 +17,26 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ._audit import audit_html, audit_lines
+from ._bos import prepends_bos
+from ._matching import (
+    ONE_SIDED,
+    SURPLUS,
+    Tokenised,
+    balanced,
+    find_as_notebook,
+    find_words,
+    select,
+    tokenise,
+)
+from ._matching import decoder as _decoder
 from .contrast import NEGATION, Contrast, Hit
 from .text import Text
 
-__all__ = ["Contexts", "find_contexts"]
+__all__ = ["ONE_SIDED", "SURPLUS", "Contexts", "find_contexts"]
 
 PRESETS = ("notebook",)
 COLUMNS = ["label", "group", "word", "surface", "token", "position", "start", "end"]
 COLUMNS += ["passage", "in_boilerplate"]
-
-NEAR_START, NEAR_END = "too near the start", "too near the end"
-SHARED = "shares its token with other words"
-UNKNOWN = "not in the tokenizer's vocabulary"
-NO_SPACE = "next token does not begin with a space"
-BEFORE_NOT = "affirmation followed by not"
-ONE_SIDED = "target token follows words of one list only"
-SURPLUS = "target token follows one list's words more often"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,8 @@ class Contexts:
     Attributes
     ----------
     tokens : Int[Tensor, "example pos"]
-        Token ids of the window: `before` tokens, the target, `after` tokens; no BOS.
+        Token ids of the window: BOS where `prepend_bos` says so, tokens of the text, the target,
+        `after` tokens.
     examples
         A row per example in the order of the text: ``label`` (1: first list of the contrast, 0:
         second), ``group`` (the list's name), ``word`` (word type: *don't* and *can't* are
@@ -52,14 +56,14 @@ class Contexts:
         ``start`` and ``end`` (characters of the analysed text), ``passage`` (text of the window),
         ``in_boilerplate`` (outside Project Gutenberg's markers).
     before
-        Tokens before the target: its column in `tokens`.
+        Tokens before the target, BOS included: its column in `tokens`.
     contrast
         What was looked for.
     source
         Provenance, ready for JSON: the text's ``source``, ``sha256``, ``encoding``,
         ``keep_boilerplate``, ``characters`` and ``tokens``; ``tokenizer``, ``tokenizer_class``,
         ``vocab_size``; ``preset``, ``contrast``; ``dropped`` (reason -> group -> hits left out);
-        ``sample`` where only a sample was kept.
+        ``prepend_bos``; ``sample`` where only a sample was kept.
 
     Notes
     -----
@@ -86,6 +90,16 @@ class Contexts:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @property
+    def prepend_bos(self) -> bool:
+        """Whether every window begins with BOS."""
+        return bool(self.source.get("prepend_bos", False))
+
+    @property
+    def text_before(self) -> int:
+        """Tokens of the text before the target: `before` without BOS."""
+        return self.before - self.prepend_bos
 
     @property
     def after(self) -> int:
@@ -164,7 +178,11 @@ class Contexts:
             "base_rate": max(share, 1 - share),
             "overlapping_windows": self._overlapping(),
             "dropped": self.source.get("dropped", {}),
-            "window": {"before": self.before, "after": self.after},
+            "window": {
+                "before": self.text_before,
+                "after": self.after,
+                "prepend_bos": self.prepend_bos,
+            },
             "source": dict(self.source),
         }
 
@@ -206,13 +224,15 @@ class Contexts:
         }
 
     def _overlapping(self) -> int:
-        near = np.diff(self.examples["position"].to_numpy()) < self.tokens.shape[1]
+        width = self.text_before + 1 + self.after
+        near = np.diff(self.examples["position"].to_numpy()) < width
         return int(np.sum(np.r_[near, False] | np.r_[False, near]))
 
     def __repr__(self) -> str:
         n = ", ".join(f"{n} {group}" for group, n in self._per_group(self.examples).items())
         return (
-            f"Contexts({n}; {self.before} + 1 + {self.after} tokens; "
+            f"Contexts({n}; {'BOS + ' * self.prepend_bos}{self.text_before} + 1 + {self.after} "
+            f"tokens; "
             f"{self.source.get('source')}, {self.source.get('tokens')} tokens)"
         )
 
@@ -228,6 +248,7 @@ def find_contexts(
     after: int = 10,
     preset: str | None = None,
     seed: int = 0,
+    prepend_bos: bool | None = None,
 ) -> Contexts:
     """Find the words of a contrast and cut a window of tokens around each.
 
@@ -249,6 +270,11 @@ def find_contexts(
     seed
         Of the draw that balances the targets of a carried contrast (`Contrast.carried`); nothing
         is drawn for others.
+    prepend_bos
+        Begin each window with the tokenizer's BOS token: ``[BOS, before tokens, target, after]``.
+        By default as the model was trained, by what its tokenizer does with a text: Llama's,
+        Gemma's and OPT's put BOS in front, GPT-2's and SmolLM2's do not. (TransformerLens sets
+        every tokenizer to do it; that is looked behind.) Never under ``preset="notebook"``.
 
     Returns
     -------
@@ -259,8 +285,9 @@ def find_contexts(
     TypeError
         The tokenizer is not a fast one, or `before` or `after` is not an integer.
     ValueError
-        A negative window, an unknown preset, the preset with another contrast, a text shorter than
-        a window, or a list of the contrast without any example.
+        A negative window, an unknown preset, the preset with another contrast or with BOS, BOS
+        without such a token in the tokenizer, a text shorter than a window, or a list of the
+        contrast without any example.
 
     Notes
     -----
@@ -269,9 +296,10 @@ def find_contexts(
     letters of other words, is the tokenizer's unknown token, or lies too near either end.
     """
     _check_arguments(tokenizer, contrast, before, after, preset)
+    bos = _bos_token(tokenizer, preset, prepend_bos)
     text = Text.from_string(text) if isinstance(text, str) else text
     notebook = preset == "notebook"
-    tokenised = _tokenise(text.raw if notebook else text.content, tokenizer)
+    tokenised = tokenise(text.raw if notebook else text.content, tokenizer)
     n_tokens = len(tokenised.ids)
     if n_tokens < before + 1 + after:
         raise ValueError(
@@ -279,33 +307,23 @@ def find_contexts(
             f"{before} + 1 + {after}: give a longer text (a path is read by load_text) or lower "
             "before and after"
         )
-    find = _find_notebook if notebook else _find
+    find = find_as_notebook if notebook else find_words
     found = list(find(tokenised, contrast, before, after))
     if contrast.distance:
-        found = _balanced(found, tokenised.ids, seed)
-    kept, dropped = _select(found, contrast)
+        found = balanced(found, tokenised.ids, seed)
+    kept, dropped = select(found, contrast)
     positions = np.array([position for position, _ in kept], dtype=np.int64)
     window = positions[:, None] + np.arange(-before, after + 1)
     body = text.body if notebook else text.body_in_content
+    source = _provenance(text, tokenised, preset, contrast, dropped)
+    first = np.full((len(kept), len(bos)), bos, dtype=np.int64)
     return Contexts(
-        tokens=torch.from_numpy(tokenised.ids[window]),
+        tokens=torch.from_numpy(np.hstack([first, tokenised.ids[window]])),
         examples=_examples(tokenised, kept, window, contrast, body),
-        before=before,
+        before=len(bos) + before,
         contrast=contrast,
-        source=_provenance(text, tokenised, preset, contrast, dropped),
+        source=source | {"prepend_bos": bool(bos)},
     )
-
-
-class _Tokenised(NamedTuple):
-    content: str
-    tokenizer: Any
-    ids: np.ndarray  # token
-    starts: np.ndarray  # character at which each token begins
-    ends: np.ndarray
-
-
-_Found: TypeAlias = tuple[int, Hit]
-"""Token index of the target, and the hit; a reason in the hit says that it is dropped."""
 
 
 def _check_arguments(
@@ -330,119 +348,27 @@ def _check_arguments(
         )
 
 
-def _tokenise(content: str, tokenizer: Any) -> _Tokenised:
-    encoded = tokenizer(
-        content,
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        padding=False,
-        truncation=False,
-        verbose=False,  # no warning that the text is longer than the model's context
-    )
-    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-    ids = np.array(encoded["input_ids"], dtype=np.int64)
-    return _Tokenised(content, tokenizer, ids, offsets[:, 0], offsets[:, 1])
-
-
-def _find(text: _Tokenised, contrast: Contrast, before: int, after: int) -> Iterator[_Found]:
-    """Hits of the contrast with the token that holds the last character of each."""
-    for hit in contrast.find(text.content):
-        # Where several tokens make up one character, the last of them.
-        position = int(np.searchsorted(text.starts, hit.end - 1, side="right")) - 1
-        reason = hit.reason or _token_reason(text, hit, position)
-        yield position, hit._replace(reason=reason or _edge_reason(text, position, before, after))
-
-
-def _token_reason(text: _Tokenised, hit: Hit, position: int) -> str | None:
-    missing = position < 0 or text.ends[position] < hit.end
-    if missing or text.ids[position] == text.tokenizer.unk_token_id:
-        return UNKNOWN
-    start, end = text.starts[position], text.ends[position]
-    around = text.content[start : hit.start] + text.content[hit.end : end]
-    return SHARED if any(map(str.isalnum, around)) else None
-
-
-def _edge_reason(text: _Tokenised, position: int, before: int, after: int) -> str | None:
-    if position < before:
-        return NEAR_START
-    return NEAR_END if position + after >= len(text.ids) else None
-
-
-def _find_notebook(
-    text: _Tokenised, contrast: Contrast, before: int, after: int
-) -> Iterator[_Found]:
-    """Apply the reference notebook's rule, token by token."""
-    negation, affirmation = contrast.lists.values()
-    decode = cache(lambda token: _decode(text.tokenizer, [token]))
-    tokens = [decode(token) for token in text.ids.tolist()]
-    for position, (token, following) in enumerate(zip(tokens, [*tokens[1:], ""], strict=True)):
-        word = token.strip().lower()
-        if "'t" in token:
-            word, label = "n't", 1
-        elif word in negation or word in affirmation:
-            label = int(word in negation)
-        else:
-            continue
-        reason = _edge_reason(text, position, before, after)
-        if not following.startswith(" "):
-            reason = reason or NO_SPACE
-        elif label == 0 and following.strip().lower() == "not":
-            reason = reason or BEFORE_NOT
-        yield position, Hit(*_stripped_span(text, position), word, label, reason)
-
-
-def _stripped_span(text: _Tokenised, position: int) -> tuple[int, int]:
-    start, end = int(text.starts[position]), int(text.ends[position])
-    written = text.content[start:end]
-    return start + len(written) - len(written.lstrip()), end
-
-
-def _balanced(found: list[_Found], ids: np.ndarray, seed: int) -> list[_Found]:
-    """Keep each target token as often after one list's words as after the other's."""
-    rng = np.random.default_rng(seed)
-    kept: dict[int, tuple[list[int], list[int]]] = {}
-    for i, (position, hit) in enumerate(found):
-        if hit.reason is None:
-            kept.setdefault(int(ids[position]), ([], []))[hit.label].append(i)
-    balanced = list(found)
-    for by_label in kept.values():
-        n = min(map(len, by_label))
-        for rows in by_label:
-            for i in rng.permutation(rows)[n:]:
-                position, hit = found[i]
-                balanced[i] = (position, hit._replace(reason=SURPLUS if n else ONE_SIDED))
-    return balanced
-
-
-def _select(
-    found: Iterable[_Found], contrast: Contrast
-) -> tuple[list[tuple[int, Hit]], dict[str, dict[str, int]]]:
-    """Split into kept and dropped (reason -> group -> count); an empty class is an error."""
-    kept, dropped = [], {}
-    for position, hit in found:
-        if hit.reason is None:
-            kept.append((position, hit))
-        else:
-            by_group = dropped.setdefault(hit.reason, dict.fromkeys(reversed(contrast.groups), 0))
-            by_group[contrast.groups[hit.label]] += 1
-    for label in (1, 0):
-        if not any(hit.label == label for _, hit in kept):
-            raise ValueError(_empty_class(contrast, contrast.groups[label], dropped))
-    return kept, dropped
-
-
-def _empty_class(contrast: Contrast, group: str, dropped: dict[str, dict[str, int]]) -> str:
-    reasons = [f"{by[group]} {reason}" for reason, by in dropped.items() if by[group]]
-    return (
-        f"each list needs an example; {group!r} ({', '.join(contrast.lists[group])}) has none "
-        f"in this text. Hits left out: {'; '.join(reasons) or 'none'}. "
-        "Give a longer text, other words, or a smaller window"
-    )
+def _bos_token(tokenizer: Any, preset: str | None, prepend_bos: bool | None) -> tuple[int, ...]:
+    """Tokens in front of a window: BOS or nothing."""
+    if preset == "notebook":
+        if prepend_bos:
+            raise ValueError(
+                "preset='notebook' has no BOS, as the reference had none; got prepend_bos=True: "
+                "leave one of the two out"
+            )
+        return ()
+    if prepend_bos is None:
+        prepend_bos = prepends_bos(tokenizer)
+    if prepend_bos and tokenizer.bos_token_id is None:
+        raise ValueError(
+            f"prepend_bos=True needs a BOS token, and {type(tokenizer).__name__} "
+            f"{str(tokenizer.name_or_path)!r} has none: use prepend_bos=False"
+        )
+    return (int(tokenizer.bos_token_id),) if prepend_bos else ()
 
 
 def _examples(
-    text: _Tokenised,
+    text: Tokenised,
     kept: list[tuple[int, Hit]],
     window: np.ndarray,
     contrast: Contrast,
@@ -467,20 +393,9 @@ def _examples(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _decode(tokenizer: Any, tokens: list[int]) -> str:
-    return tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
-
-
-def _decoder(tokenizer: Any) -> Callable[[int], str]:
-    """Decode one token as within a text: SentencePiece drops the space of a text's first token."""
-    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
-    skip = len(_decode(tokenizer, anchor))
-    return cache(lambda token: _decode(tokenizer, [*anchor, token])[skip:])
-
-
 def _provenance(
     text: Text,
-    tokenised: _Tokenised,
+    tokenised: Tokenised,
     preset: str | None,
     contrast: Contrast,
     dropped: dict[str, dict[str, int]],

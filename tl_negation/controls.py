@@ -51,7 +51,8 @@ def control(contexts: Contexts, text: Text, tokenizer: Any, *, seed: int = 0) ->
         )
     rng = np.random.default_rng(seed)
     wanted = Counter(zip(contexts.labels.tolist(), contexts.words, strict=True)).most_common()
-    window = {"before": contexts.before, "after": contexts.after}
+    window = {"before": contexts.text_before, "after": contexts.after}
+    window |= {"prepend_bos": contexts.prepend_bos}
     available = _frequencies(text, contexts, rng)
     while True:
         words = _draw(available, [count for _, count in wanted], rng)
@@ -76,7 +77,7 @@ def _frequencies(text: Text, contexts: Contexts, rng: np.random.Generator) -> di
     """How often each word occurs that is not of the contrast, ties in random order."""
     found = [match[0].lower() for match in _WORD.finditer(text.content.translate(APOSTROPHES))]
     # A word is a token or more, so that these have a whole window on either side.
-    counts = Counter(found[contexts.before : len(found) - contexts.after])
+    counts = Counter(found[contexts.text_before : len(found) - contexts.after])
     words = "\n".join(counts)
     own = {words[hit.start : hit.end] for hit in contexts.contrast.find(words)}
     own |= {word.partition("|")[0] for of in contexts.contrast.lists.values() for word in of}

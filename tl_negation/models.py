@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from ._bos import note_bos, prepends_bos
 from ._model_state import check_model
 from .sites import require_transformer_lens
 
@@ -185,8 +186,10 @@ def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
         # HookedTransformer reads its tokenizer a second time, from where it was.
         tokenizer.save_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
+        bos = prepends_bos(tokenizer)
         model = _wrap(hf.to(device), tokenizer, DEMO_NAME, bridge)
     model.tokenizer.name_or_path = DEMO_NAME
+    note_bos(model.tokenizer, bos)
     _ORIGIN[model] = {
         "name": DEMO,
         "quantised": "Q4_1 GGUF, dequantised",
@@ -237,8 +240,10 @@ def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype, bridge:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    bos = prepends_bos(tokenizer)
     hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **_EAGER)
     model = _wrap(hf.to(device), tokenizer, folder.resolve().name, bridge)
+    note_bos(model.tokenizer, bos)
     _ORIGIN[model] = {"name": str(folder)}
     return model
 

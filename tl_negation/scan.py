@@ -45,6 +45,7 @@ def scan(
     before: int = 90,
     after: int = 10,
     preset: str | None = None,
+    prepend_bos: bool | None = None,
     per_class: int | None = None,
     family: str = "layer",
     correction: str = "bonferroni",
@@ -71,7 +72,7 @@ def scan(
         A TransformerLens model, or a name for :func:`tl_negation.load_model`.
     text
         A :class:`~tl_negation.Text`, or a source for :func:`tl_negation.load_text`.
-    contrast, before, after, preset
+    contrast, before, after, preset, prepend_bos
         As in :func:`tl_negation.find_contexts`; ``preset="notebook"`` also sets the rules of the
         profile that is written.
     sites, layers, batch_size
@@ -127,7 +128,9 @@ def scan(
             model = load_model(model, device=device)
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
-        contexts = find_contexts(text, model.tokenizer, contrast, before, after, preset)
+        contexts = find_contexts(
+            text, model.tokenizer, contrast, before, after, preset, prepend_bos=prepend_bos
+        )
         contexts = contexts if per_class is None else contexts.sample(per_class, seed)
     with _timed(seconds, "activations"):
         acts = collect(
@@ -234,6 +237,7 @@ def compare(
     layers: Sequence[int] | None = None,
     before: int = 90,
     after: int = 10,
+    prepend_bos: bool | None = None,
     per_class: int | None = None,
     permutations: int = 10_000,
     tasks: int = 10,
@@ -249,6 +253,8 @@ def compare(
         As in :func:`scan`.
     contrast
         The contrast itself.
+    prepend_bos
+        As in :func:`tl_negation.find_contexts`.
     distances
         Distances of the carried contrasts (:meth:`tl_negation.Contrast.carried`).
     heads
@@ -274,7 +280,7 @@ def compare(
     """
     text = text if isinstance(text, Text) else load_text(text)
     model = load_model(model) if isinstance(model, (str, Path)) else model
-    window = {"before": before, "after": after}
+    window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)
     own = own if per_class is None else own.sample(per_class, seed)
     made: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from .._bos import prepends_bos
 from ..activations import collect, token_activations
 from ..contexts import Contexts, _decoder
 from ..contrast import NEGATION
@@ -79,7 +80,7 @@ def display_table(
     -------
     DataFrame
         A row per unit and context: ``layer, site, head, index, example``, ``tokens`` (the
-        window's tokens as text) and ``values`` (the unit's activation at each).
+        window's tokens as text) and ``values`` (the unit's activation at each; NaN at BOS).
     """
     if not isinstance(units, pd.DataFrame):
         raise TypeError(f"units must be a table such as result.top(1); got {type(units).__name__}")
@@ -91,6 +92,8 @@ def display_table(
         )
     chosen = chosen_examples(contexts, examples, n)
     values = token_activations(model, contexts, units, chosen).cpu().double().numpy()
+    if contexts.prepend_bos:  # the same in every context, and so large that it sets the scale
+        values[..., 0] = np.nan
     texts = token_texts(model.tokenizer, contexts.tokens[chosen])
     rows = units[UNIT].loc[units.index.repeat(len(chosen))].reset_index(drop=True)
     return rows.assign(
@@ -248,8 +251,8 @@ def over_text(model: Any, text: Any, units: pd.DataFrame) -> View:
     model
         The TransformerLens model.
     text : str or sequence of str
-        One text or several, each read by itself from its first token on, without a
-        beginning-of-sequence token.
+        One text or several, each read by itself, behind BOS if the model's tokenizer puts
+        it in front (:func:`tl_negation.find_contexts`).
     units : DataFrame
         One or several rows of ``result.top()`` or ``result.to_frame()``.
 
@@ -296,7 +299,10 @@ def _typed(model: Any, text: Any, units: pd.DataFrame) -> pd.DataFrame:
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise ValueError(f"the text {text!r} has no token")
-    alone = Contexts(torch.tensor([ids]), pd.DataFrame(index=[0]), 0, NEGATION, {"source": "typed"})
+    bos = prepends_bos(model.tokenizer)
+    tokens = torch.tensor([[model.tokenizer.bos_token_id] * bos + ids])
+    source = {"source": "typed", "prepend_bos": bos}
+    alone = Contexts(tokens, pd.DataFrame(index=[0]), int(bos), NEGATION, source)
     return display_table(model, alone, units, examples=[0])
 
 
