@@ -137,7 +137,8 @@ def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Con
                 "in_boilerplate": False,
             }
         )
-    source = {"text": "random", "tokenizer": "tiny", "seed": seed}
+    source = {"source": "random", "tokenizer": "tiny", "seed": seed}
+    source["contrast"] = NEGATION.to_dict()
     return Contexts(tokens, pd.DataFrame(rows), before, NEGATION, source)
 
 

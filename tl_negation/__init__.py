@@ -12,7 +12,7 @@ The data flows one way, a module a stage::
 
 from . import plots, views
 from ._newton import STATUSES
-from .activations import Activations, collect, token_activations
+from .activations import Activations, collect, load_activations, token_activations
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
@@ -72,6 +72,7 @@ __all__ = [
     "held_out",
     "infer",
     "lexical_null",
+    "load_activations",
     "load_model",
     "load_result",
     "load_text",

@@ -1,5 +1,6 @@
 """Writing that leaves either the whole thing or nothing: a temporary name, then a rename."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,37 @@ def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
             if old.exists() and not path.exists():
                 old.replace(path)
             raise
+
+
+@contextmanager
+def one_writer(path: str | Path) -> Iterator[None]:
+    """Keep a second run from writing to ``path`` while the body runs.
+
+    The system gives up the lock of a process that ended, in whatever way. The lock's file lies
+    beside ``path``; one that a killed run left there blocks nobody.
+
+    Raises
+    ------
+    BlockingIOError
+        Another run holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.parent / f".{path.name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise BlockingIOError(
+            f"another run is writing to {path}; wait for its end, or name another directory"
+        ) from error
+    try:
+        yield
+    finally:
+        if os.name == "posix":  # elsewhere filelock takes its file away itself
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:

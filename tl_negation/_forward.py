@@ -105,10 +105,11 @@ def run(
     advance: Callable[[int], Any],
     *,
     last_only: bool = False,
-) -> None:
+) -> int:
     """Run all batches; one that does not fit is halved, and the work goes on from there.
 
-    ``last_only`` says that the writers read the last position and no other.
+    ``last_only`` says that the writers read the last position and no other. Returns the batch
+    size that fitted in the end.
     """
     alone = _target_alone(model, writers) if last_only else nullcontext()
     done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
@@ -139,6 +140,7 @@ def run(
 
             smaller = {"starting_batch_size": halve(), "reduce_batch_size_fn": halve}
             find_executable_batch_size(batches, **smaller)()
+    return size
 
 
 def _fits(batches: Callable[[int], None], batch_size: int) -> bool:

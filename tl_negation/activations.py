@@ -5,8 +5,9 @@ anything behind the last hook that was asked for (``_forward.py``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from . import _store
 from ._forward import Writer, run
 from .contexts import Contexts
 from .models import check_model, describe_model
@@ -33,8 +35,8 @@ class Activations:
     Parameters
     ----------
     values : Float[Tensor, "layer example unit"]
-        float32, on the device of the model. The sites lie side by side along ``unit``; unit
-        ``i`` of a site is head ``i // d_head``, index ``i % d_head``.
+        float32, on the device of the model, or a memory map of a store. The sites lie side by
+        side along ``unit``; unit ``i`` of a site is head ``i // d_head``, index ``i % d_head``.
     sites : tuple of Site
         In the order of their columns.
     layers : tuple of int
@@ -126,6 +128,7 @@ def collect(
     *,
     layers: Iterable[int] | None = None,
     batch_size: int | None = None,
+    store: str | Path | None = None,
     progress: bool = True,
 ) -> Activations:
     """Run the contexts through the model and keep the target's activations.
@@ -144,6 +147,11 @@ def collect(
     batch_size : int, optional
         Contexts per forward pass to begin with, chosen for the device if not given. A batch
         that does not fit into memory is halved and run again.
+    store : str or Path, optional
+        Directory to keep the activations in instead of memory. A run that died goes on where it
+        stopped when the same call is made again, with the same batches and so the same values; a
+        finished store is opened without running the model. :func:`load_activations` opens one
+        without the model.
     progress : bool
         Show a progress bar.
 
@@ -164,10 +172,22 @@ def collect(
     RuntimeError
         A hook that did not fire or gave another shape than the configuration says; a single
         context that does not fit into memory.
+    FileExistsError
+        The store holds something else; the differences are named. No store at all.
+    BlockingIOError
+        Another run is writing to the store.
+    OSError
+        The disk of the store is full.
 
     Notes
     -----
     A batch of any size gives the same numbers up to float rounding (about 1e-6).
+
+    A store's values are a memory map on the CPU, whatever the device of the model: a layer is one
+    stretch of the file, its pages are read as they are needed and given up when memory is short.
+    What is written into them stays in this process. The store knows the contexts by a hash of
+    tokens and labels and the weights by a hash of a sample of each parameter; a change of single
+    weights can go unnoticed.
     """
     chosen = select_sites(model, sites)
     window = contexts.before + 1
@@ -175,16 +195,107 @@ def collect(
     check_model(model, chosen, window, numbers)
     _check_tokens(model, contexts)
     device = next(model.parameters()).device
+    size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
+    _check_batch_size(size)
+    tokens = contexts.tokens[:, :window]
+    about = describe_model(model) | {"hooks": [site.hook for site in chosen]}
+    if store is not None:
+        there = _wanted(model, chosen, numbers, contexts, size, about)
+        into = _store.Store(Path(store), *there, size)
+        return _collect_into(into, model, tokens, chosen, numbers, contexts, progress)
     units = sum(site.width for site in chosen)
     values = torch.full((len(numbers), len(contexts), units), torch.nan, device=device)
     writers = _target_writers(values, chosen, numbers)
-    tokens = contexts.tokens[:, :window]
-    size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
-    _check_batch_size(size)
     with tqdm(total=len(contexts), desc="contexts", disable=not progress) as bar:
         run(model, tokens.to(device), writers, size, bar.update, last_only=True)
-    hooks = [site.hook for site in chosen]
-    return Activations(values, chosen, numbers, contexts, describe_model(model) | {"hooks": hooks})
+    return Activations(values, chosen, numbers, contexts, about)
+
+
+def load_activations(store: str | Path) -> Activations:
+    """Open the activations that :func:`collect` kept in a store, without the model.
+
+    Parameters
+    ----------
+    store : str or Path
+        The directory.
+
+    Returns
+    -------
+    Activations
+        ``values`` is a memory map on the CPU, as :func:`collect` describes.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory is no store.
+    ValueError
+        The store is unfinished, damaged, or of another version.
+    """
+    holds, about, contexts = _store.read(store)
+    sites = tuple(Site(**site) for site in holds["sites"])
+    layers = tuple(holds["layers"])
+    return Activations(_store.open_values(store), sites, layers, contexts, about["model"])
+
+
+def _collect_into(
+    store: _store.Store,
+    model: Any,
+    tokens: Int[Tensor, "example pos"],
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    contexts: Contexts,
+    progress: bool,
+) -> Activations:
+    if not _store.is_finished(store.folder, store.wanted):
+        with _store.writing(store, contexts):
+            _fill(store, model, tokens, sites, layers, progress)
+    values, model = _store.open_values(store.folder), _store.about(store.folder)["model"]
+    return Activations(values, sites, layers, contexts, model)
+
+
+def _fill(
+    store: _store.Store,
+    model: Any,
+    tokens: Int[Tensor, "example pos"],
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    progress: bool,
+) -> None:
+    """Compute what the store lacks, a stretch at a time."""
+    device, step = next(model.parameters()).device, store.stretch
+    buffer = torch.empty(len(layers), step, store.units, device=device)
+    writers = _target_writers(buffer, sites, layers)
+    bar = tqdm(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
+    with bar:
+        for start in range(store.done, len(tokens), step):
+            part = tokens[start : start + step].to(device)
+            size = run(model, part, writers, store.batch_size, bar.update, last_only=True)
+            store.write(start, buffer[:, : len(part)])
+            store.advance(start + len(part), size)
+
+
+def _wanted(
+    model: Any,
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    contexts: Contexts,
+    batch_size: int,
+    about: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a store must hold to be the one asked for, and what else it says of it."""
+    wanted = {
+        "model": about["name"],
+        "weights": _store.weights_sha256(model),
+        "contexts": _store.contexts_sha256(contexts),
+        "sites": [asdict(site) for site in sites],
+        "layers": list(layers),
+        "shape": [len(layers), len(contexts), sum(site.width for site in sites)],
+        "dtype": "float32",
+        "batch_size": batch_size,
+        "device": next(model.parameters()).device.type,
+        "versions": about["versions"],
+    }
+    return wanted, {"model": dict(about), "contexts": contexts.manifest()}
 
 
 def token_activations(

@@ -170,6 +170,13 @@ def scan(
     ] = False,
     seed: Seed = 0,
     batch_size: Annotated[int | None, typer.Option(help="Contexts a forward pass.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory that keeps the activations, for more than fit into memory; a scan that "
+            "died goes on there when it is started again."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -201,6 +208,7 @@ def scan(
         untrained=untrained,
         seed=seed,
         batch_size=batch_size,
+        store=store,
         out=out,
         overwrite=overwrite,
     )

@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from . import plots, views
 from ._families import check_test
-from ._files import check_target, whole_directory
+from ._files import check_target, one_writer, whole_directory
 from .activations import Activations, collect
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
@@ -35,6 +35,18 @@ from .text import Text, load_text
 DISPLAY_UNITS, DISPLAY_CONTEXTS = 6, 6
 
 
+def _alone_in_out(function: Callable[..., ProbeResult]) -> Callable[..., ProbeResult]:
+    """Let no second scan work towards the same ``out`` for hours, only to find it taken."""
+
+    @wraps(function)
+    def alone(*args: Any, out: str | Path | None = None, **kwargs: Any) -> ProbeResult:
+        with nullcontext() if out is None else one_writer(out):
+            return function(*args, out=out, **kwargs)
+
+    return alone
+
+
+@_alone_in_out
 def scan(
     model: Any,
     text: Text | str | Path,
@@ -60,6 +72,7 @@ def scan(
     untrained: bool = False,
     seed: int = 0,
     batch_size: int | None = None,
+    store: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -75,8 +88,8 @@ def scan(
     contrast, before, after, preset, prepend_bos
         As in :func:`tl_negation.find_contexts`; ``preset="notebook"`` also sets the rules of the
         profile that is written.
-    sites, layers, batch_size
-        As in :func:`tl_negation.collect`.
+    sites, layers, batch_size, store
+        As in :func:`tl_negation.collect`; the store lies outside ``out``.
     per_class
         Draw that many contexts of each class at random instead of using all.
     family, correction, alpha
@@ -111,8 +124,10 @@ def scan(
     ------
     FileExistsError
         ``out`` holds something that may not be replaced; said before anything is computed.
+    BlockingIOError
+        Another scan is writing to ``out``.
     ValueError
-        Whatever the stages refuse; see there.
+        The store lies within ``out``. Whatever the stages refuse; see there.
     """
     test = {"family": family, "correction": correction, "alpha": alpha}
     check_test(**test)
@@ -121,6 +136,7 @@ def scan(
     check_extras(extras)
     if out is not None:
         check_target(out, overwrite=overwrite)
+        _check_apart(out, store)
     seconds: dict[str, float] = {}
     text = text if isinstance(text, Text) else load_text(text)
     with _timed(seconds, "model"):
@@ -133,9 +149,8 @@ def scan(
         )
         contexts = contexts if per_class is None else contexts.sample(per_class, seed)
     with _timed(seconds, "activations"):
-        acts = collect(
-            model, contexts, sites, layers=layers, batch_size=batch_size, progress=progress
-        )
+        options = {"layers": layers, "batch_size": batch_size, "store": store}
+        acts = collect(model, contexts, sites, progress=progress, **options)
     with _timed(seconds, "probe"):
         result = probe(acts, progress=progress, **test)
     with _timed(seconds, "words"):
@@ -208,6 +223,17 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
         "top": json.loads(strongest.to_json(orient="records")),
     }
     return jsonable(numbers)
+
+
+def _check_apart(out: str | Path, store: str | Path | None) -> None:
+    if store is None:
+        return
+    out, store = Path(out).absolute(), Path(store).absolute()
+    if out in (store, *store.parents):
+        raise ValueError(
+            f"a run directory is replaced as a whole, so its activations cannot lie within it: "
+            f"the store is {store}, the run {out}; name another directory for one of them"
+        )
 
 
 def _lexical_baseline(acts: Activations) -> dict[str, Any]:
