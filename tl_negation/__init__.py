@@ -34,6 +34,7 @@ from .inference import (
     word_test,
 )
 from .models import load_model, untrained_twin
+from .plan import ModelSizes, plan
 from .probe import probe, unit_statistics
 from .profiles import profile, trend
 from .replication import Replication, replicate
@@ -54,6 +55,7 @@ __all__ = [
     "Activations",
     "Contexts",
     "Contrast",
+    "ModelSizes",
     "ProbeResult",
     "Replication",
     "Site",
@@ -78,6 +80,7 @@ __all__ = [
     "load_text",
     "null_bands",
     "penalise",
+    "plan",
     "plots",
     "probe",
     "profile",

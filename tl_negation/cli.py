@@ -1,4 +1,4 @@
-"""The command line: ``tl-negation demo | scan | compare | audit | report | replicate``."""
+"""The command line: ``tl-negation demo | scan | compare | audit | plan | report | replicate``."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from . import __version__, plots
 from ._files import check_target, whole_directory, whole_file
+from ._plan_command import plan_command
 from .contexts import find_contexts
 from .models import load_model, load_tokenizer
 from .profiles import profile, trend
@@ -332,6 +333,9 @@ def replicate(
     for line in found.summary().splitlines():
         console.print(f"- {line}", highlight=False)
     console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
+
+
+app.command("plan")(plan_command)
 
 
 def main() -> None:
