@@ -225,7 +225,7 @@ def open_values(folder: str | Path) -> Float[Tensor, "layer example unit"]:
     path, shape = Path(folder) / VALUES, tuple(_read_manifest(Path(folder))["holds"]["shape"])
     try:
         array = _map(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if array.shape != shape or array.dtype != np.float32:
         raise _damaged(path, f"{array.dtype} {array.shape}, the manifest says float32 {shape}")
