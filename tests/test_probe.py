@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from oracles import AGE, DISEASE, FAILED, HOURS, PASSED, TEMPERATURE, logit_loop
 from scipy.stats import kstest, norm
 
-from tl_negation import STATUSES, _newton, unit_statistics
+from tl_negation import STATUSES, _newton, _rows, unit_statistics
 
 
 def fit(x, y, **options):
@@ -82,8 +82,27 @@ def test_wald_collapses_and_likelihood_ratio_does_not():
 # ------------------------------------------------------------------ the statsmodels loop
 
 
+SOLVERS = pytest.mark.parametrize("solver", ["_solve_rows", "_solve", "guarded"])
+
+
+def use(solver, monkeypatch):
+    """Fit as a CPU does, as other devices do, or as the units that either loses are fitted."""
+    if solver == "guarded":
+        rows = _newton._solve_rows
+
+        def all_lost(*args):
+            solved = rows(*args)
+            return solved._replace(done=torch.zeros_like(solved.done))
+
+        monkeypatch.setattr(_newton, "_solve_rows", all_lost)
+    else:
+        monkeypatch.setattr(_newton, "_solve_rows", getattr(_newton, solver))
+
+
+@SOLVERS
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_column_agrees_with_a_statsmodels_loop(dtype):
+def test_every_column_agrees_with_a_statsmodels_loop(dtype, solver, monkeypatch):
+    use(solver, monkeypatch)
     x, y = planted(seed=1, dtype=dtype)
     got, want = fit(x, y), logit_loop(x, y)
     assert set(status(got)) == {"ok"}
@@ -105,6 +124,20 @@ def test_auc_with_ties_agrees_with_scikit_learn():
     np.testing.assert_allclose(fit(x, y)["auc"], logit_loop(x, y)["auc"], rtol=1e-12)
 
 
+def test_the_compiled_exponential_is_exact_to_the_last_places():
+    z = np.linspace(-700, 700, 100_001)
+    odds, work = np.empty_like(z), np.empty_like(z)
+    _rows._odds_against(z, 0, 0.0, 1.0, odds, work)
+    np.testing.assert_allclose(odds, np.exp(z), rtol=1e-15)
+
+
+@pytest.mark.parametrize("n", [4, 127, 128, 129, 1000])
+def test_log_likelihood_by_products_and_where_they_overflow(n):
+    odds = np.exp(np.random.default_rng(n).normal(0, 3, n))
+    assert _rows._loglik(odds) == pytest.approx(-np.log1p(odds).sum(), rel=1e-13)
+    assert _rows._loglik(odds * 1e30) == pytest.approx(-np.log1p(odds * 1e30).sum(), rel=1e-13)
+
+
 def test_log10_p_does_not_underflow():
     rng = np.random.default_rng(3)
     y = np.repeat([1, 0], 4000)
@@ -115,8 +148,10 @@ def test_log10_p_does_not_underflow():
     assert got["p"].item() < 1e-300 or got["log10_p"].item() > -300
 
 
-def test_strong_units_that_leave_the_fast_path_are_still_exact():
+@SOLVERS
+def test_strong_units_are_still_exact(solver, monkeypatch):
     """One outlier keeps the classes from being separated; the slope is huge."""
+    use(solver, monkeypatch)
     rng = np.random.default_rng(4)
     y = np.repeat([1, 0], 150)
     x = rng.normal(size=(300, 30)) * 0.05 + 2 * y[:, None]
@@ -180,8 +215,8 @@ def test_likelihood_of_a_quasi_separated_unit_is_the_supremum():
 
 
 def test_a_unit_that_will_not_converge_says_so(monkeypatch):
+    use("guarded", monkeypatch)
     monkeypatch.setattr(_newton, "ROBUST_ITERATIONS", 1)
-    monkeypatch.setattr(_newton, "COARSE_ITERATIONS", 0)
     rng = np.random.default_rng(6)
     y = np.repeat([1, 0], 50)
     got = fit(rng.standard_cauchy(size=(100, 20)) + y[:, None], y)
