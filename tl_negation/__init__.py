@@ -33,6 +33,7 @@ from .inference import (
     selectivity,
     word_test,
 )
+from .interventions import Ablation, Attribution, ablate, attribute, compare_ablations
 from .models import load_model, untrained_twin
 from .plan import ModelSizes, plan
 from .probe import probe, unit_statistics
@@ -52,7 +53,9 @@ __all__ = [
     "NEGATION",
     "STATUSES",
     "WORD_COLUMNS",
+    "Ablation",
     "Activations",
+    "Attribution",
     "Contexts",
     "Contrast",
     "ModelSizes",
@@ -61,11 +64,14 @@ __all__ = [
     "Site",
     "Text",
     "TooFewWordsError",
+    "ablate",
     "add_extras",
     "adjusted",
+    "attribute",
     "cluster_robust",
     "collect",
     "compare",
+    "compare_ablations",
     "control",
     "distinct_rows",
     "exchangeable",

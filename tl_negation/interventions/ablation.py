@@ -1,0 +1,281 @@
+"""What replacing units does to the words that follow, against random units that resemble them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from ..activations import Activations
+from ..contexts import Contexts
+from ._setting import PER_CLASS, Setting, make_setting, measure
+from ._units import check_units, matched_sets, places, table_of, variances
+
+#: Quantiles of the random sets' effects that a table holds.
+QUANTILES = {"random_q025": 0.025, "random_q25": 0.25, "random_q50": 0.5}
+QUANTILES |= {"random_q75": 0.75, "random_q975": 0.975}
+#: Fewest draws: with fewer, no p value of .05 is well determined.
+FEWEST_DRAWS, DRAWS = 19, 100
+
+
+@dataclass(frozen=True, repr=False)
+class Ablation:
+    """What replacing some units at the target did to the log-probability of the words after it.
+
+    Attributes
+    ----------
+    table
+        A row per class and one for their difference: ``how``, ``class``, ``effect`` (mean over the
+        class's contexts of the change in nats; difference: first class minus second),
+        ``random_mean`` and quantiles ``random_q025`` to ``random_q975`` of the same over the
+        matched random sets, ``p`` (two-sided, on the absolute value, ``(1 + draws at least as
+        large) / (1 + draws)``), ``draws``, ``units``, ``contexts``, ``follow``, ``seed``.
+    draws
+        Effect of every random set: ``draw``, and a column per class and for the difference.
+    examples
+        ``example`` (its row in the contexts), ``label``, ``group``, ``word``, ``clean``
+        (log-probability without a change), ``change``.
+    units
+        The replaced units: ``layer, site, head, index``.
+    about
+        What was done, JSON-able; ``variance_ratio`` is the mean variance of the random units over
+        that of the chosen ones (geometric means): 1 if the matching is perfect.
+    """
+
+    table: pd.DataFrame
+    draws: pd.DataFrame
+    examples: pd.DataFrame
+    units: pd.DataFrame
+    about: Mapping[str, Any]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table: a row per class and one for the difference."""
+        return self.table.copy()
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {row['class']}: {row['effect']:+.4f} nats; random sets {row['random_mean']:+.4f} "
+            f"({row['random_q025']:+.4f} to {row['random_q975']:+.4f}), p = {row['p']:.3g}"
+            for row in self.table.to_dict("records")
+        ]
+        sizes = ", ".join(f"{n} {group}" for group, n in self.about["contexts"].items())
+        return "\n".join(
+            [
+                f"Ablation ({self.about['how']}) of {_count(len(self.units), 'unit')} of "
+                f"{self.about['model']} at the target: change of the log-probability of the next "
+                f"{_count(self.about['follow'], 'token')}; {sizes} contexts, "
+                f"{len(self.draws)} matched random sets, seed {self.about['seed']}",
+                *lines,
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.table.to_html(index=False, float_format="{:.3g}".format)
+        return f"<pre>{escape(repr(self))}</pre>{table}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+def ablate(
+    model: Any,
+    contexts: Contexts,
+    units: Any,  # DataFrame: checked below, with a message of our own
+    how: str = "mean",
+    *,
+    acts: Activations | None = None,
+    per_class: int | None = PER_CLASS,
+    follow: int | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    batch_size: int | None = None,
+    keep: bool = True,
+    progress: bool = True,
+) -> Ablation:
+    """Replace units at the target, and see what becomes of the words that follow.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+        In evaluation mode.
+    contexts : Contexts
+        With tokens after the target.
+    units : DataFrame
+        ``layer, site, head, index`` of each, as ``result.top(20)`` gives; without ``index``,
+        whole heads. All of them are replaced together.
+    how
+        By what: ``mean``, the unit's mean over all contexts of both classes (each context weighs
+        the same, so the value does not tell the class); ``zero``; ``resample``, the unit's value in
+        another context drawn at random from both classes (one donor per context, the same for
+        all units and sets).
+    acts
+        Activations of ``contexts`` at the units' sites and layers, for means, donors and
+        variances; collected if not given.
+    per_class
+        Contexts of each class on which the effect is measured, drawn at random; None for all.
+    follow
+        Tokens after the target whose log-probabilities are summed; 5 if not given, or as many as
+        the windows hold.
+    draws
+        Random sets to compare with: each chosen unit is replaced by a random one of the same layer
+        and site that is not chosen, from the tenth of the site that is nearest in variance.
+    seed
+        Of contexts, donors and random sets.
+    batch_size
+        Rows (a context under one set) per forward pass to begin with; halved where they do not fit.
+    keep
+        Compute keys and values of the tokens before the target once per context (they do not
+        depend on the target). Done only where it gives the same log-probabilities.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Ablation
+
+    Raises
+    ------
+    TypeError
+        ``units`` is not a DataFrame; no TransformerLens model.
+    ValueError
+        A unit that does not exist or is named twice; more than half of a site chosen; an unknown
+        ``how``; no tokens after the target; fewer than 19 draws; what :func:`tl_negation.collect`
+        refuses.
+
+    Notes
+    -----
+    The replacement is made at the position of the target alone, in every context. The effect is on
+    the continuation that the text has, in nats; below 0, the text's own words became less
+    probable. The p value says how often a random set of such units changes as much: it is a
+    permutation p value (Phipson & Smyth 2010). It speaks of these contexts, which share words and
+    overlap, and of these units together, not of each. That the model *needs* a set does not say
+    what for, and that it does not need it may mean that other units carry the same (redundancy).
+    With ``zero`` units leave the range that the model was trained in; ``mean`` and ``resample``
+    are gentler. On two CPU cores the defaults take SmolLM2 one to two minutes.
+    """
+    units = check_units(units)
+    check_draws(draws)
+    if acts is None:
+        sites, layers = (
+            dict.fromkeys(units["site"].astype(str)),
+            sorted(set(units["layer"].astype(int))),
+        )
+    else:
+        sites, layers = {}, None
+    setting = make_setting(
+        model, contexts, acts, sites=tuple(sites), layers=layers, how=how, per_class=per_class,
+        follow=follow, seed=seed, batch_size=batch_size, keep=keep, progress=progress,
+    )  # fmt: skip
+    chosen = places(units, setting.acts.sites, setting.acts.layers)
+    return ablations(setting, {"": chosen}, draws)[""]
+
+
+def check_draws(draws: int) -> None:
+    """Refuse a number of draws that can give no p value.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 19.
+    """
+    if draws < FEWEST_DRAWS:
+        raise ValueError(
+            f"draws must be at least {FEWEST_DRAWS}, or no p value can be .05; got {draws}"
+        )
+
+
+def ablations(
+    setting: Setting, chosen: Mapping[str, np.ndarray], draws: int
+) -> dict[str, Ablation]:
+    """Ablate several selections of units, each beside its own random sets, in one go."""
+    variance = variances(setting.acts)
+    sets, ends = [], {}
+    for number, (name, units) in enumerate(chosen.items()):
+        rng = np.random.default_rng([setting.seed, number])
+        drawn = matched_sets(units, variance, setting.acts, draws, rng)
+        start = len(sets)
+        sets += [units, *drawn]
+        ends[name] = slice(start, len(sets))
+    changes, clean = measure(setting, sets, "ablation")
+    return {
+        name: _ablation(setting, sets[ends[name]], changes[ends[name]], clean, variance)
+        for name in chosen
+    }
+
+
+def _ablation(
+    setting: Setting,
+    sets: list[np.ndarray],
+    changes: Float[np.ndarray, "set example"],
+    clean: Float[np.ndarray, " example"],
+    variance: Float[np.ndarray, " unit"],
+) -> Ablation:
+    units, examples = sets[0], setting.examples
+    effects = class_effects(changes, examples["label"].to_numpy(), setting.contexts)
+    observed, random = effects.iloc[0], effects.iloc[1:].reset_index(drop=True)
+    rows = [
+        {
+            "how": setting.how,
+            "class": name,
+            **against(observed[name], random[name].to_numpy()),
+            "units": len(units),
+            "contexts": _contexts_of(name, examples["group"]),
+            "follow": setting.follow,
+            "seed": setting.seed,
+        }
+        for name in effects
+    ]
+    kept_columns = examples[["label", "group", "word"]].assign(clean=clean, change=changes[0])
+    kept_columns.insert(0, "example", setting.rows)
+    about = setting.about() | {
+        "draws": len(random),
+        "variance_ratio": _variance_ratio(variance, sets),
+    }
+    return Ablation(
+        pd.DataFrame(rows),
+        random.rename_axis("draw").reset_index(),
+        kept_columns,
+        table_of(units, setting.acts.sites, setting.acts.layers),
+        about,
+    )
+
+
+def class_effects(
+    changes: Float[np.ndarray, "set example"], labels: Int[np.ndarray, " example"], of: Contexts
+) -> pd.DataFrame:
+    """Mean change per set (a row) in each class, and the first class minus the second."""
+    second, first = of.contrast.groups
+    means = {
+        first: changes[:, labels == 1].mean(axis=1),
+        second: changes[:, labels == 0].mean(axis=1),
+    }
+    return pd.DataFrame({**means, f"{first} minus {second}": means[first] - means[second]})
+
+
+def against(observed: float, random: Float[np.ndarray, " draw"]) -> dict[str, float]:
+    """Place an effect among those of the random sets."""
+    larger = int((np.abs(random) >= abs(observed)).sum())
+    return {
+        "effect": float(observed),
+        "random_mean": float(random.mean()),
+        **{name: float(np.quantile(random, q)) for name, q in QUANTILES.items()},
+        "p": (1 + larger) / (1 + len(random)),
+        "draws": len(random),
+    }
+
+
+def _contexts_of(name: str, groups: pd.Series) -> int:
+    own = int((groups == name).sum())
+    return own or len(groups)
+
+
+def _variance_ratio(variance: Float[np.ndarray, " unit"], sets: list[np.ndarray]) -> float:
+    if not len(sets[0]):
+        return float("nan")
+    with np.errstate(divide="ignore", invalid="ignore"):  # units that never change
+        logs = np.log(variance)
+        return float(np.exp(logs[np.stack(sets[1:])].mean() - logs[sets[0]].mean()))
