@@ -256,7 +256,8 @@ def test_a_batch_that_does_not_fit_is_halved(model, contexts, acts, monkeypatch)
         return forward(tokens, *args, **kwargs)
 
     monkeypatch.setattr(model, "forward", too_small)
-    found = ablate(model, contexts, UNITS["gpt2"], acts=acts, draws=19, **OPTIONS)
+    options = {"acts": acts, "draws": 19, "batch_size": 200, **OPTIONS}
+    found = ablate(model, contexts, UNITS["gpt2"], **options)
     monkeypatch.undo()
     assert max(sizes) > 12
     whole = ablate(model, contexts, UNITS["gpt2"], acts=acts, draws=19, **OPTIONS)
