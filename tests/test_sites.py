@@ -7,6 +7,7 @@ import tiny
 import torch
 from einops import rearrange
 
+from tl_negation._families import family_ids
 from tl_negation.sites import Site, locate, select_sites, sites_of
 
 GROUPED = {"n_layers": 2, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8, "d_mlp": 56}
@@ -20,21 +21,48 @@ def model_with(hooks, **changes):
 
 @pytest.mark.parametrize("name", tiny.CLASSES)
 def test_sites_of_gpt2(tmp_path, name):
+    """In the order of a block; the residual stream is 20 wide, the MLP 80."""
     sites = sites_of(tiny.load(tiny.gpt2_folder(tmp_path), name))
-    assert sites == {
-        "q": Site("q", "blocks.{layer}.attn.hook_q", "attn", 5, 4),
-        "k": Site("k", "blocks.{layer}.attn.hook_k", "attn", 5, 4),
-        "v": Site("v", "blocks.{layer}.attn.hook_v", "attn", 5, 4),
-        "mlp_pre": Site("mlp_pre", "blocks.{layer}.mlp.hook_pre", "mlp", 1, 80),
-    }
+    assert list(sites.values()) == [
+        Site("resid_pre", "blocks.{layer}.hook_resid_pre", "resid", 1, 20),
+        Site("q", "blocks.{layer}.attn.hook_q", "attn", 5, 4),
+        Site("k", "blocks.{layer}.attn.hook_k", "attn", 5, 4),
+        Site("v", "blocks.{layer}.attn.hook_v", "attn", 5, 4),
+        Site("z", "blocks.{layer}.attn.hook_z", "attn", 5, 4),
+        Site("attn_out", "blocks.{layer}.hook_attn_out", "resid", 1, 20),
+        Site("resid_mid", "blocks.{layer}.hook_resid_mid", "resid", 1, 20),
+        Site("mlp_pre", "blocks.{layer}.mlp.hook_pre", "mlp", 1, 80),
+        Site("mlp_post", "blocks.{layer}.mlp.hook_post", "mlp", 1, 80),
+        Site("mlp_out", "blocks.{layer}.hook_mlp_out", "resid", 1, 20),
+        Site("resid_post", "blocks.{layer}.hook_resid_post", "resid", 1, 20),
+    ]
 
 
 @pytest.mark.parametrize("name", tiny.CLASSES)
 def test_grouped_keys_and_values_are_narrower(tmp_path, name):
     sites = sites_of(tiny.load(tiny.llama_folder(tmp_path), name))
     assert {name: site.width for name, site in sites.items()} == {
-        "q": 48, "k": 24, "v": 24, "mlp_pre": 56
+        "q": 48, "k": 24, "v": 24, "rot_q": 48, "rot_k": 24, "z": 48,
+        "mlp_pre": 56, "mlp_pre_linear": 56, "mlp_post": 56, "attn_out": 48, "mlp_out": 48,
+        "resid_pre": 48, "resid_mid": 48, "resid_post": 48,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", tiny.CLASSES)
+def test_a_site_that_the_model_has_not_names_those_it_has(tmp_path, name):
+    model = tiny.load(tiny.gpt2_folder(tmp_path), name)
+    with pytest.raises(ValueError, match="unknown site 'rot_q'; this model has resid_pre, q, k, v"):
+        select_sites(model, ("rot_q",))
+
+
+def test_families_of_a_correction_are_attention_mlp_and_residual_stream(tmp_path):
+    sites = select_sites(tiny.load(tiny.gpt2_folder(tmp_path)), ("q", "z", "mlp_post", "resid_mid"))
+    ids = family_ids(sites, 3, "layer")
+    assert [len(set(row)) for row in ids.tolist()] == [3, 3, 3]
+    assert len(set(ids.flatten().tolist())) == 9
+    of = dict(zip(("q", "z", "mlp_post", "resid_mid"), ids[0, [0, 20, 40, 120]], strict=True))
+    assert of["q"] == of["z"]
+    assert len({of["q"], of["mlp_post"], of["resid_mid"]}) == 3
 
 
 def test_ungrouped_keys_are_as_wide_as_queries():

@@ -68,21 +68,22 @@ def gpt2(seed: int = 0, **changes: Any) -> GPT2LMHeadModel:
     """A random GPT-2 with LayerNorms and biases away from 1 and 0."""
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
     config = GPT2Config(vocab_size=len(tokenizer()), **ids, **(GPT2 | changes))
-    return _randomise(GPT2LMHeadModel(config), seed)
+    return randomise(GPT2LMHeadModel(config), seed)
 
 
 def llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     """A random Llama with grouped-query attention: 6 query heads, 3 key/value heads."""
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
     config = LlamaConfig(vocab_size=len(tokenizer()), **ids, **(LLAMA | changes))
-    return _randomise(LlamaForCausalLM(config), seed)
+    return randomise(LlamaForCausalLM(config), seed)
 
 
-def _randomise(model: PreTrainedModel, seed: int) -> Any:
+def randomise(model: PreTrainedModel, seed: int, scale: float = 0.3) -> Any:
+    """Give every parameter a value of its own, none of them neutral."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
         for module in model.modules():
             if "Norm" in type(module).__name__:
                 module.weight += 1

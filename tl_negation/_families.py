@@ -51,8 +51,8 @@ def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndar
         Number of layers.
     family
         ``"layer"``: the units of one layer and module (Q, K and V together: the reference's
-        .05 / 3840; the MLP's units by themselves). ``"site"``: the units of one site over all
-        layers. ``"all"``: every unit.
+        .05 / 3840; the MLP's by themselves, the residual stream's too). ``"site"``: the units of
+        one site over all layers. ``"all"``: every unit.
 
     Raises
     ------

@@ -262,7 +262,7 @@ def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
 
 
 def _to_hooked(hf: Any, tokenizer: Any) -> Any:
-    """Convert to a HookedTransformer; None if that class does not know the architecture."""
+    """Convert to a HookedTransformer; None if that class has not this architecture."""
     from transformer_lens import loading_from_pretrained as loading
 
     place = {"device": str(hf.device), "dtype": hf.dtype}
@@ -272,10 +272,14 @@ def _to_hooked(hf: Any, tokenizer: Any) -> Any:
         _config_for_hooked(hf).save_pretrained(folder)
         try:
             cfg = loading.get_pretrained_model_config(folder, **place)
-        except NotImplementedError:
+        except (NotImplementedError, AttributeError):
+            # Unknown; or known by a configuration that this transformers no longer writes (Phi).
             return None
         model = _hooked_transformer()(cfg, tokenizer)
         state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=hf.dtype)
+    own = model.state_dict()
+    if any(own[name].shape != value.shape for name, value in state.items() if name in own):
+        return None  # it takes some sizes for granted: GPT-2's MLP is four times d_model wide
     # As load_and_process_state_dict does without any processing, but all keys in one go.
     model.load_state_dict(model.fill_missing_keys(state), strict=False)
     return model

@@ -33,8 +33,8 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
         over all units, Wald, Bonferroni per layer at .05, as the reference counts them; the
         means of accuracy leave out failed fits, which the reference counted as 0.
     by
-        ``"site"``, or ``"module"`` for one row per layer of all attention units (site ``q+k+v``)
-        and one of all MLP units: the reference's curves.
+        ``"site"``, or ``"module"`` for one row per layer of all attention units (site ``q+k+v``),
+        one of all MLP units (the reference's curves) and one of the residual stream's.
 
     Returns
     -------

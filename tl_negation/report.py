@@ -19,6 +19,7 @@ from ._files import whole_file
 from ._newton import STATUSES
 from .profiles import profile, trend
 from .results import COLUMNS, WORD_COLUMNS, ProbeResult
+from .sites import MEANINGS
 
 __all__ = ["report"]
 
@@ -43,7 +44,7 @@ PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
 #: Beside what COLUMNS says: what the other headers of the two tables mean.
 HINTS = {
     "layer": "number of the layer, from 0",
-    "site": "q: query, k: key, v: value, mlp_pre: MLP before its nonlinearity",
+    "site": ", ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
     "head": "attention head, from 0",
     "index": "index of the unit within its head",
     "units": "units of this site in this layer",

@@ -29,6 +29,7 @@ from .probe import probe
 from .profiles import check_preset, profile, trend
 from .report import report
 from .results import ProbeResult, jsonable
+from .sites import LEXICAL_AT_FIRST
 from .text import Text, load_text
 
 #: Units and contexts per class whose activations over the whole window are kept for display.
@@ -237,8 +238,8 @@ def _check_apart(out: str | Path, store: str | Path | None) -> None:
 
 
 def _lexical_baseline(acts: Activations) -> dict[str, Any]:
-    """Count distinct rows of the first layer; the MLP is left out, since it sees the context."""
-    sites = tuple(site for site in acts.sites if site.module == "attn") or acts.sites
+    """Count distinct rows of the first layer; what sees the context there is left out."""
+    sites = tuple(site for site in acts.sites if site.name in LEXICAL_AT_FIRST) or acts.sites
     values = torch.cat([acts.site(site.name)[:1] for site in sites], dim=2)
     first = replace(acts, values=values, sites=sites, layers=acts.layers[:1])
     counts = {name: int(value) for name, value in distinct_rows(first).iloc[0].items()}

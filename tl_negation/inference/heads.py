@@ -42,7 +42,8 @@ def rotate(acts: Activations, *, seed: int = 0) -> Activations:
     Returns
     -------
     Activations
-        Of the same shape. MLP sites, whose units the nonlinearity singles out, are left alone.
+        Of the same shape. MLP sites, whose units the nonlinearity singles out, and the residual
+        stream are left alone.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []

@@ -41,6 +41,17 @@ SITES = {
     "k": ("#D55E00", "s", "--"),
     "v": ("#009E73", "^", "-."),
     "mlp_pre": ("#AA4499", "D", ":"),
+    # A colour per family of sites, its members told apart by marker and line.
+    "rot_q": ("#2F86BD", "p", "-"),
+    "rot_k": ("#882255", "h", "--"),
+    "z": ("#117733", "v", ":"),
+    "mlp_pre_linear": ("#CC6677", "d", "-."),
+    "mlp_post": ("#332288", "X", "--"),
+    "resid_pre": ("#8A6D00", "<", "-"),
+    "resid_mid": ("#8A6D00", "*", "--"),
+    "resid_post": ("#8A6D00", ">", ":"),
+    "attn_out": ("#004488", "P", "-."),
+    "mlp_out": ("#000000", "8", "-"),
 }
 SPARE = (
     ("#0072B2", "P", "-"),

@@ -177,7 +177,7 @@ def _query_heads(model: Any, heads: Any) -> list[tuple[int, int]]:
     )
     pairs = []
     for row in heads.to_dict("records"):
-        size = shared if row.get("site", "q") in ("k", "v") else 1
+        size = shared if row.get("site", "q") in ("k", "v", "rot_k") else 1
         first = int(row["head"]) * size
         pairs += [(int(row["layer"]), head) for head in range(first, first + size)]
     wrong = [
