@@ -12,6 +12,7 @@ from oracles import AGE, DISEASE, FAILED, HOURS, PASSED, TEMPERATURE, logit_loop
 from scipy.stats import kstest, norm
 
 from tl_negation import STATUSES, _newton, _rows, unit_statistics
+from tl_negation._auc import auc
 
 
 def fit(x, y, **options):
@@ -122,6 +123,31 @@ def test_auc_with_ties_agrees_with_scikit_learn():
     x = rng.integers(-2, 3, size=(len(y), 40)).astype(np.float32)
     x[:, 1] = np.where(x[:, 1] == 0, -0.0, x[:, 1])
     np.testing.assert_allclose(fit(x, y)["auc"], logit_loop(x, y)["auc"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_auc_of_neighbouring_numbers_and_mixed_columns(dtype):
+    """Values that differ in the last bit only, beside columns with ties and without."""
+    rng = np.random.default_rng(9)
+    y = np.repeat([1, 0, 1], [11, 30, 14])
+    base = rng.normal(size=(len(y), 30)).astype(dtype)
+    x = np.concatenate([base, np.nextafter(base, np.inf, dtype=dtype)])
+    x[:, ::3] = np.round(x[:, ::3])
+    y = np.concatenate([y, 1 - y])
+    np.testing.assert_allclose(fit(x, y)["auc"], logit_loop(x, y)["auc"], rtol=1e-12)
+    huge = np.where(x > 0, np.finfo(dtype).max, x)  # finite, though their sum is not
+    want = [
+        (
+            (huge[y == 1, u, None] > huge[y == 0, u])
+            + 0.5 * (huge[y == 1, u, None] == huge[y == 0, u])
+        ).mean()
+        for u in range(30)
+    ]
+    np.testing.assert_allclose(
+        auc(torch.from_numpy(huge[np.argsort(-y, kind="stable")]), int(y.sum())),
+        want,
+        rtol=1e-12,
+    )
 
 
 def test_the_compiled_exponential_is_exact_to_the_last_places():

@@ -233,3 +233,48 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         out[7, unit], out[8, unit] = _above(ones, a, b), _above(zeros, a, b)
         out[9, unit], out[10, unit] = _above(ones, a - share, b), _above(zeros, a - share, b)
         out[11, unit] = 1.0 if abs(b) < _LARGEST else 0.0
+
+
+@_vectors
+def _places(bits: _Row) -> float:
+    """Sum of the places, from 1, at which the lowest bit is set."""
+    total = 0.0
+    for i in range(len(bits)):
+        total += (i + 1.0) * (bits[i] & 1)
+    return total
+
+
+@_vectors
+def _equals(bits: _Row) -> int:
+    """Number of neighbours that differ in no more than the lowest bit."""
+    count = 0
+    for i in range(len(bits) - 1):
+        count += (bits[i] | 1) == (bits[i + 1] | 1)
+    return count
+
+
+@_compiled
+def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
+    """For every sorted row: sum of the places of class 1 (lowest bit), and whether values tie."""
+    for unit in range(len(bits)):
+        out[unit] = _places(bits[unit])
+        tied[unit] = _equals(bits[unit]) > 0
+
+
+@_compiled
+def wins(ones: np.ndarray, zeros: np.ndarray, out: np.ndarray) -> None:
+    """Pairs in which the value of class 1 is the larger, ties counted half, for every row.
+
+    Rows [unit, example] are sorted, of class 1 and of class 0.
+    """
+    n1, n0 = ones.shape[1], zeros.shape[1]
+    for unit in range(len(ones)):
+        less = not_more = total = 0
+        for i in range(n1):
+            value = ones[unit, i]
+            while less < n0 and zeros[unit, less] < value:
+                less += 1
+            while not_more < n0 and zeros[unit, not_more] <= value:
+                not_more += 1
+            total += less + not_more
+        out[unit] = total / 2

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from . import _newton
+from ._auc import auc
 from ._blocks import Scratch, compute
 from ._families import adjust, check_test, family_ids
 from .activations import Activations
@@ -107,7 +108,7 @@ def _columns(
 
     def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
         x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
-        return {**_newton.fit(x, n1, scratch)._asdict(), "auc": _newton.auc(x, n1, scratch)}
+        return {**_newton.fit(x, n1, scratch)._asdict(), "auc": auc(x, n1, scratch)}
 
     columns = compute(values, work, chunk=chunk, desc="probe", progress=progress)
     return {**columns, **_tests(columns)}
