@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.svm import SVC
 
-from tl_negation import _blocks
+from tl_negation import _blocks, _folds
 from tl_negation.inference import TooFewWordsError, held_out, heldout, selectivity
 
 
@@ -62,12 +62,19 @@ def data():
 # ------------------------------------------------------------------ against scikit-learn
 
 
-def test_words_left_out_are_predicted_as_a_scikit_learn_loop_predicts_them(data):
+@pytest.mark.parametrize("way", ["rows", "tensors", "lost"])
+def test_words_left_out_are_predicted_as_a_scikit_learn_loop_predicts_them(data, way, monkeypatch):
+    """As on a CPU, as on other devices, and for units that the compiled iteration lost."""
+    if way == "tensors":
+        tensors = lambda *args: (_folds._right_tensors(*args), torch.zeros(12, dtype=torch.bool))  # noqa: E731
+        monkeypatch.setattr(_folds, "_right_rows", tensors)
+    if way == "lost":
+        monkeypatch.setattr(_folds._rows, "right", lambda *args: args[-1].fill(True))
     values, labels, words = data
     values = np.float64(np.float32(values))
     want = predict_all(values[0], labels, words) == labels[:, None]
     groups = np.unique(words, return_inverse=True)[1]
-    got = heldout.predictions_right(torch.from_numpy(values[0]), labels, groups).numpy()
+    got = _folds.predictions_right(torch.from_numpy(values[0]), labels, groups).numpy()
     np.testing.assert_array_equal(got, want)
     assert 0.3 < want.mean() < 0.95  # neither all right nor a coin
     for unit, word in ((3, "not"), (4, "nor"), (5, "agree")):
@@ -81,7 +88,7 @@ def test_a_gap_in_training_is_cut_in_the_middle(sign):
     words = np.array(["not"] * 3 + ["nor"] * 4 + ["can"] * 3 + ["may"] * 2)
     labels = np.isin(words, ["not", "nor"]).astype(np.int64)
     x = sign * np.array([2, 5, 60, 1.49, 1.51, 1.1, 1.9, 1, 0.5, -3, 0, 0.9])
-    right = heldout.predictions_right(
+    right = _folds.predictions_right(
         torch.from_numpy(x)[:, None], labels, np.unique(words, return_inverse=True)[1]
     )
     assert right[words == "nor", 0].tolist() == [False, True, False, True]
@@ -202,9 +209,9 @@ def test_a_unit_constant_in_training_says_class_0():
     _, labels, words = made.small()
     groups = np.unique(words, return_inverse=True)[1]
     x = torch.from_numpy(np.float32(words == "nor")[:, None])
-    assert not heldout.predictions_right(x, labels, groups)[words == "nor"].any()
+    assert not _folds.predictions_right(x, labels, groups)[words == "nor"].any()
     x = torch.from_numpy(np.float32(words == "may")[:, None])
-    assert heldout.predictions_right(x, labels, groups)[words == "may"].all()
+    assert _folds.predictions_right(x, labels, groups)[words == "may"].all()
 
 
 # ------------------------------------------------------------------ selectivity

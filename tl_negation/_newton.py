@@ -228,60 +228,6 @@ def discriminant(
     return a, b
 
 
-def boundary(
-    xs: Float[Tensor, "example unit"],
-    n1: int,
-    a: Float[Tensor, " unit"],
-    b: Float[Tensor, " unit"],
-    scratch: Scratch,
-) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
-    """Where a fit on these examples decides for class 1: ``a + b x > 0``, at p = share of class 1.
-
-    Parameters
-    ----------
-    xs
-        Training examples, those of class 1 first, on any affine scale near z-scores.
-    n1
-        Number of class 1 among them.
-    a, b
-        A start on the same scale: a fit to nearly the same examples.
-    scratch
-        Memory to work in.
-
-    Returns
-    -------
-    intercept, slope
-        The maximum-likelihood fit, its threshold moved from p = 1/2 to the training base rate.
-        Under (quasi-)complete separation the middle of the gap, which is where a ridge fit goes
-        as its penalty vanishes (Rosset, Zhu & Hastie 2004). NaN for a unit that is constant in
-        training, not finite, or without convergence.
-    """
-    status = classify(xs, n1)
-    narrow = scratch.like("narrow", xs, torch.float32).copy_(xs)
-    a, b = coarse(narrow, n1, a.float(), b.float(), scratch)
-    a, b = a.double(), b.double()
-    step = _step(xs, xs[:n1].sum(dim=0), a, b, n1, scratch)
-    lost = (status == OK) & ~_small(step, b, 10 * COARSE_STEP)
-    a, b = a + step.da, b + step.db
-    if lost.any():
-        a[lost], b[lost], done = _robust(xs[:, lost], n1)
-        b[lost.nonzero().squeeze(1)[~done]] = torch.nan
-    a = a - math.log(n1 / (xs.shape[0] - n1))
-    gap = (status == SEPARATED) | (status == QUASI_SEPARATED)
-    if gap.any():
-        a[gap], b[gap] = _middle_of_gap(xs[:, gap], n1)
-    invalid = (status == CONSTANT) | (status == NONFINITE)
-    return a.masked_fill(invalid, torch.nan), b.masked_fill(invalid, torch.nan)
-
-
-def _middle_of_gap(xs: Tensor, n1: int) -> tuple[Tensor, Tensor]:
-    low1, high1, low0, high0 = _ranges(xs, n1)
-    up = low1 >= high0
-    middle = torch.where(up, low1 + high0, high1 + low0) / 2
-    slope = torch.where(up, 1.0, -1.0).to(xs.dtype)
-    return -slope * middle, slope
-
-
 def coarse(
     xs: Float[Tensor, "example unit"],
     n1: int,

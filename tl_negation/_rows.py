@@ -17,6 +17,8 @@ from numba import njit
 #: cube in the estimates, and of its square in the curvature.
 LAST_STEP = 1e-4
 ITERATIONS = 25
+#: The same for a fit that only predicts: 1e-6 is left.
+HELD_OUT_STEP = 1e-2
 
 #: Columns of :func:`fit`'s result.
 COLUMNS = ("mean", "sd", "sum1", "a", "b", "variance", "loglik", "hits", "alarms")
@@ -233,6 +235,70 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         out[7, unit], out[8, unit] = _above(ones, a, b), _above(zeros, a, b)
         out[9, unit], out[10, unit] = _above(ones, a - share, b), _above(zeros, a - share, b)
         out[11, unit] = 1.0 if abs(b) < _LARGEST else 0.0
+
+
+@_vectors
+def _range(z: _Row) -> tuple:
+    low, high = z[0], z[0]
+    for i in range(1, len(z)):
+        low, high = min(low, z[i]), max(high, z[i])
+    return low, high
+
+
+@_compiled
+def _threshold(z: _Row, n1: int, a: float, b: float, share: float, odds: _Row, work: _Row) -> tuple:
+    """Intercept and slope of the decision that a fit to ``z`` makes, and whether it was lost.
+
+    Class 1 where the probability exceeds its share. Under (quasi-)complete separation the middle
+    of the gap, where a ridge fit goes as its penalty vanishes (Rosset, Zhu & Hastie 2004). NaN
+    where ``z`` is constant.
+    """
+    low1, high1 = _range(z[:n1])
+    low0, high0 = _range(z[n1:])
+    if min(low0, low1) == max(high0, high1):
+        return np.nan, np.nan, False
+    if low1 >= high0:
+        return -(low1 + high0) / 2, 1.0, False
+    if high1 <= low0:
+        return (high1 + low0) / 2, -1.0, False
+    a, b, _, _ = _climb(z, n1, a, b, HELD_OUT_STEP, odds, work)
+    return a - share, b, not abs(b) < _LARGEST
+
+
+@_compiled
+def right(x: np.ndarray, n1: int, edges: np.ndarray, out: np.ndarray, lost: np.ndarray) -> None:
+    """Whether each example is predicted right by the fit to all folds but its own.
+
+    ``x`` and ``out`` [unit, example] hold class 1 first and the examples of a fold together:
+    ``edges`` [fold, 4] says from where to where they lie in class 1, and in class 0. ``lost``
+    [unit] tells where an iteration did not arrive; NaN and infinities do not, either.
+    """
+    n = x.shape[1]
+    z, train, odds, work = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for unit in range(len(x)):
+        _, sd = _moments(x[unit], z)
+        lost[unit] = False
+        out[unit, :n1], out[unit, n1:] = False, True  # what a unit without variance predicts
+        if sd == 0:
+            continue
+        a0, b0 = _start(_sum(z[:n1]), n1, n)
+        a, b, _, _ = _climb(z, n1, a0, b0, HELD_OUT_STEP, odds, work)
+        if not abs(b) < _LARGEST:
+            a, b = a0, b0
+        for fold in range(len(edges)):
+            from1, to1, from0, to0 = edges[fold]
+            m1 = n1 - (to1 - from1)
+            m = m1 + n - n1 - (to0 - from0)
+            train[:from1], train[from1:m1] = z[:from1], z[to1:n1]
+            cut = m1 + from0 - n1
+            train[m1:cut], train[cut:m] = z[n1:from0], z[to0:]
+            share = math.log(m1 / (m - m1))
+            a_fold, b_fold, missed = _threshold(train[:m], m1, a, b, share, odds[:m], work[:m])
+            lost[unit] |= missed
+            for i in range(from1, to1):
+                out[unit, i] = a_fold + b_fold * z[i] > 0
+            for i in range(from0, to0):
+                out[unit, i] = not a_fold + b_fold * z[i] > 0
 
 
 @_vectors

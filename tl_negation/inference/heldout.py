@@ -3,17 +3,17 @@
 Every fold is an exact refit of every unit; direction and threshold come from the training part.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from .. import _newton
 from .._blocks import Scratch, compute
+from .._folds import predictions_right
 from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
 from ._errors import TooFewWordsError
@@ -295,40 +295,3 @@ def example_weights(
     words_of_class = [len(np.unique(words[labels == label])) for label in (0, 1)]
     balanced = 0.5 / np.bincount(cell)[cell] / np.array(words_of_class)[labels]
     return torch.from_numpy(np.stack([balanced, 1 / per_word / len(np.unique(words))]))
-
-
-def predictions_right(
-    x: Float[Tensor, "example unit"],
-    labels: Int[np.ndarray, " example"],
-    groups: Int[np.ndarray, " example"],
-    scratch: Scratch | None = None,
-) -> Bool[Tensor, "example unit"]:
-    """Whether each example is predicted right by the fit to all groups but its own."""
-    scratch = scratch or Scratch()
-    order = np.lexsort((groups, -labels))  # class 1 first, groups together within a class
-    rows = torch.from_numpy(order).to(x.device)
-    _, _, xs = _newton.standardise(x[rows], scratch)
-    xs = scratch.like("all", xs).copy_(xs).nan_to_num_()
-    y, g = labels[order], groups[order]
-    n1 = int(y.sum())
-    narrow = scratch.like("narrow", xs, torch.float32).copy_(xs)
-    start = _newton.coarse(narrow, n1, *_newton.discriminant(narrow, n1), scratch)
-    right = torch.empty(x.shape, dtype=torch.bool, device=x.device)
-    for train, test in _splits(g):
-        a, b = _newton.boundary(_rows(xs, train, scratch), int(y[train].sum()), *start, scratch)
-        predicted = torch.addcmul(a, _rows(xs, test, scratch), b) > 0
-        truth = torch.from_numpy(y[test] == 1).to(x.device)[:, None]
-        right[rows[torch.from_numpy(test).to(x.device)]] = predicted == truth
-    return right
-
-
-def _splits(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for group in np.unique(groups):
-        test = groups == group
-        yield np.flatnonzero(~test), np.flatnonzero(test)
-
-
-def _rows(xs: Tensor, rows: np.ndarray, scratch: Scratch) -> Tensor:
-    index = torch.from_numpy(rows).to(xs.device)
-    out = scratch.like("rows", xs)[: len(rows)]
-    return torch.index_select(xs, 0, index, out=out)
