@@ -12,6 +12,7 @@ The data flows one way, a module a stage::
 
 from . import plots, views
 from ._newton import STATUSES
+from ._processes import use_processes
 from .activations import Activations, collect, load_activations, token_activations
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
@@ -100,6 +101,7 @@ __all__ = [
     "trend",
     "unit_statistics",
     "untrained_twin",
+    "use_processes",
     "views",
     "word_test",
     "write_run",

@@ -1,7 +1,7 @@
 """Work over the units of all layers in blocks that fit into a cache, or fill a GPU."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,8 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ._processes import current
+
 #: Units worked on together. On a CPU a block's temporaries stay in cache; a GPU wants more at once.
 UNITS = {"cpu": 1024, "cuda": 65_536}
+#: Entries of a block at most, whatever the number of examples: 64 MB and 1 GB in float32.
+ENTRIES = {"cpu": 2**24, "cuda": 2**28}
 
 
 class Scratch:
@@ -70,15 +74,15 @@ def compute(
     ValueError
         ``chunk`` is below 1.
     """
-    size = chunk if chunk is not None else UNITS.get(values.device.type, UNITS["cuda"])
+    n_layers, n_examples, n_units = values.shape
+    size = chunk if chunk is not None else units_at_once(values.device, n_examples)
     if size < 1:
         raise ValueError(f"chunk must be at least 1 unit; got {size}")
-    n_layers, _, n_units = values.shape
     found: dict[str, Tensor] = {}
     todo = list(_blocks(n_layers, n_units, size))
     run = _threaded if values.device.type == "cpu" else _in_turn
     with tqdm(total=n_layers * n_units, desc=desc, unit="unit", disable=not progress) as bar:
-        for block, columns in zip(todo, run(values, work, todo), strict=True):
+        for block, columns in zip(todo, _shared(run, values, work, todo), strict=True):
             for name, column in columns.items():
                 if name not in found:
                     found[name] = column.new_empty(n_layers, n_units)
@@ -88,11 +92,28 @@ def compute(
     return found
 
 
+def units_at_once(device: torch.device, n_examples: int) -> int:
+    """Units of a block, so that it suits the device and its memory is bounded."""
+    kind = device.type if device.type in UNITS else "cuda"
+    return max(1, min(UNITS[kind], ENTRIES[kind] // max(1, n_examples)))
+
+
 def _blocks(n_layers: int, n_units: int, size: int) -> Iterator[Block]:
     together = max(1, size // n_units)
     for layer in range(0, n_layers, together):
         for unit in range(0, n_units, size):
             yield Block(slice(layer, layer + together), slice(unit, unit + size))
+
+
+def _shared(
+    run: Callable, values: Tensor, work: Callable, todo: list[Block]
+) -> Iterable[Mapping[str, Tensor]]:
+    """Compute the blocks that are this process's, and get the others' from theirs."""
+    processes = current()
+    if not 1 < processes.count <= len(todo):  # too few blocks to split: every process does all
+        return run(values, work, todo)
+    sizes = [values[block.layers, 0, block.units].numel() for block in todo]
+    return processes.exchange(run(values, work, todo[processes.share(len(todo))]), sizes)
 
 
 def _gather(values: Tensor, block: Block) -> Tensor:

@@ -66,6 +66,11 @@ class Store:
         batches = STRETCH_BYTES // (4 * layers * units * self.batch_size)
         return self.batch_size * max(1, min(batches, STRETCH_BATCHES))
 
+    def resume(self) -> None:
+        """Take from the manifest how far the work is."""
+        manifest = _read_manifest(self.folder)
+        self.done, self.batch_size = manifest["done"], manifest["batch_size_now"]
+
     def write(self, start: int, rows: Float[Tensor, "layer example unit"]) -> None:
         """Bring the values of some examples, from ``start`` on, to the disk.
 
@@ -173,8 +178,7 @@ def writing(store: Store, contexts: Contexts) -> Iterator[None]:
     with one_writer(store.folder):
         is_finished(store.folder, store.wanted)  # another run may have begun it meanwhile
         if (store.folder / MANIFEST).exists():
-            manifest = _read_manifest(store.folder)
-            store.done, store.batch_size = manifest["done"], manifest["batch_size_now"]
+            store.resume()
         _check_room(store)
         if store.done == 0:
             store.begin(contexts)

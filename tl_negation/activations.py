@@ -5,6 +5,7 @@ anything behind the last hook that was asked for (``_forward.py``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from . import _store
 from ._forward import Writer, run
+from ._processes import current
 from .contexts import Contexts
 from .models import check_model, describe_model
 from .sites import Site, select_sites
@@ -203,11 +205,16 @@ def collect(
         there = _wanted(model, chosen, numbers, contexts, size, about)
         into = _store.Store(Path(store), *there, size)
         return _collect_into(into, model, tokens, chosen, numbers, contexts, progress)
-    units = sum(site.width for site in chosen)
-    values = torch.full((len(numbers), len(contexts), units), torch.nan, device=device)
+    units, processes = sum(site.width for site in chosen), current()
+    part = tokens[processes.share(len(tokens), size)].to(device)
+    values = torch.full((len(numbers), len(part), units), torch.nan, device=device)
     writers = _target_writers(values, chosen, numbers)
-    with tqdm(total=len(contexts), desc="contexts", disable=not progress) as bar:
-        run(model, tokens.to(device), writers, size, bar.update, last_only=True)
+    with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
+        run(model, part, writers, size, bar.update, last_only=True)
+    if processes.count > 1:
+        by_example = rearrange(values, "layer example unit -> example layer unit")
+        by_example = processes.join(by_example, len(tokens), size)
+        values = rearrange(by_example, "example layer unit -> layer example unit").contiguous()
     return Activations(values, chosen, numbers, contexts, about)
 
 
@@ -246,9 +253,14 @@ def _collect_into(
     contexts: Contexts,
     progress: bool,
 ) -> Activations:
-    if not _store.is_finished(store.folder, store.wanted):
-        with _store.writing(store, contexts):
+    finished, processes = _store.is_finished(store.folder, store.wanted), current()
+    processes.wait()  # before the main process changes what the others look at
+    if not finished:
+        with _store.writing(store, contexts) if processes.is_main else nullcontext():
+            processes.wait()
+            store.resume()
             _fill(store, model, tokens, sites, layers, progress)
+        processes.wait()
     values, model = _store.open_values(store.folder), _store.about(store.folder)["model"]
     return Activations(values, sites, layers, contexts, model)
 
@@ -261,17 +273,26 @@ def _fill(
     layers: Sequence[int],
     progress: bool,
 ) -> None:
-    """Compute what the store lacks, a stretch at a time."""
-    device, step = next(model.parameters()).device, store.stretch
+    """Compute what the store lacks, a stretch at a time in each process."""
+    device, step, processes = next(model.parameters()).device, store.stretch, current()
     buffer = torch.empty(len(layers), step, store.units, device=device)
     writers = _target_writers(buffer, sites, layers)
     bar = tqdm(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
+
+    def advance(examples: int) -> None:
+        bar.update(examples * processes.count)  # the others are about as far
+
     with bar:
-        for start in range(store.done, len(tokens), step):
+        for done in range(store.done, len(tokens), step * processes.count):
+            start = done + step * processes.index
             part = tokens[start : start + step].to(device)
-            size = run(model, part, writers, store.batch_size, bar.update, last_only=True)
+            size = run(model, part, writers, store.batch_size, advance, last_only=True)
             store.write(start, buffer[:, : len(part)])
-            store.advance(start + len(part), size)
+            processes.wait()
+            end = min(done + step * processes.count, len(tokens))
+            if processes.is_main:
+                store.advance(end, size)
+            bar.update(end - bar.n)
 
 
 def _wanted(

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from . import __version__, plots
 from ._files import check_target, whole_directory, whole_file
 from ._plan_command import plan_command
+from ._processes import use_processes
 from .contexts import find_contexts
 from .models import load_model, load_tokenizer
 from .profiles import profile, trend
@@ -186,7 +187,10 @@ def scan(
 
     The run directory holds units.parquet (a row per unit), profile.csv, trend.csv,
     contexts.parquet, run.json (provenance), figures/*.png and report.html.
+
+    Several GPUs: `accelerate launch --multi_gpu --num_processes 4 -m tl_negation scan ...`
     """
+    processes = use_processes()
     result = run_scan(
         model,
         text,
@@ -213,7 +217,9 @@ def scan(
         out=out,
         overwrite=overwrite,
     )
-    _close(result, out, preset, as_json=as_json)
+    if processes.is_main:
+        _close(result, out, preset, as_json=as_json)
+    processes.end()
 
 
 @app.command()

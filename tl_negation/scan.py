@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from . import plots, views
 from ._families import check_test
 from ._files import check_target, one_writer, whole_directory
+from ._processes import current
 from .activations import Activations, collect
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
@@ -41,7 +42,7 @@ def _alone_in_out(function: Callable[..., ProbeResult]) -> Callable[..., ProbeRe
 
     @wraps(function)
     def alone(*args: Any, out: str | Path | None = None, **kwargs: Any) -> ProbeResult:
-        with nullcontext() if out is None else one_writer(out):
+        with nullcontext() if out is None or not current().is_main else one_writer(out):
             return function(*args, out=out, **kwargs)
 
     return alone
@@ -129,6 +130,11 @@ def scan(
         Another scan is writing to ``out``.
     ValueError
         The store lies within ``out``. Whatever the stages refuse; see there.
+
+    Notes
+    -----
+    Splits over processes after :func:`tl_negation.use_processes`, whose notes say what is split;
+    every process gets the result, the main one writes it.
     """
     test = {"family": family, "correction": correction, "alpha": alpha}
     check_test(**test)
@@ -138,6 +144,7 @@ def scan(
     if out is not None:
         check_target(out, overwrite=overwrite)
         _check_apart(out, store)
+    progress = progress and current().is_main
     seconds: dict[str, float] = {}
     text = text if isinstance(text, Text) else load_text(text)
     with _timed(seconds, "model"):
@@ -167,7 +174,7 @@ def scan(
     lexical = _lexical_baseline(acts)
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
     result = replace(result, provenance={**result.provenance, **provenance}, display=display)
-    if out is not None:
+    if out is not None and current().is_main:
         write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
     return result
 

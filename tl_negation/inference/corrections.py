@@ -8,7 +8,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from .. import _newton
-from .._blocks import UNITS
+from .._blocks import units_at_once
 from .._families import adjust, family_ids
 from ..results import ProbeResult, needs_activations
 from ._errors import TooFewWordsError
@@ -80,7 +80,7 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
             f"errors clustered by word need at least two word types; all are {str(types[0])!r}"
         )
     member = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(acts.values.device)
-    size = UNITS.get(acts.values.device.type, UNITS["cuda"])
+    size = units_at_once(acts.values.device, len(acts.contexts))
     n1 = int(labels.sum())
     rows = []
     for layer, values in enumerate(acts.values):

@@ -3,7 +3,7 @@
 import torch
 
 from .. import _firth
-from .._blocks import UNITS
+from .._blocks import units_at_once
 from .._newton import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED
 from ..results import ProbeResult, needs_activations
 
@@ -49,7 +49,7 @@ def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
         f"firth_{name}": torch.full(status.shape, torch.nan, dtype=torch.float64).to(status.device)
         for name in (*_firth.FirthFit._fields, "p")
     }
-    size = UNITS.get(acts.values.device.type, UNITS["cuda"])
+    size = units_at_once(acts.values.device, len(acts.contexts))
     for layer, values in enumerate(acts.values):
         for index in wanted[layer].nonzero().squeeze(1).split(size):
             fit = _firth.fit(values[order][:, index], n1)._asdict()
