@@ -56,6 +56,8 @@ class Family:
     note: str = ""
     missing: dict[str, str] = field(default_factory=dict)  # class -> why it is another there
     scale: float = 0.15  # of the weights: activations of a size of 1, behind the blocks too
+    norm_weight: float = 1.0  # around which the weights of norms lie
+    hub: str = ""  # HookedTransformer knows it by such names on the hub, and not as a folder
     unreached: tuple[str, ...] = ()  # classes in which Hugging Face's own code rotates
 
     def sites(self, class_name: str) -> tuple[str, ...]:
@@ -94,7 +96,6 @@ GEMMAS = _places(
     GATED | {"mlp_out": "post_feedforward_layernorm"},
 )
 PLAIN = {"mlp_pre": "fc1", "mlp_post": "fc2", "mlp_out": "fc2"}
-NO_FOLDER = "known to it by names on the hub only, so a folder becomes a TransformerBridge"
 
 FAMILIES = {
     "GPT-2": Family(
@@ -183,18 +184,20 @@ FAMILIES = {
         GEMMA,
         GEMMAS,
         rotary=True,
-        scale=0.3,
+        scale=0.25,
+        norm_weight=0.0,  # Gemma multiplies by one plus it
         note="alternating windows, norms behind attention and MLP, wider queries",
-        missing={"HookedTransformer": NO_FOLDER},
+        hub="google/gemma-2-2b",
     ),
     "Gemma 3": Family(
         "Gemma3TextConfig",
         GEMMA | {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
         GEMMAS,
         rotary=True,
-        scale=0.3,
+        scale=0.25,
+        norm_weight=0.0,  # Gemma multiplies by one plus it
         note="alternating windows and rotary bases, Q/K norm, norms behind, wider queries",
-        missing={"HookedTransformer": NO_FOLDER},
+        hub="google/gemma-3-270m",
     ),
     "Phi": Family(
         "PhiConfig",
@@ -229,7 +232,7 @@ CASES = [
     if class_name not in family.missing
 ]
 #: Families that HookedTransformer has not, where a bridge takes its place.
-REPLACED = [name for name, family in FAMILIES.items() if "HookedTransformer" in family.missing]
+REPLACED = [name for name, family in FAMILIES.items() if family.missing or family.hub]
 
 
 def hugging_face(name: str, seed: int = 0) -> Any:
@@ -240,13 +243,48 @@ def hugging_face(name: str, seed: int = 0) -> Any:
     )
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config)
-    return tiny.randomise(model, seed, scale=family.scale)
+    return tiny.randomise(model, seed, family.scale, family.norm_weight)
 
 
 @cache
 def loaded(name: str, class_name: str, folder: Any) -> Any:
-    """The family's model in TransformerLens, by ``load_model``."""
+    """The family's model in TransformerLens, by ``load_model`` where that can be."""
+    if class_name == "HookedTransformer" and FAMILIES[name].hub:
+        return _hooked_as_from_the_hub(hugging_face(name), FAMILIES[name].hub)
     return tiny.load(tiny.save(hugging_face(name), folder), class_name)
+
+
+def _hooked_as_from_the_hub(hf: Any, hub: str) -> Any:
+    """TransformerLens's own configuration for a name on the hub, with our sizes."""
+    from transformer_lens import HookedTransformer
+    from transformer_lens import loading_from_pretrained as loading
+
+    cfg, ours = loading.get_pretrained_model_config(hub, device="cpu"), hf.config
+    sizes = {
+        "n_layers": ours.num_hidden_layers,
+        "d_model": ours.hidden_size,
+        "d_head": ours.head_dim,
+        "rotary_dim": ours.head_dim,
+        "n_heads": ours.num_attention_heads,
+        "n_key_value_heads": ours.num_key_value_heads,
+        "d_mlp": ours.intermediate_size,
+        "n_ctx": ours.max_position_embeddings,
+        "d_vocab": ours.vocab_size,
+        "d_vocab_out": ours.vocab_size,
+        "window_size": ours.sliding_window,
+        "attn_types": [
+            "local" if kind == "sliding_attention" else "global" for kind in ours.layer_types
+        ],
+        "attn_scale": ours.query_pre_attn_scalar**0.5,
+        "tokenizer_name": None,
+    }
+    for size, value in sizes.items():
+        assert hasattr(cfg, size)
+        setattr(cfg, size, value)
+    model = HookedTransformer(cfg)
+    state = loading.get_pretrained_state_dict(hub, cfg, hf, dtype=torch.float32)
+    model.load_state_dict(model.fill_missing_keys(state), strict=False)
+    return model.eval().requires_grad_(False)
 
 
 def _keep(
@@ -307,3 +345,24 @@ def _recording_rotations(hf: Any) -> Iterator[dict[str, list[Tensor]]]:
     finally:
         if attend:
             module.eager_attention_forward = attend
+
+
+def table() -> str:
+    """The list as ``examples/models.md`` shows it."""
+    lines = [
+        "| family | what is special | HookedTransformer | TransformerBridge | units of |",
+        "|---|---|---|---|---|",
+    ]
+    for name, family in FAMILIES.items():
+        cells = [f"{name} (`{family.config}`)", family.note]
+        for class_name in ("HookedTransformer", "TransformerBridge"):
+            sites = family.sites(class_name)
+            kinds = [site for site in MEANINGS if site not in sites]
+            cell = f"all but {', '.join(f'`{site}`' for site in kinds)}" if kinds else "all"
+            if class_name == "HookedTransformer" and family.hub:
+                cell += f", as `{family.hub}` with these sizes; a folder becomes a bridge"
+            cells.append(family.missing.get(class_name, cell))
+        paths = dict.fromkeys(path for _, path in family.places.values() if path)
+        cells.append(", ".join(f"`{path}`" for path in paths))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,18 +1,20 @@
 """Every site of every family is what Hugging Face's own modules compute, in both classes."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from architectures import CASES, FAMILIES, REPLACED, hugging_face, loaded, recorded
+from architectures import CASES, FAMILIES, REPLACED, hugging_face, loaded, recorded, table
 
 from tl_negation.activations import collect
 from tl_negation.models import load_model
-from tl_negation.sites import select_sites, sites_of
+from tl_negation.sites import MEANINGS, select_sites, sites_of
 
 CASE = pytest.mark.parametrize(("family", "name"), CASES)
 MIXTURES = pytest.mark.parametrize("name", tiny.CLASSES)
+PAGE = Path(__file__).parent.parent / "examples" / "models.md"
 CONTEXTS = tiny.contexts(n=5, before=7, after=1)
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -88,3 +90,10 @@ def test_rotations_that_are_not_reached_are_refused_with_the_reason(folder):
     model = model_of("GPT-NeoX", "TransformerBridge", folder)
     with pytest.raises(ValueError, match=r"no site 'rot_q' here: TransformerBridge has the hook b"):
         collect(model, CONTEXTS, ("rot_q",), progress=False)
+
+
+def test_the_page_on_models_shows_the_list_that_is_run_here():
+    page = PAGE.read_text("utf-8")
+    assert table() in page
+    rows = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in MEANINGS.items())
+    assert f"| site | what it is |\n|---|---|\n{rows}\n" in page

@@ -78,7 +78,9 @@ def llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     return randomise(LlamaForCausalLM(config), seed)
 
 
-def randomise(model: PreTrainedModel, seed: int, scale: float = 0.3) -> Any:
+def randomise(
+    model: PreTrainedModel, seed: int, scale: float = 0.3, norm_weight: float = 1.0
+) -> Any:
     """Give every parameter a value of its own, none of them neutral."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -86,7 +88,7 @@ def randomise(model: PreTrainedModel, seed: int, scale: float = 0.3) -> Any:
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
         for module in model.modules():
             if "Norm" in type(module).__name__:
-                module.weight += 1
+                module.weight += norm_weight
     return model.eval()
 
 
