@@ -58,8 +58,9 @@ def contexts(
     words: Sequence[str],
     tokens: Sequence[str] | None = None,
     positions: Sequence[int] | None = None,
+    documents: Sequence[int] | None = None,
 ) -> Contexts:
-    """A window of two tokens per example; only label, word, token and position mean anything."""
+    """A window of two tokens per example; label, word, token, position, document mean something."""
     labels, words = [int(label) for label in labels], [str(word) for word in words]
     n = len(labels)
     table = pd.DataFrame(
@@ -74,6 +75,7 @@ def contexts(
             "end": range(1, n + 1),
             "passage": words,
             "in_boilerplate": False,
+            "document": list(documents if documents is not None else [0] * n),
         }
     )
     source = {"source": "made", "contrast": NEGATION.to_dict()}
@@ -146,6 +148,7 @@ def full(plain: ProbeResult) -> ProbeResult:
     """The result with every column that the package can add, a table and something to display."""
     of = infer(plain, permutations=50, tasks=2, replicates=2, progress=False)
     of = held_out(of, by="block", progress=False)
+    of = _by_documents(of)
     of = cluster_robust(penalise(of))
     of = of.with_table("heads", head_probe(of.activations, progress=False))
     rows = [{"layer": 2, "site": "q", "head": 0, "index": 1, "example": i} for i in (0, 3)]
@@ -153,6 +156,15 @@ def full(plain: ProbeResult) -> ProbeResult:
         tokens=[[" not", "\u2019\n"]] * 2, values=[[0.5, -1.25]] * 2
     )
     return replace(of, display=display)
+
+
+def _by_documents(result: ProbeResult) -> ProbeResult:
+    """Held out by documents, as if the examples came from four of them in turn."""
+    contexts = result.contexts
+    four = contexts.examples.assign(document=np.arange(len(contexts)) % 4)
+    acts = replace(result.activations, contexts=replace(contexts, examples=four))
+    of = held_out(replace(result, activations=acts), by="document", progress=False)
+    return replace(of, activations=result.activations)
 
 
 def lexical_units(

@@ -1,6 +1,7 @@
 """What a scan computes on request."""
 
 import made
+import numpy as np
 import pytest
 
 from tl_negation import add_extras, profile
@@ -11,12 +12,16 @@ from tl_negation.probe import probe
 
 @pytest.fixture(scope="module")
 def result():
-    return made.result(*made.small())
+    values, labels, words = made.small()
+    of = made.contexts(labels, words, documents=np.arange(len(words)) % 4)
+    return probe(made.activations(values, of), progress=False)
 
 
 def test_each_extra_adds_what_it_says(result):
     got = add_extras(result, EXTRAS, seed=3, progress=False)
-    assert {"cluster_p", "block_accuracy", "firth_p"} <= set(got.columns) - set(result.columns)
+    assert {"cluster_p", "block_accuracy", "document_accuracy", "firth_p"} <= set(
+        got.columns
+    ) - set(result.columns)
     assert got.tables["heads"].equals(head_probe(result.activations, progress=False))
     turned = probe(rotate(result.activations, seed=3), progress=False)
     assert got.tables["rotated"].equals(profile(turned))
@@ -39,7 +44,9 @@ def test_tables_come_back_from_disk(result, tmp_path):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="extras are heads, rotated, clusters, blocks, firth; got"):
+    with pytest.raises(ValueError, match=r"extras are heads, .*, documents, firth; got"):
         check_extras(("head",))
+    with pytest.raises(ValueError, match="leaving documents out needs examples from two of them"):
+        check_extras(("documents",), made.contexts([1, 0], ["not", "can"]))
     with pytest.raises(TypeError, match="extras must be a sequence of names, got 'heads'"):
         check_extras("heads")

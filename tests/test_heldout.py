@@ -17,9 +17,13 @@ from sklearn.svm import SVC
 from tl_negation import _blocks, _folds
 from tl_negation.inference import TooFewWordsError, held_out, heldout, selectivity
 
+#: Documents of the 61 examples.
+SEVEN = np.arange(61) % 7
 
-def result_of(values, labels, words, positions=None):
-    return made.bare(made.activations(values, made.contexts(labels, words, positions=positions)))
+
+def result_of(values, labels, words, positions=None, documents=None):
+    of = made.contexts(labels, words, positions=positions, documents=documents)
+    return made.bare(made.activations(values, of))
 
 
 def separates(x, y):
@@ -107,16 +111,18 @@ def test_scores_over_words(data):
     assert got.provenance["held_out_word"] == {"by": "word", "folds": 9, "seed": None}
 
 
-@pytest.mark.parametrize(("by", "folds"), [("fold", 4), ("block", 3)])
+@pytest.mark.parametrize(
+    ("by", "folds"), [("fold", 4), ("block", 3), ("document", 3), ("document", 9)]
+)
 def test_folds_are_scored_as_a_scikit_learn_loop_scores_them(data, by, folds):
-    values, labels, words = data
-    of = made.contexts(labels, words)
-    groups = heldout._groups(of, by, folds, 7)
+    values, labels, _ = data
+    of_seven = result_of(*data, documents=SEVEN)
+    groups = heldout._groups(of_seven.contexts, by, folds, 7)
     predicted = predict_all(values[0], labels, groups)
-    got = held_out(result_of(*data), by=by, folds=folds, seed=7, progress=False)
+    got = held_out(of_seven, by=by, folds=folds, seed=7, progress=False)
     want = [balanced_accuracy_score(labels, predicted[:, unit]) for unit in range(12)]
     np.testing.assert_allclose(got.columns[f"{by}_accuracy"][0], want, rtol=1e-12)
-    about = {"by": by, "folds": folds, "seed": 7 if by == "fold" else None}
+    about = {"by": by, "folds": len(set(groups)), "seed": 7 if by == "fold" else None}
     assert got.provenance[f"held_out_{by}"] == about
 
 
@@ -160,6 +166,33 @@ def test_blocks_are_neighbours_in_the_text_not_in_the_table():
     assert (np.diff(groups[np.argsort(positions)]) >= 0).all()
 
 
+def test_blocks_follow_the_documents_in_which_positions_begin_anew():
+    of = made.contexts(
+        np.arange(12) % 2, ["w"] * 12, positions=[5, 1, 3] * 4, documents=np.repeat([1, 0, 2, 3], 3)
+    )
+    groups = heldout._groups(of, "block", 4, 0)
+    assert groups.tolist() == [1] * 3 + [0] * 3 + [2] * 3 + [3] * 3
+
+
+def test_documents_are_left_out_whole_in_groups_of_about_one_size():
+    sizes = [40, 9, 11, 30, 10, 20, 5, 15]
+    documents = np.repeat(np.arange(8) * 3, sizes)  # documents 1, 2, 4 ... have no example
+    of = made.contexts(np.arange(140) % 2, ["w"] * 140, documents=documents)
+    groups = heldout.document_folds(of, 4)
+    assert all(len(set(groups[documents == number])) == 1 for number in documents)
+    assert sorted(np.bincount(groups)) == [30, 35, 35, 40]
+    alone = heldout.document_folds(of, 50)
+    assert len(set(alone)) == 8
+    assert len(set(zip(alone, documents, strict=True))) == 8
+
+
+def test_one_document_cannot_be_left_out():
+    values, labels, words = made.small()
+    result = made.bare(made.activations(values, made.contexts(labels, words)))
+    with pytest.raises(ValueError, match="from two of them at least; these contexts come from 1"):
+        held_out(result, by="document", progress=False)
+
+
 def test_more_folds_than_words_leave_examples_out_one_by_one(data):
     values, labels, words = data
     one = values[:, :, :2]
@@ -175,9 +208,9 @@ def test_more_folds_than_words_leave_examples_out_one_by_one(data):
 @pytest.mark.parametrize("by", heldout.SPLITS)
 def test_chunks_do_not_matter(monkeypatch, by):
     data = made.small()
-    whole = held_out(result_of(*data), by=by, progress=False)
+    whole = held_out(result_of(*data, documents=SEVEN), by=by, progress=False)
     monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
-    cut = held_out(result_of(*data), by=by, progress=False)
+    cut = held_out(result_of(*data, documents=SEVEN), by=by, progress=False)
     names = set(whole.columns) - {"status"}
     assert names
     for name in names:
@@ -350,7 +383,7 @@ def test_impossible_numbers_of_folds_are_refused(folds):
 
 def test_unknown_splits_no_tasks_and_no_activations_are_refused():
     result = result_of(*made.small())
-    with pytest.raises(ValueError, match="by must be one of word, fold, block; got 'words'"):
+    with pytest.raises(ValueError, match=r"by must be one of word, .*, document; got 'words'"):
         held_out(result, by="words")
     with pytest.raises(ValueError, match="at least one control task; got 0"):
         selectivity(result, tasks=0)

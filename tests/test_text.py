@@ -163,8 +163,9 @@ def test_sources_that_are_none(source, error, message):
         load_text(source)
 
 
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(IsADirectoryError, match="is a folder; give the path of one"):
+def test_a_folder_without_texts_is_refused(tmp_path):
+    (tmp_path / "story.md").write_text("not")
+    with pytest.raises(FileNotFoundError, match=r"the folder '.*' has no text files \(\*.txt"):
         load_text(tmp_path)
 
 

@@ -138,6 +138,7 @@ def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Con
                 "end": 100 * example + len(word),
                 "passage": tok.decode(tokens[example]),
                 "in_boilerplate": False,
+                "document": 0,
             }
         )
     source = {"source": "random", "tokenizer": "tiny", "seed": seed}

@@ -44,7 +44,7 @@ from .report import report
 from .results import COLUMNS, WORD_COLUMNS, ProbeResult, load_result
 from .scan import compare, scan, write_run
 from .sites import Site, sites_of
-from .text import Text, load_text
+from .text import Corpus, Text, load_text
 
 __version__ = "0.1.0"
 
@@ -59,6 +59,7 @@ __all__ = [
     "Attribution",
     "Contexts",
     "Contrast",
+    "Corpus",
     "ModelSizes",
     "ProbeResult",
     "Replication",

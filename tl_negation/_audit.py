@@ -16,6 +16,7 @@ def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
     licence = "kept" if source.get("keep_boilerplate") else "cut"
     yield f"text       {source.get('source')} ({source.get('encoding')}, licence {licence})"
     yield f"SHA-256    {source.get('sha256')}"
+    yield from _document_lines(counts["documents"], source.get("documents"))
     yield f"length     {source.get('characters'):,} characters, {source.get('tokens'):,} tokens"
     yield (
         f"tokenizer  {source.get('tokenizer')} ({source.get('tokenizer_class')}, "
@@ -34,6 +35,20 @@ def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
     yield "left out" if counts["dropped"] else "left out  none"
     for reason, by_group in counts["dropped"].items():
         yield f"  {reason}: " + ", ".join(f"{count} {g}" for g, count in by_group.items())
+
+
+def _document_lines(of: dict[str, Any], read: dict[str, Any] | None) -> Iterator[str]:
+    if read is None:
+        return
+    yield (
+        f"documents  {of['number']:,}, {of['with_examples']:,} with examples; largest share: "
+        f"{of['largest_share']:.1%} ({of['largest']})"
+    )
+    left_out = {"shorter than a window": read["shorter_than_window"]}
+    left_out["rows without words"] = read["empty_rows"]
+    if any(left_out.values()):
+        told = ", ".join(f"{n:,} {what}" for what, n in left_out.items() if n)
+        yield f"           without use: {told}"
 
 
 def _group_lines(group: str, of: dict[str, Any]) -> Iterator[str]:

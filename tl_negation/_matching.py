@@ -3,7 +3,7 @@
 A hit is kept with the index of its target token, or dropped with a reason that is counted.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from .contrast import Contrast, Hit
 
+TOO_SHORT = "in a document shorter than one window"
 NEAR_START, NEAR_END = "too near the start", "too near the end"
 SHARED = "shares its token with other words"
 UNKNOWN = "not in the tokenizer's vocabulary"
@@ -69,6 +70,8 @@ def _token_reason(text: Tokenised, hit: Hit, position: int) -> str | None:
 
 
 def _edge_reason(text: Tokenised, position: int, before: int, after: int) -> str | None:
+    if len(text.ids) < before + 1 + after:
+        return TOO_SHORT
     if position < before:
         return NEAR_START
     return NEAR_END if position + after >= len(text.ids) else None
@@ -103,41 +106,49 @@ def _stripped_span(text: Tokenised, position: int) -> tuple[int, int]:
     return start + len(written) - len(written.lstrip()), end
 
 
-def balanced(found: list[Found], ids: np.ndarray, seed: int) -> list[Found]:
-    """Keep each target token as often after one list's words as after the other's."""
+def surplus(targets: Sequence[int], labels: Sequence[int], seed: int) -> dict[int, str]:
+    """Which hits to leave out so that each target token follows both lists' words equally often.
+
+    Parameters
+    ----------
+    targets, labels
+        Target token and label of each hit.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    dict
+        Index of a hit -> why it is left out.
+    """
     rng = np.random.default_rng(seed)
-    kept: dict[int, tuple[list[int], list[int]]] = {}
-    for i, (position, hit) in enumerate(found):
-        if hit.reason is None:
-            kept.setdefault(int(ids[position]), ([], []))[hit.label].append(i)
-    balanced = list(found)
-    for by_label in kept.values():
+    hits: dict[int, tuple[list[int], list[int]]] = {}
+    for i, (target, label) in enumerate(zip(targets, labels, strict=True)):
+        hits.setdefault(target, ([], []))[label].append(i)
+    out = {}
+    for by_label in hits.values():
         n = min(map(len, by_label))
         for rows in by_label:
-            for i in rng.permutation(rows)[n:]:
-                position, hit = found[i]
-                balanced[i] = (position, hit._replace(reason=SURPLUS if n else ONE_SIDED))
-    return balanced
+            out |= dict.fromkeys(rng.permutation(rows)[n:].tolist(), SURPLUS if n else ONE_SIDED)
+    return out
 
 
-def select(
-    found: Iterable[Found], contrast: Contrast
-) -> tuple[list[tuple[int, Hit]], dict[str, dict[str, int]]]:
-    """Split into kept and dropped (reason -> group -> count); an empty class is an error."""
-    kept, dropped = [], {}
-    for position, hit in found:
-        if hit.reason is None:
-            kept.append((position, hit))
-        else:
-            by_group = dropped.setdefault(hit.reason, dict.fromkeys(reversed(contrast.groups), 0))
-            by_group[contrast.groups[hit.label]] += 1
+def require_both_classes(
+    labels: Sequence[int], contrast: Contrast, dropped: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Refuse a text in which one of the lists has no example.
+
+    Raises
+    ------
+    ValueError
+        Names the list, its words and what was left out.
+    """
     for label in (1, 0):
-        if not any(hit.label == label for _, hit in kept):
+        if label not in labels:
             raise ValueError(_empty_class(contrast, contrast.groups[label], dropped))
-    return kept, dropped
 
 
-def _empty_class(contrast: Contrast, group: str, dropped: dict[str, dict[str, int]]) -> str:
+def _empty_class(contrast: Contrast, group: str, dropped: Mapping[str, Mapping[str, int]]) -> str:
     reasons = [f"{by[group]} {reason}" for reason, by in dropped.items() if by[group]]
     return (
         f"each list needs an example; {group!r} ({', '.join(contrast.lists[group])}) has none "

@@ -26,7 +26,8 @@ def plan_command(
         float | None, typer.Option(help="Tokens of the text to be scanned (1e9).")
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="Count the words in this text instead of assuming a rate.")
+        list[str] | None,
+        typer.Option(help="Count the words here instead of assuming a rate."),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Model whose tokenizer splits the text, if not the model's.")
@@ -82,7 +83,7 @@ def plan_command(
     table = plan(
         sizes,
         tokens=tokens,
-        text=text,
+        text=text[0] if text and len(text) == 1 else text or None,
         tokenizer=tokenizer,
         sites=tuple(name.strip() for name in sites.split(",") if name.strip()),
         before=before,

@@ -67,7 +67,13 @@ Model = Annotated[
     ),
 ]
 TextSource = Annotated[
-    str, typer.Option("--text", help="A path, gutenberg:ID, or builtin:python-docs.")
+    list[str],
+    typer.Option(
+        "--text",
+        help="A path, gutenberg:ID, or builtin:python-docs. For many documents a folder of .txt "
+        "files, a pattern in quotes, hf:NAME?split=train&column=text&limit=1000 (a data set of the "
+        "Hugging Face hub, a folder or a file of rows), or the option several times.",
+    ),
 ]
 Preset = Annotated[
     str | None,
@@ -164,7 +170,8 @@ def scan(
         typer.Option(
             help="More, separated by commas: heads (probed whole, on words left out), rotated (the "
             "profile after a rotation within heads), clusters (errors clustered by word), blocks "
-            "(held out by blocks of the text), firth (for all units)."
+            "(held out by blocks of the text), documents (held out by documents), firth (for all "
+            "units)."
         ),
     ] = "",
     untrained: Annotated[
@@ -193,7 +200,7 @@ def scan(
     processes = use_processes()
     result = run_scan(
         model,
-        text,
+        _sources(text),
         device=device,
         sites=_names(sites),
         preset=preset,
@@ -247,7 +254,7 @@ def compare(
     """
     table = compare_contrasts(
         load_model(model, device=device),
-        load_text(text),
+        load_text(_sources(text)),
         sites=_names(sites),
         before=before,
         after=after,
@@ -283,7 +290,7 @@ def audit(
     why, and how many windows overlap. Only the model's tokenizer is needed.
     """
     contexts = find_contexts(
-        load_text(text),
+        load_text(_sources(text)),
         load_tokenizer(model),
         before=before,
         after=after,
@@ -347,6 +354,11 @@ app.command("plan")(plan_command)
 def main() -> None:
     """Entry point of the command ``tl-negation``."""
     app()
+
+
+def _sources(texts: list[str]) -> str | list[str]:
+    """One source, or the list of several."""
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _names(sites: str) -> tuple[str, ...]:

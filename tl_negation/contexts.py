@@ -18,25 +18,14 @@ from torch import Tensor
 
 from ._audit import audit_html, audit_lines
 from ._bos import prepends_bos
-from ._matching import (
-    ONE_SIDED,
-    SURPLUS,
-    Tokenised,
-    balanced,
-    find_as_notebook,
-    find_words,
-    select,
-    tokenise,
-)
-from ._matching import decoder as _decoder
-from .contrast import NEGATION, Contrast, Hit
-from .text import Text
+from ._documents import COLUMNS, Finder
+from ._matching import ONE_SIDED, SURPLUS, require_both_classes
+from .contrast import NEGATION, Contrast
+from .text import Corpus, Text
 
-__all__ = ["ONE_SIDED", "SURPLUS", "Contexts", "find_contexts"]
+__all__ = ["COLUMNS", "ONE_SIDED", "SURPLUS", "Contexts", "find_contexts"]
 
 PRESETS = ("notebook",)
-COLUMNS = ["label", "group", "word", "surface", "token", "position", "start", "end"]
-COLUMNS += ["passage", "in_boilerplate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +43,8 @@ class Contexts:
         ``"n't"``), ``surface`` (as written; the token's text under ``preset="notebook"``),
         ``token`` (the target token, decoded), ``position`` (its index among the text's tokens),
         ``start`` and ``end`` (characters of the analysed text), ``passage`` (text of the window),
-        ``in_boilerplate`` (outside Project Gutenberg's markers).
+        ``in_boilerplate`` (outside Project Gutenberg's markers), ``document`` (which document of
+        several, from 0 in the order in which they were read).
     before
         Tokens before the target, BOS included: its column in `tokens`.
     contrast
@@ -63,7 +53,10 @@ class Contexts:
         Provenance, ready for JSON: the text's ``source``, ``sha256``, ``encoding``,
         ``keep_boilerplate``, ``characters`` and ``tokens``; ``tokenizer``, ``tokenizer_class``,
         ``vocab_size``; ``preset``, ``contrast``; ``dropped`` (reason -> group -> hits left out);
-        ``prepend_bos``; ``sample`` where only a sample was kept.
+        ``prepend_bos``; ``sample`` where only a sample was kept. With several documents these are
+        over all, ``sha256`` is that of the documents' SHA-256, a line each, and ``documents`` holds
+        ``number``, ``with_examples``, ``shorter_than_window``, ``empty_rows`` and the first 100 as
+        a ``list`` (``source, sha256, tokens, examples``).
 
     Notes
     -----
@@ -116,6 +109,13 @@ class Contexts:
         """Word type of each example."""
         return tuple(self.examples["word"])
 
+    @property
+    def documents(self) -> Int[np.ndarray, " example"]:
+        """Document of each example; zeros for a single one."""
+        if "document" not in self.examples:  # saved before there could be several
+            return np.zeros(len(self), dtype=np.int64)
+        return self.examples["document"].to_numpy(np.int64)
+
     def sample(self, per_class: int, seed: int = 0) -> "Contexts":
         """Draw examples of each class at random, without replacement, in the order of the text.
 
@@ -164,7 +164,9 @@ class Contexts:
             ``largest_word_share``, ``in_boilerplate``); ``share_label_1``; ``base_rate`` (share of
             the larger class, what guessing gets right); ``overlapping_windows`` (examples whose
             window shares tokens with another's); ``dropped`` (reason -> group -> hits); ``window``;
-            ``source`` (all of `source`).
+            ``documents`` (``number`` in all, ``with_examples`` here, ``largest`` and
+            ``largest_share``: the one with most examples and its share of them); ``source`` (all of
+            `source`).
         """
         share = float(self.examples["label"].mean())
         groups = {
@@ -177,6 +179,7 @@ class Contexts:
             "share_label_1": share,
             "base_rate": max(share, 1 - share),
             "overlapping_windows": self._overlapping(),
+            "documents": self._document_counts(),
             "dropped": self.source.get("dropped", {}),
             "window": {
                 "before": self.text_before,
@@ -223,9 +226,22 @@ class Contexts:
             "in_boilerplate": int(rows["in_boilerplate"].sum()),
         }
 
+    def _document_counts(self) -> dict[str, Any]:
+        per_document = Counter(self.documents.tolist())
+        largest, examples = per_document.most_common(1)[0]
+        about = self.source.get("documents", {"number": 1, "list": []})
+        named = about["list"][largest]["source"] if largest < len(about["list"]) else None
+        return {
+            "number": about["number"],
+            "with_examples": len(per_document),
+            "largest": named or (self.source.get("source") if about["number"] == 1 else largest),
+            "largest_share": examples / len(self),
+        }
+
     def _overlapping(self) -> int:
         width = self.text_before + 1 + self.after
         near = np.diff(self.examples["position"].to_numpy()) < width
+        near &= np.diff(self.documents) == 0
         return int(np.sum(np.r_[near, False] | np.r_[False, near]))
 
     def __repr__(self) -> str:
@@ -241,7 +257,7 @@ class Contexts:
 
 
 def find_contexts(
-    text: Text | str,
+    text: Text | Corpus | str,
     tokenizer: Any,
     contrast: Contrast = NEGATION,
     before: int = 90,
@@ -255,7 +271,8 @@ def find_contexts(
     Parameters
     ----------
     text
-        From `load_text`; a string is taken as the text itself.
+        From `load_text`; a string is taken as the text itself. Of several documents one is read
+        at a time, and no window reaches into another.
     tokenizer
         A fast tokenizer of transformers (byte-level BPE, SentencePiece ...): ``model.tokenizer``.
     contrast
@@ -283,47 +300,60 @@ def find_contexts(
     Raises
     ------
     TypeError
-        The tokenizer is not a fast one, or `before` or `after` is not an integer.
+        The tokenizer is not a fast one, `before` or `after` is not an integer, or `text` is none.
     ValueError
-        A negative window, an unknown preset, the preset with another contrast or with BOS, BOS
-        without such a token in the tokenizer, a text shorter than a window, or a list of the
-        contrast without any example.
+        A negative window, an unknown preset, the preset with several documents, another contrast
+        or BOS, BOS without such a token in the tokenizer, a text shorter than a window, or a list
+        of the contrast without any example.
 
     Notes
     -----
     By default, words are found in the text by `Contrast.find`, and the target is the token that
     holds the word's last character. A hit is left out, and counted, if that token also holds
-    letters of other words, is the tokenizer's unknown token, or lies too near either end.
+    letters of other words, is the tokenizer's unknown token, or lies too near either end of its
+    document.
     """
     _check_arguments(tokenizer, contrast, before, after, preset)
     bos = _bos_token(tokenizer, preset, prepend_bos)
     text = Text.from_string(text) if isinstance(text, str) else text
-    notebook = preset == "notebook"
-    tokenised = tokenise(text.raw if notebook else text.content, tokenizer)
-    n_tokens = len(tokenised.ids)
-    if n_tokens < before + 1 + after:
-        raise ValueError(
-            f"the text ({text.source!r}) has {n_tokens} tokens, fewer than one window of "
-            f"{before} + 1 + {after}: give a longer text (a path is read by load_text) or lower "
-            "before and after"
-        )
-    find = find_as_notebook if notebook else find_words
-    found = list(find(tokenised, contrast, before, after))
+    _check_text(text, preset)
+    finder = Finder(tokenizer, contrast, before, after, notebook=preset == "notebook")
+    for document in (text,) if isinstance(text, Text) else text.read():
+        finder.add(document)
+    finder.require_a_window(text.source)
     if contrast.distance:
-        found = balanced(found, tokenised.ids, seed)
-    kept, dropped = select(found, contrast)
-    positions = np.array([position for position, _ in kept], dtype=np.int64)
-    window = positions[:, None] + np.arange(-before, after + 1)
-    body = text.body if notebook else text.body_in_content
-    source = _provenance(text, tokenised, preset, contrast, dropped)
-    first = np.full((len(kept), len(bos)), bos, dtype=np.int64)
+        finder.balance(seed)
+    require_both_classes(finder.labels, contrast, finder.dropped)
+    first = np.full((len(finder.rows), len(bos)), bos, dtype=np.int64)
     return Contexts(
-        tokens=torch.from_numpy(np.hstack([first, tokenised.ids[window]])),
-        examples=_examples(tokenised, kept, window, contrast, body),
+        tokens=torch.from_numpy(np.hstack([first, finder.windows])),
+        examples=pd.DataFrame(finder.rows, columns=COLUMNS),
         before=len(bos) + before,
         contrast=contrast,
-        source=source | {"prepend_bos": bool(bos)},
+        source={
+            "source": text.source,
+            **finder.provenance(),
+            "tokenizer": str(tokenizer.name_or_path),
+            "tokenizer_class": type(tokenizer).__name__,
+            "vocab_size": len(tokenizer),
+            "preset": preset,
+            "contrast": contrast.to_dict(),
+            "dropped": finder.dropped,
+            "prepend_bos": bool(bos),
+        },
     )
+
+
+def _check_text(text: Any, preset: str | None) -> None:
+    if not isinstance(text, (Text, Corpus)):
+        raise TypeError(
+            f"a text is a string, a Text or a Corpus; got {type(text).__name__}: use load_text"
+        )
+    if preset == "notebook" and isinstance(text, Corpus):
+        raise ValueError(
+            "preset='notebook' is the rule for a single document; got "
+            f"{text!r}: name one of its documents, or use preset=None"
+        )
 
 
 def _check_arguments(
@@ -365,53 +395,3 @@ def _bos_token(tokenizer: Any, preset: str | None, prepend_bos: bool | None) -> 
             f"{str(tokenizer.name_or_path)!r} has none: use prepend_bos=False"
         )
     return (int(tokenizer.bos_token_id),) if prepend_bos else ()
-
-
-def _examples(
-    text: Tokenised,
-    kept: list[tuple[int, Hit]],
-    window: np.ndarray,
-    contrast: Contrast,
-    body: tuple[int, int],
-) -> pd.DataFrame:
-    decode = _decoder(text.tokenizer)
-    rows = [
-        (
-            hit.label,
-            contrast.groups[hit.label],
-            hit.word,
-            text.content[hit.start : hit.end],
-            decode(int(text.ids[position])),
-            position,
-            hit.start,
-            hit.end,
-            text.content[text.starts[first] : text.ends[last]],
-            hit.start < body[0] or hit.end > body[1],
-        )
-        for (position, hit), (first, last) in zip(kept, window[:, [0, -1]], strict=True)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _provenance(
-    text: Text,
-    tokenised: Tokenised,
-    preset: str | None,
-    contrast: Contrast,
-    dropped: dict[str, dict[str, int]],
-) -> dict[str, Any]:
-    tokenizer = tokenised.tokenizer
-    return {
-        "source": text.source,
-        "sha256": text.sha256,
-        "encoding": text.encoding,
-        "keep_boilerplate": text.keep_boilerplate or preset == "notebook",
-        "characters": len(tokenised.content),
-        "tokens": len(tokenised.ids),
-        "tokenizer": str(tokenizer.name_or_path),
-        "tokenizer_class": type(tokenizer).__name__,
-        "vocab_size": len(tokenizer),
-        "preset": preset,
-        "contrast": contrast.to_dict(),
-        "dropped": dropped,
-    }

@@ -10,7 +10,7 @@ import torch
 
 from .contexts import Contexts, find_contexts
 from .contrast import APOSTROPHES, Contrast
-from .text import Text
+from .text import Corpus, Text
 
 # A single letter may stand for the clitic of "don't".
 _WORD = re.compile(r"(?<![\w'-])[a-z]{2,}(?![\w'-])", re.IGNORECASE)
@@ -18,7 +18,7 @@ _WORD = re.compile(r"(?<![\w'-])[a-z]{2,}(?![\w'-])", re.IGNORECASE)
 CANDIDATES = 10
 
 
-def control(contexts: Contexts, text: Text, tokenizer: Any, *, seed: int = 0) -> Contexts:
+def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: int = 0) -> Contexts:
     """Draw contexts of arbitrary words, matched one to one in class sizes and word frequencies.
 
     For every word type of ``contexts`` another word of the text is drawn at random among the ten
@@ -73,11 +73,16 @@ def control(contexts: Contexts, text: Text, tokenizer: Any, *, seed: int = 0) ->
             del available[word]
 
 
-def _frequencies(text: Text, contexts: Contexts, rng: np.random.Generator) -> dict[str, int]:
+def _frequencies(
+    text: Text | Corpus, contexts: Contexts, rng: np.random.Generator
+) -> dict[str, int]:
     """How often each word occurs that is not of the contrast, ties in random order."""
-    found = [match[0].lower() for match in _WORD.finditer(text.content.translate(APOSTROPHES))]
-    # A word is a token or more, so that these have a whole window on either side.
-    counts = Counter(found[contexts.text_before : len(found) - contexts.after])
+    counts: Counter[str] = Counter()
+    for document in (text,) if isinstance(text, Text) else text:
+        content = document.content.translate(APOSTROPHES)
+        found = [match[0].lower() for match in _WORD.finditer(content)]
+        # A word is a token or more, so that these have a whole window on either side.
+        counts.update(found[contexts.text_before : max(0, len(found) - contexts.after)])
     words = "\n".join(counts)
     own = {words[hit.start : hit.end] for hit in contexts.contrast.find(words)}
     own |= {word.partition("|")[0] for of in contexts.contrast.lists.values() for word in of}

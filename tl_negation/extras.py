@@ -2,21 +2,23 @@
 
 from collections.abc import Iterable
 
+from .contexts import Contexts
 from .inference import cluster_robust, head_probe, held_out, penalise, rotate
+from .inference.heldout import document_folds
 from .probe import probe
 from .profiles import profile
 from .results import ProbeResult, needs_activations
 
-EXTRAS = ("heads", "rotated", "clusters", "blocks", "firth")
+EXTRAS = ("heads", "rotated", "clusters", "blocks", "documents", "firth")
 
 
-def check_extras(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names, or say which of them is none.
+def check_extras(names: Iterable[str], contexts: Contexts | None = None) -> tuple[str, ...]:
+    """Return the names, or say which of them is none, or cannot be had from these contexts.
 
     Raises
     ------
     ValueError
-        An unknown name.
+        An unknown name; documents to be left out where there is one.
     TypeError
         The names given as one string.
     """
@@ -26,6 +28,8 @@ def check_extras(names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         if name not in EXTRAS:
             raise ValueError(f"extras are {', '.join(EXTRAS)}; got {name!r}")
+    if contexts is not None and "documents" in names:
+        document_folds(contexts)
     return names
 
 
@@ -41,7 +45,7 @@ def add_extras(
     names
         ``heads``: :func:`head_probe`, a table. ``rotated``: the profile after :func:`rotate`, a
         table. ``clusters``: :func:`cluster_robust`. ``blocks``: :func:`held_out` by blocks of the
-        text. ``firth``: :func:`penalise` for all units.
+        text. ``documents``: by documents. ``firth``: :func:`penalise` for all units.
     seed
         Of the rotation.
     progress
@@ -75,4 +79,6 @@ def _add(result: ProbeResult, name: str, seed: int, progress: bool) -> ProbeResu
             return cluster_robust(result)
         case "blocks":
             return held_out(result, by="block", progress=progress)
+        case "documents":
+            return held_out(result, by="document", progress=progress)
     return penalise(result, units="all")

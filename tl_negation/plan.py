@@ -18,7 +18,7 @@ from .models import _device as torch_device
 from .models import load_tokenizer
 from .probe import unit_statistics
 from .results import WORD_COLUMNS
-from .text import Text, load_text
+from .text import Corpus, Text, load_text
 
 __all__ = ["HARDWARE", "ModelSizes", "plan"]
 
@@ -66,7 +66,7 @@ def plan(
     model: Any,
     *,
     tokens: int | float | None = None,
-    text: Text | str | Path | None = None,
+    text: Text | Corpus | str | Path | Sequence[Any] | None = None,
     tokenizer: str | Path | None = None,
     sites: Sequence[str] = ("q", "k", "v"),
     before: int = 90,
@@ -239,7 +239,7 @@ def _expected(
         rate = 1000 * sum(shares) / MEASURED_TOKENS
         basis = f"{rate:.1f} per 1,000 tokens, as in the three texts of plan.MEASURED"
         return _Found(tokens, tuple(n * scale for n in shares), MEASURED, basis)
-    text = text if isinstance(text, Text) else load_text(text)
+    text = load_text(text)
     splitter = _tokenizer(model, tokenizer)
     start = time.perf_counter()
     contexts = find_contexts(text, splitter, before=before)

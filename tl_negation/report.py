@@ -245,11 +245,22 @@ def _tiles(result: ProbeResult, audit: Mapping[str, Any]) -> Iterator[tuple[str,
     yield f"{result.base_rate:.1%}", "base rate: guessing the larger class"
 
 
+def _documents(audit: Mapping[str, Any]) -> str | None:
+    of = audit.get("documents", {"number": 1})
+    if of["number"] == 1:
+        return None
+    return (
+        f"{of['number']:,}, {of['with_examples']:,} of them with examples; the largest has "
+        f"{of['largest_share']:.1%}"
+    )
+
+
 def _text_facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     source, window = audit["source"], audit["window"]
     facts = [
         ("text", source.get("source")),
         ("SHA-256", source.get("sha256")),
+        ("documents", _documents(audit)),
         ("tokens", source.get("tokens")),
         ("tokenizer", source.get("tokenizer")),
         ("rule", source.get("preset") or "whole words"),

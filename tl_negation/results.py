@@ -51,6 +51,7 @@ WORD_COLUMNS = {
     "held_out_macro": "accuracy on word types left out, plain mean over words",
     "fold_accuracy": "balanced accuracy in cross-validation, folds stratified by word type",
     "block_accuracy": "balanced accuracy in cross-validation over blocks of the text",
+    "document_accuracy": "balanced accuracy in cross-validation, each document whole in one fold",
     "control_accuracy": "mean fold accuracy on control tasks that only the words decide",
     "selectivity": "fold accuracy minus control accuracy (Hewitt & Liang 2019)",
     "cluster_se": "standard error of beta that allows for words as clusters",
@@ -65,7 +66,8 @@ WORD_COLUMNS = {
 #: Columns that rank units: free of the unit's scale, larger (in size) is stronger.
 RANKS = (
     "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",
-    "words_t", "held_out_accuracy", "fold_accuracy", "block_accuracy", "selectivity", "firth_lr",
+    "words_t", "held_out_accuracy", "fold_accuracy", "block_accuracy", "document_accuracy",
+    "selectivity", "firth_lr",
 )  # fmt: skip
 #: Columns that a table of units begins with, after where the unit is and what ranked it.
 READ_FIRST = (
@@ -374,7 +376,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _read_contexts(path: Path, n_examples: int) -> pd.DataFrame:
     frame = _read_parquet(path)
-    columns = [*EXAMPLE_COLUMNS, "tokens"]
+    # Runs of version 0.1.0 have no column of the document.
+    columns = [name for name in (*EXAMPLE_COLUMNS, "tokens") if name != "document"]
     if len(frame) != n_examples or not {*columns} <= set(frame.columns):
         raise ValueError(
             f"{path} should hold {n_examples} rows with the columns {', '.join(columns)}; it holds "

@@ -31,7 +31,7 @@ from .profiles import check_preset, profile, trend
 from .report import report
 from .results import ProbeResult, jsonable
 from .sites import LEXICAL_AT_FIRST
-from .text import Text, load_text
+from .text import Corpus, Text, load_text
 
 #: Units and contexts per class whose activations over the whole window are kept for display.
 DISPLAY_UNITS, DISPLAY_CONTEXTS = 6, 6
@@ -51,7 +51,7 @@ def _alone_in_out(function: Callable[..., ProbeResult]) -> Callable[..., ProbeRe
 @_alone_in_out
 def scan(
     model: Any,
-    text: Text | str | Path,
+    text: Text | Corpus | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
     sites: Sequence[str] = ("q", "k", "v"),
@@ -86,7 +86,8 @@ def scan(
     model
         A TransformerLens model, or a name for :func:`tl_negation.load_model`.
     text
-        A :class:`~tl_negation.Text`, or a source for :func:`tl_negation.load_text`.
+        A :class:`~tl_negation.Text` or :class:`~tl_negation.Corpus`, or a source (or several) for
+        :func:`tl_negation.load_text`.
     contrast, before, after, preset, prepend_bos
         As in :func:`tl_negation.find_contexts`; ``preset="notebook"`` also sets the rules of the
         profile that is written.
@@ -146,7 +147,7 @@ def scan(
         _check_apart(out, store)
     progress = progress and current().is_main
     seconds: dict[str, float] = {}
-    text = text if isinstance(text, Text) else load_text(text)
+    text = load_text(text)
     with _timed(seconds, "model"):
         if isinstance(model, (str, Path)):
             model = load_model(model, device=device)
@@ -156,6 +157,7 @@ def scan(
             text, model.tokenizer, contrast, before, after, preset, prepend_bos=prepend_bos
         )
         contexts = contexts if per_class is None else contexts.sample(per_class, seed)
+        check_extras(extras, contexts)
     with _timed(seconds, "activations"):
         options = {"layers": layers, "batch_size": batch_size, "store": store}
         acts = collect(model, contexts, sites, progress=progress, **options)
@@ -263,7 +265,7 @@ def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
 
 def compare(
     model: Any,
-    text: Text | str | Path,
+    text: Text | Corpus | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
     distances: Sequence[int] = (1, 2, 3),
@@ -312,7 +314,7 @@ def compare(
     ValueError
         The contrast itself has no examples in the text.
     """
-    text = text if isinstance(text, Text) else load_text(text)
+    text = load_text(text)
     model = load_model(model) if isinstance(model, (str, Path)) else model
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)

@@ -18,7 +18,7 @@ from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
 from ._errors import TooFewWordsError
 
-SPLITS = ("word", "fold", "block")
+SPLITS = ("word", "fold", "block", "document")
 
 
 def held_out(
@@ -38,9 +38,11 @@ def held_out(
     by
         ``"word"``: each word type is left out once, the unit fitted on all other words predicts
         it. ``"fold"``: random folds, stratified by word type. ``"block"``: folds of neighbouring
-        positions in the text, because windows overlap.
+        positions in the text, because windows overlap. ``"document"``: groups of whole documents
+        of about equally many examples; each document by itself where there are no more than
+        `folds` of them.
     folds
-        Number of folds or blocks.
+        Number of folds, blocks or groups of documents.
     seed
         Of the random folds.
     progress
@@ -51,8 +53,9 @@ def held_out(
     ProbeResult
         ``by="word"`` adds ``held_out_accuracy``, balanced over classes and words: the mean over
         the two classes of the mean over the class's words of the share predicted right; and
-        ``held_out_macro``, the plain mean over words. The others add ``fold_accuracy`` or
-        ``block_accuracy``, the balanced accuracy over all held-out predictions. By word, the mean
+        ``held_out_macro``, the plain mean over words. The others add ``fold_accuracy``,
+        ``block_accuracy`` or ``document_accuracy``, the balanced accuracy over all held-out
+        predictions. By word, the mean
         over units for each layer, site and word is kept in ``provenance["held_out_by_word"]``,
         from which :func:`tl_negation.profile` makes its bands.
 
@@ -62,7 +65,8 @@ def held_out(
         (A ValueError.) Training folds that miss a class: a class of one word type, or of one
         example.
     ValueError
-        An unknown split; fewer than two folds, or more than examples.
+        An unknown split; fewer than two folds, or more than examples; by document, examples of one
+        document only.
 
     Notes
     -----
@@ -256,9 +260,13 @@ def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarra
         return pd.factorize(np.array(contexts.words))[0]
     if not 2 <= folds <= n:
         raise ValueError(f"folds must lie between 2 and the {n} examples; got {folds}")
+    if by == "document":
+        return document_folds(contexts, folds)
     if by == "block":
-        rank = contexts.examples["position"].rank(method="first").to_numpy() - 1
-        return (rank * folds // n).astype(np.int64)
+        order = np.lexsort((contexts.examples["position"].to_numpy(), contexts.documents))
+        rank = np.empty(n, dtype=np.int64)
+        rank[order] = np.arange(n)
+        return rank * folds // n
     rng = np.random.default_rng((seed, 0))
     shuffled = rng.permutation(n)
     words = np.array(contexts.words)[shuffled]
@@ -266,6 +274,28 @@ def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarra
     groups = np.empty(n, dtype=np.int64)
     groups[dealt] = np.arange(n) % folds
     return groups
+
+
+def document_folds(contexts: Contexts, folds: int = 5) -> Int[np.ndarray, " example"]:
+    """Deal whole documents to folds of about equally many examples, the largest first.
+
+    Raises
+    ------
+    ValueError
+        Examples of one document only.
+    """
+    numbers, sizes = np.unique(contexts.documents, return_counts=True)
+    if len(numbers) < 2:
+        raise ValueError(
+            "leaving documents out needs examples from two of them at least; these contexts come "
+            f"from {len(numbers)}: load several texts (load_text), or hold out by block"
+        )
+    filled = np.zeros(min(folds, len(numbers)), dtype=np.int64)
+    fold_of = np.empty(len(numbers), dtype=np.int64)
+    for document in np.argsort(-sizes, kind="stable"):
+        fold_of[document] = filled.argmin()
+        filled[fold_of[document]] += sizes[document]
+    return fold_of[np.searchsorted(numbers, contexts.documents)]
 
 
 def _scores(

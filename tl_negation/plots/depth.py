@@ -27,6 +27,7 @@ Y_LABELS = {
 }
 #: Accuracies that weigh the two classes alike: guessing gets half of them right.
 BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_accuracy")
+BALANCED += ("document_accuracy",)
 
 
 def laminar(

@@ -11,8 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._bos import prepends_bos
+from .._matching import decoder as _decoder
 from ..activations import collect, token_activations
-from ..contexts import Contexts, _decoder
+from ..contexts import Contexts
 from ..contrast import NEGATION
 from ..results import ProbeResult, unit_of
 from ._page import View, heatmap_from_values
