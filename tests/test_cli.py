@@ -20,7 +20,7 @@ from tl_negation import __version__, find_contexts, load_result, load_text, prof
 from tl_negation.cli import app
 from tl_negation.models import load_tokenizer
 
-COMMANDS = ("demo", "scan", "compare", "audit", "report", "replicate", "plan")
+COMMANDS = ("demo", "scan", "compare", "audit", "report", "replicate", "plan", "ablate")
 WINDOW = ("--before", "6", "--after", "2")
 FAST = (*WINDOW, "--permutations", "60", "--tasks", "2")
 #: The package that is tested, installed or not.
@@ -67,7 +67,7 @@ def test_help_of_every_command_teaches_its_options(command):
     done = invoke(command, "--help")
     assert done.exit_code == 0
     assert f"Usage: root {command}" in plain(done.output)
-    assert "--out" in done.output or command in ("audit", "plan")
+    assert "--out" in done.output or command in ("audit", "plan", "ablate")
     assert len(plain(done.output)) > 300
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.testing.compare import compare_images
 from test_plots import make_result, texts_overlap
+from test_plots_units import ABOUT, ablations, checked
 from test_replication import study
 
 from tl_negation import plots, replicate
@@ -107,6 +108,14 @@ FIGURES = {
     "replication": (
         lambda: plots.replication(replicate(study(), study(1, 2.0))),
         lambda: plots.replication(replicate(study(), study(1, 2.2))),
+    ),
+    "ablation": (
+        lambda: plots.ablation(ablations()),
+        lambda: plots.ablation(ablations(shift=0.01)),
+    ),
+    "attribution": (
+        lambda: plots.attribution(checked(), about=ABOUT),
+        lambda: plots.attribution(checked(slope=0.85), about=ABOUT),
     ),
 }
 

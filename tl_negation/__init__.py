@@ -34,7 +34,14 @@ from .inference import (
     selectivity,
     word_test,
 )
-from .interventions import Ablation, Attribution, ablate, attribute, compare_ablations
+from .interventions import (
+    Ablation,
+    Attribution,
+    ablate,
+    add_effects,
+    attribute,
+    compare_ablations,
+)
 from .models import load_model, untrained_twin
 from .plan import ModelSizes, plan
 from .probe import probe, unit_statistics
@@ -67,6 +74,7 @@ __all__ = [
     "Text",
     "TooFewWordsError",
     "ablate",
+    "add_effects",
     "add_extras",
     "adjusted",
     "attribute",

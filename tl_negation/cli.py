@@ -1,4 +1,4 @@
-"""The command line: ``tl-negation demo | scan | compare | audit | plan | report | replicate``."""
+"""The command line: ``tl-negation demo | scan | compare | audit | plan | report ...``."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from . import __version__, plots
+from ._ablate_command import ablate_command
 from ._files import check_target, whole_directory, whole_file
 from ._plan_command import plan_command
 from ._processes import use_processes
@@ -349,6 +350,7 @@ def replicate(
 
 
 app.command("plan")(plan_command)
+app.command("ablate")(ablate_command)
 
 
 def main() -> None:

@@ -17,6 +17,9 @@ from markupsafe import Markup
 from . import plots, views
 from ._files import whole_file
 from ._newton import STATUSES
+from ._report_effects import HINTS as EFFECT_HINTS
+from ._report_effects import effects_section
+from .interventions import ESTIMATE_COLUMNS
 from .profiles import profile, trend
 from .results import COLUMNS, WORD_COLUMNS, ProbeResult
 from .sites import MEANINGS
@@ -57,6 +60,8 @@ HINTS = {
     "rho": "Spearman's rank correlation with depth",
     "layers": "layers with a value",
 }
+#: What a column means, for its header.
+KNOWN = {**COLUMNS, **WORD_COLUMNS, **ESTIMATE_COLUMNS, **HINTS, **EFFECT_HINTS}
 
 
 class Figure(NamedTuple):
@@ -154,12 +159,13 @@ def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]
         "title": f"{' or '.join(audit['groups'])}?",
         "subject": _subject(result),
         "answer": _answer(result, modules, list(audit["groups"])),
-        "caution": _caution(audit),
+        "caution": _caution(audit, intervened="ablation" in result.tables),
         "summary": result.summary().splitlines() if _over_words(result) else [],
         "tiles": list(_tiles(result, audit)),
         "audit": audit,
         "text": _text_facts(audit),
         "figures": list(_figures(result, table)),
+        "effects": effects_section(result, _figure, _table),
         "profile": _table(table[[name for name in table if not _left_out(name)]]),
         "trends": _table(trend(table)),
         "top": _table(top.drop(columns=[name for name in top if name in LEFT_OUT])),
@@ -219,14 +225,15 @@ def _over_words(result: ProbeResult) -> bool:
     return any(name in WORD_COLUMNS for name in result.columns)
 
 
-def _caution(audit: Mapping[str, Any]) -> list[str]:
+def _caution(audit: Mapping[str, Any], *, intervened: bool) -> list[str]:
     words = [
         f"{group} is {len(of['word_types'])} word{'s' * (len(of['word_types']) != 1)}, "
         f"{of['largest_word_share']:.0%} of it “{of['largest_word']}”"
         for group, of in audit["groups"].items()
     ]
     return [
-        "Decodable from is not used by: no intervention was run.",
+        "Decodable from is not used by: "
+        + ("see what the units do." if intervened else "no intervention was run."),
         f"It may be the word rather than the category: {'; '.join(words)}. With so few words, a "
         "unit that only tells these words apart passes the same test.",
         "Accuracy is in-sample, and higher still where units were selected for being significant.",
@@ -362,7 +369,7 @@ def _table(frame: pd.DataFrame) -> Table:
     headers = [
         Header(
             name.replace("_", " "),
-            (COLUMNS | WORD_COLUMNS | HINTS).get(name, ""),
+            KNOWN.get(name, ""),
             pd.api.types.is_numeric_dtype(frame[name])
             and not pd.api.types.is_bool_dtype(frame[name]),
         )

@@ -7,5 +7,14 @@ that nothing reads. Here activations are changed in the model's own forward pass
 from .ablation import Ablation, ablate
 from .attribution import Attribution, attribute
 from .comparison import compare_ablations
+from .effects import ESTIMATE_COLUMNS, add_effects
 
-__all__ = ["Ablation", "Attribution", "ablate", "attribute", "compare_ablations"]
+__all__ = [
+    "ESTIMATE_COLUMNS",
+    "Ablation",
+    "Attribution",
+    "ablate",
+    "add_effects",
+    "attribute",
+    "compare_ablations",
+]

@@ -70,17 +70,20 @@ def compare_ablations(
     on contexts some of which they are measured on; that makes them no better at changing the words
     that follow, which the selection never saw.
     """
-    return pd.concat(
-        [
-            one.table.assign(selection=name)[["selection", *one.table]]
-            for name, one in ablate_selections(
-                model, result, n=n, selections=selections, how=how, per_class=per_class,
-                follow=follow, draws=draws, seed=seed, batch_size=batch_size, keep=keep,
-                progress=progress,
-            ).items()
-        ],
-        ignore_index=True,
+    return one_table(
+        ablate_selections(
+            model, result, n=n, selections=selections, how=how, per_class=per_class,
+            follow=follow, draws=draws, seed=seed, batch_size=batch_size, keep=keep,
+            progress=progress,
+        )
     )  # fmt: skip
+
+
+def one_table(found: Mapping[str, Ablation]) -> pd.DataFrame:
+    """Tables of several ablations under each other, the name of each in ``selection``."""
+    tables = [one.table.assign(selection=name) for name, one in found.items()]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["selection", *(name for name in table if name != "selection")]]
 
 
 def ablate_selections(

@@ -7,12 +7,15 @@ and none calls ``show``. The background is opaque, so figures read in dark noteb
 from ._style import STYLE, rule_text, site_style
 from .depth import laminar, word_or_category
 from .heads import heads, units_by_head
+from .interventions import ablation, attribution
 from .replication import replication
 from .spread import calibration, effects
 from .units import unit, volcano
 
 __all__ = [
     "STYLE",
+    "ablation",
+    "attribution",
     "calibration",
     "effects",
     "heads",

@@ -1,0 +1,83 @@
+"""Both kinds of intervention beside the columns and tables of a result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..results import ProbeResult
+from ._setting import PER_CLASS
+from .ablation import DRAWS
+from .attribution import CHECKED, attribute
+from .comparison import UNITS, ablate_selections, one_table
+
+#: The columns that are added to a result's units.
+ESTIMATE_COLUMNS = {
+    "attribution_1": "gradient's estimate of what replacing the unit does to the log-probability "
+    "of the words after the target, in contexts of class 1 (nats)",
+    "attribution_0": "the same in contexts of class 0",
+}
+
+
+def add_effects(
+    model: Any,
+    result: ProbeResult,
+    *,
+    n: int = UNITS,
+    selections: Sequence[str] | Mapping[str, pd.DataFrame] | None = None,
+    how: str = "mean",
+    per_class: int | None = PER_CLASS,
+    follow: int | None = None,
+    draws: int = DRAWS,
+    checked: int = CHECKED,
+    seed: int = 0,
+    batch_size: int | None = None,
+    keep: bool = True,
+    progress: bool = True,
+) -> ProbeResult:
+    """Add to a result what its units do: ablations of selections, and every unit's estimate.
+
+    Parameters
+    ----------
+    model, result, n, selections, how, per_class, follow, draws, seed, batch_size, keep, progress
+        As in :func:`tl_negation.compare_ablations`.
+    checked
+        As in :func:`tl_negation.attribute`.
+
+    Returns
+    -------
+    ProbeResult
+        With the tables ``ablation`` (of :func:`tl_negation.compare_ablations`) and ``attribution``
+        (the checked units of :func:`tl_negation.attribute`), the columns ``attribution_1`` and
+        ``attribution_0``, and how they were made in ``provenance["interventions"]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`tl_negation.compare_ablations` and :func:`tl_negation.attribute`.
+    """
+    options = {
+        "how": how, "per_class": per_class, "follow": follow, "seed": seed,
+        "batch_size": batch_size, "keep": keep, "progress": progress,
+    }  # fmt: skip
+    found = ablate_selections(model, result, n=n, selections=selections, draws=draws, **options)
+    gradient = attribute(
+        model, result.contexts, acts=result.activations, checked=checked, **options
+    )
+    shape = tuple(result.columns["status"].shape)
+    estimates = {
+        name: torch.from_numpy(gradient.table[f"estimate_{label}"].to_numpy(np.float64, copy=True))
+        for name, label in zip(ESTIMATE_COLUMNS, (1, 0), strict=True)
+    }
+    columns = {name: column.reshape(shape) for name, column in estimates.items()}
+    about = {
+        **gradient.about,
+        "draws": draws,
+        "variance_ratio": {name: one.about["variance_ratio"] for name, one in found.items()},
+    }
+    result = result.with_columns({**result.columns, **columns}, interventions=about)
+    return result.with_table("ablation", one_table(found)).with_table(
+        "attribution", gradient.checked
+    )

@@ -1,0 +1,182 @@
+"""What replacing units did: against random units, and against what the gradient promised."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..interventions import Ablation, Attribution
+from ._style import CLASSES, GREY, axes_for, styled
+
+BANDS = ("random_q025", "random_q25", "random_q50", "random_q75", "random_q975")
+ABLATION_COLUMNS = ("how", "class", "effect", *BANDS, "p", "draws", "units", "contexts", "follow")
+#: How a checked unit was drawn: colour, marker.
+DRAWN = {"largest": ("#D55E00", "^"), "random": ("#0072B2", "o")}
+DIFFERENCE = ("#1a1a1a", "D")
+
+
+def ablation(source: Any, *, ax: Any = None) -> np.ndarray:
+    """Draw what replacing units did to the words that follow, against random units.
+
+    Parameters
+    ----------
+    source : Ablation or DataFrame
+        From :func:`tl_negation.ablate`, or the table of :func:`tl_negation.compare_ablations`.
+    ax
+        Axes to draw on, one per class and one for their difference; a new figure if not given.
+
+    Returns
+    -------
+    array of Axes
+        A row per selection. Mark: the effect of the chosen units; bars: the middle half and 95 %
+        of the random sets matched by layer, site and variance, with their median. The p value
+        beside it is of that row alone.
+
+    Raises
+    ------
+    TypeError
+        Neither an Ablation nor a table.
+    ValueError
+        The table is empty or lacks a column; another number of Axes.
+    """
+    table = source.table if isinstance(source, Ablation) else source
+    _check(table, ABLATION_COLUMNS, "compare_ablations(model, result)")
+    if "selection" not in table:
+        table = table.assign(selection="chosen units")
+    names = table["class"].unique().tolist()
+    with styled():
+        axes = _side_by_side(ax, names, table["selection"].nunique())
+        looks = (CLASSES[1], CLASSES[0], DIFFERENCE)
+        for one, name, look in zip(axes, names, looks, strict=True):
+            _panel(one, table[table["class"] == name], look)
+            n = int(table.loc[table["class"] == name, "contexts"].iloc[0])
+            one.set_title(f"{name.replace(' minus ', ' minus' + chr(10))}\nn = {n:,} contexts")
+            one.set_xlim(*_limits(table))
+        axes[0].set_yticks(range(len(names_of(table))), names_of(table))
+        axes[len(axes) // 2].set_xlabel(_what(table))
+    return axes
+
+
+def names_of(table: pd.DataFrame) -> list[str]:
+    """Label of each selection, with its number of units."""
+    first = table.drop_duplicates("selection")
+    return [f"{row.selection}\n({row.units:,} units)" for row in first.itertuples()]
+
+
+def _what(table: pd.DataFrame) -> str:
+    row = table.iloc[0]
+    return (
+        f"change of the log-probability of the next {row['follow']} tokens (nats), units replaced "
+        f"({row['how']});\ngrey: {row['draws']:,} random sets, middle half and 95 %"
+    )
+
+
+def _limits(table: pd.DataFrame) -> tuple[float, float]:
+    """One scale for all panels, with room for the p value beside the outermost mark."""
+    values = table[["effect", BANDS[0], BANDS[-1]]].to_numpy(float)
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    room = 0.16 * ((high - low) or 1.0)
+    return low - room, high + room
+
+
+def _side_by_side(ax: Any, names: list[str], rows: int) -> np.ndarray:
+    if ax is None:
+        figure = plt.figure(figsize=(7.4, 1.7 + 0.55 * rows), layout="constrained")
+        return figure.subplots(1, len(names), sharey=True)
+    axes = np.ravel(np.asarray(ax, dtype=object))
+    if len(axes) != len(names):
+        raise ValueError(
+            f"as many Axes as classes and differences are needed: {len(names)}, got {len(axes)}"
+        )
+    return axes
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
+    colour, marker = look
+    ax.axvline(0, color=GREY, lw=0.8, zorder=1)
+    for place, row in enumerate(rows.to_dict("records")):
+        low, q25, median, q75, high = (row[name] for name in BANDS)
+        ax.barh(place, high - low, left=low, height=0.34, color="#d9d9d9", zorder=2)
+        ax.barh(place, q75 - q25, left=q25, height=0.34, color="#a6a6a6", zorder=3)
+        ax.plot([median] * 2, [place - 0.17, place + 0.17], color="white", lw=1.4, zorder=4)
+        ax.plot(row["effect"], place, color=colour, marker=marker, markersize=6, zorder=5)
+        at = {"textcoords": "offset points", "xytext": (0, 9), "ha": "center", "fontsize": 8}
+        ax.annotate(f"p = {row['p']:.2g}", (row["effect"], place), color=colour, **at)
+    ax.set_ylim(len(rows) - 0.4, -0.65)
+    ax.xaxis.set_major_locator(plt.MaxNLocator(4))
+    ax.grid(visible=False, axis="y")
+
+
+def attribution(
+    source: Any, *, about: Mapping[str, Any] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the gradient's estimate of single units' effects against the measured ones.
+
+    Parameters
+    ----------
+    source : Attribution or DataFrame
+        From :func:`tl_negation.attribute`, or the table of its checked units.
+    about
+        The attribution's ``about``, for its correlations; not needed for an Attribution.
+    ax
+        Axes to draw on; a new figure if not given.
+
+    Returns
+    -------
+    Axes
+        A mark per unit: the mean change in contexts of the first class minus that in the second.
+        On the dashed line, the estimate is right.
+
+    Raises
+    ------
+    TypeError
+        Neither an Attribution nor a table.
+    ValueError
+        The table is empty or lacks a column.
+    """
+    if isinstance(source, Attribution):
+        source, about = source.checked, source.about
+    _check(source, ("estimate", "measured", "drawn"), "attribute(model, contexts).checked")
+    with styled():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(5.6, 3.9), layout="constrained")
+        ax = axes_for(ax, 1)[0]
+        ends = source[["estimate", "measured"]].to_numpy()
+        line = [float(ends.min()), float(ends.max())]
+        ax.plot(line, line, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
+        for drawn, part in source.groupby("drawn", sort=False):
+            colour, marker = DRAWN[drawn]
+            what = "largest estimates" if drawn == "largest" else "random units"
+            label = f"{what} (n = {len(part)})"
+            ax.plot(
+                part["estimate"], part["measured"], color=colour, marker=marker, ls="", label=label
+            )
+        ax.set_xlabel("estimated by the gradient (nats)")
+        ax.set_ylabel("measured, one unit at a time (nats)")
+        ax.set_title(_correlations(about))
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5))
+        ax.legend(loc="upper left")
+    return ax
+
+
+def _correlations(about: Mapping[str, Any] | None) -> str:
+    if about is None:
+        return "effect of single units: first class minus second"
+    r, ranks = about["correlation"], about["rank_correlation"]
+    parts = [f"r = {r['all']:.2f}, by rank {ranks['all']:.2f}"]
+    parts.append(f"random units only {r['random']:.2f}, {ranks['random']:.2f}")
+    return "; ".join(parts)
+
+
+def _check(table: Any, columns: tuple[str, ...], maker: str) -> None:
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"a table is needed, of {maker}; got {type(table).__name__}")
+    missing = [name for name in columns if name not in table]
+    if missing or table.empty:
+        raise ValueError(
+            f"the table needs rows and the columns {', '.join(columns)}; it has {len(table)} rows "
+            f"and lacks {', '.join(missing) or 'no column'}"
+        )
