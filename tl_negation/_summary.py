@@ -119,7 +119,13 @@ def _take_away(result: Any) -> str:
         if passed
         else "no single unit can be said to know the category rather than some of its words"
     )
-    return f"Take away: {claim}. Decodable from, not used by: no intervention was run."
+    intervened = "ablation" in result.tables
+    use = (
+        "what replacing units does stands in the table ablation"
+        if intervened
+        else ("no intervention was run")
+    )
+    return f"Take away: {claim}. Decodable from, not used by: {use}."
 
 
 def _mean(column: Any) -> float:
