@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import tiny
 import torch
 from scipy.stats import kstest
 
-from tl_negation import ablate, attribute, collect, compare_ablations, infer, probe
+from tl_negation import ablate, attribute, collect, compare_ablations, infer, probe, sites_of
 from tl_negation.interventions._setting import make_setting, measure
 from tl_negation.interventions._units import matched_sets, places, table_of, variances
 from tl_negation.interventions.attribution import estimates
@@ -131,6 +132,23 @@ def test_kept_keys_change_nothing(folders, contexts, class_name):
         assert both[True].about["kept_keys"] is True
     for name in ("negation", "affirmation"):
         np.testing.assert_allclose(both[True].draws[name], both[False].draws[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("class_name", tiny.CLASSES)
+def test_every_site_can_be_replaced_with_kept_keys_or_without(folders, contexts, class_name):
+    """With kept keys, some hooks (rot_k) see all tokens and others only those after the target."""
+    model = tiny.load(folders["llama"], class_name)
+    sites = tuple(sites_of(model))
+    acts = collect(model, contexts, sites, layers=[1], progress=False)
+    edges = np.cumsum([0, *(site.width for site in acts.sites)])
+    sets = [np.arange(*ends)[::2] for ends in pairwise(edges)]
+    kept, whole = (
+        measure(setting(model, contexts, acts, keep=keep), sets, "test")[0]
+        for keep in (True, False)
+    )
+    assert {"q", "rot_q", "rot_k", "z", "resid_pre", "resid_post", "mlp_post"} <= {*sites}
+    np.testing.assert_allclose(kept, whole, atol=1e-4)
+    assert (np.abs(whole).max(axis=1) > 1e-3).all()
 
 
 def test_keys_that_give_other_numbers_are_not_kept(model, contexts, acts, monkeypatch):

@@ -54,8 +54,8 @@ class Continuation:
 
     @property
     def target(self) -> int:
-        """Column of the target in what the model is given."""
-        return self.before if self.cache is None else 0
+        """Where the target is, from the end: some hooks see the kept tokens too, others do not."""
+        return self.before + 1 - self.tokens.shape[1]
 
     def log_p(self, copies: int) -> Float[Tensor, "example copy"]:
         """Sum of the log-probabilities of the tokens after the target.
