@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_negation.inference import distinct_rows, held_out, infer, lexical_null, null_bands
+from tl_negation.inference import distinct_rows, held_out, infer, lexical_null, null_bands, nulls
 from tl_negation.inference.nulls import deal
 from tl_negation.probe import probe
 
@@ -108,6 +108,18 @@ def test_the_table_is_that_of_a_slow_loop(small):
             np.testing.assert_allclose(got.loc[(layer, site), want.columns].astype(float), row)
     assert set(table["layer"]) == {2, 5, 8}
     assert table["share_significant"].between(0.01, 0.99).any()
+
+
+@pytest.mark.parametrize("family", ["layer", "site", "all"])
+def test_some_layers_at_a_time_give_the_same_table(monkeypatch, family):
+    values, labels, words = made.small(seed=9)
+    result = made.result(values, labels, words, family=family, correction="holm")
+    options = {"replicates": 2, "held_out_words": True, "progress": False}
+    whole = lexical_null(result, **options)
+    for layers in (1, 2):
+        copied = layers * result.activations.values[0].nbytes + 1
+        monkeypatch.setattr(nulls, "COPIED_BYTES", copied)
+        pd.testing.assert_frame_equal(lexical_null(result, **options), whole)
 
 
 def test_held_out_words_are_scored_only_if_asked_for_and_seeds_repeat():

@@ -36,7 +36,7 @@ from .contexts import Contexts
 VALUES, MANIFEST, CONTEXTS = "values.npy", "manifest.json", "contexts.parquet"
 FORMAT = 1
 #: Between two entries in the manifest: at most so many bytes, and at most so many batches.
-STRETCH_BYTES, STRETCH_BATCHES = 128 * 2**20, 64
+STRETCH_BYTES, STRETCH_BATCHES = 32 * 2**20, 64
 #: What must agree for an unfinished store only: how its remaining values would be computed.
 COMPUTED = ("batch_size", "device", "versions")
 #: What is named beside a difference but makes none: the same weights may go by another path.

@@ -191,7 +191,7 @@ class Contexts:
 
     def to_frame(self) -> pd.DataFrame:
         """A row per example with the window's token ids in ``tokens``, for a file."""
-        return self.examples.assign(tokens=self.tokens.tolist())
+        return self.examples.assign(tokens=list(self.tokens.numpy()))
 
     def manifest(self) -> dict[str, Any]:
         """What `from_frame` needs beside the rows, ready for JSON."""

@@ -50,7 +50,8 @@ def examples(n: int, vocabulary: int, seed: int = 0) -> Contexts:
     frame = frame.assign(surface=frame["word"], token=" " + frame["word"], position=position)
     frame = frame.assign(start=4 * position, end=4 * position + 3, passage="", in_boilerplate=False)
     tokens = torch.from_numpy(rng.integers(0, vocabulary, (n, window)))
-    return Contexts(tokens, frame, BEFORE, NEGATION, {"source": "random tokens", "seed": seed})
+    source = {"source": "random tokens", "seed": seed, "contrast": NEGATION.to_dict()}
+    return Contexts(tokens, frame, BEFORE, NEGATION, source)
 
 
 def interleave(
@@ -104,14 +105,14 @@ def extra_memory(run: Callable[[], object]) -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # freed memory must not count as resident before
     Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak starts again from now
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     result = run()
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     del result
     return peak - before
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", status)[1])
 

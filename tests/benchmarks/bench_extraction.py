@@ -84,14 +84,14 @@ def main() -> None:
     report: dict[str, Any] = {"machine": facts, "full": args.full, "shapes": {}}
     for name in chosen:
         with tempfile.TemporaryDirectory(prefix="bench_extraction_") as folder:
-            _save_random(SHAPES[name], Path(folder))
+            save_random(SHAPES[name], Path(folder))
             numbers = measure(Path(folder), args)
         report["shapes"][name] = SHAPES[name] | numbers
         show(name, report["shapes"][name])
     _common.write_json(args.json, report)
 
 
-def _save_random(shape: dict[str, int], folder: Path) -> None:
+def save_random(shape: dict[str, int], folder: Path) -> None:
     """A folder as the hub has it: random weights at full size, and a tokenizer that loads."""
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **shape)).save_pretrained(folder)

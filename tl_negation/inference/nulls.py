@@ -1,6 +1,9 @@
 """What a scan would show if units knew words and nothing else."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._families import adjust, family_ids
 from ..activations import Activations
 from ..probe import probe
 from ..results import ProbeResult, needs_activations
@@ -16,6 +20,8 @@ from .heldout import held_out
 
 #: What is summarised of each replicate, as a mean over tested units.
 MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
+#: Activations that are copied at a time, unless a single layer has more.
+COPIED_BYTES = 2**30
 
 
 def lexical_null(
@@ -67,11 +73,33 @@ def lexical_null(
     frames = []
     for replicate in tqdm(range(replicates), desc="lexical null", disable=not progress):
         dealt = rng.permutation(len(types))
-        null = probe(replace(acts, values=deal(acts.values, words, dealt)), progress=False, **test)
-        null = held_out(null, progress=False) if held_out_words else null
+        null = _probed(acts, partial(deal, words=words, dealt=dealt), test, held_out_words)
         frames.append(_means(null).assign(replicate=replicate))
     table = pd.concat(frames, ignore_index=True)
     return table[["replicate", *(name for name in table if name != "replicate")]]
+
+
+def _probed(
+    acts: Activations,
+    change: Callable[[Tensor], Tensor],
+    test: Mapping[str, Any],
+    held_out_words: bool,
+) -> ProbeResult:
+    """Probe changed activations, some layers at a time: a copy of all may not fit into memory."""
+    step = max(1, COPIED_BYTES // acts.values[0].nbytes)
+    parts = []
+    for start in range(0, len(acts.layers), step):
+        rows = slice(start, start + step)
+        some = replace(acts, values=change(acts.values[rows]), layers=acts.layers[rows])
+        part = probe(some, progress=False, **test)
+        part = held_out(part, progress=False) if held_out_words else part
+        parts.append(replace(part, activations=None))
+    columns = {name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns}
+    # A family may reach over layers.
+    ids = family_ids(acts.sites, len(acts.layers), test["family"])
+    adjusted = adjust(columns["p"].cpu().numpy(), ids, test["correction"])
+    columns["significant"] = torch.from_numpy(adjusted <= test["alpha"]).to(columns["p"].device)
+    return replace(parts[0], columns=columns, layers=acts.layers)
 
 
 def null_bands(table: pd.DataFrame) -> pd.DataFrame:
