@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._devices import has_float64
 from .sites import Site, require_transformer_lens
 
 
@@ -88,7 +89,10 @@ def _is_refactored(attn: Any) -> bool:
     orthogonal, with the same squared lengths S: both Gram matrices equal diag(S).
     """
     weights = [getattr(attn, name, None) for name in ("W_Q", "b_Q", "W_K", "b_K")]
-    if any(not isinstance(weight, Tensor) for weight in weights):
+    # Weights that are packed by a quantisation, or offloaded by accelerate, were not refactored:
+    # TransformerLens does that to plain tensors only.
+    plain = (isinstance(w, Tensor) and w.is_floating_point() and not w.is_meta for w in weights)
+    if not all(plain):
         return False
     query, key = _gram(weights[0], weights[1]), _gram(weights[2], weights[3])
     if query.shape != key.shape:  # grouped keys cannot be refactored
@@ -105,5 +109,7 @@ def _is_refactored(attn: Any) -> bool:
 
 def _gram(weight: Tensor, bias: Tensor) -> Tensor:
     """Gram matrices ``[head, d_head, d_head]`` of ``[head, d_model, d_head]`` weights."""
-    extended = torch.cat([weight.detach(), bias.detach()[:, None, :]], dim=1).double()
+    extended = torch.cat([weight.detach(), bias.detach()[:, None, :]], dim=1)
+    extended = extended.to("cpu" if not has_float64(extended.device) else extended.device)
+    extended = extended.double()
     return extended.transpose(-2, -1) @ extended

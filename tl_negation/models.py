@@ -385,13 +385,24 @@ def describe_model(model: Any) -> dict[str, Any]:
         "class": type(model).__name__,
         "revision": getattr(hf_config, "_commit_hash", None),
         "dtype": str(weight.dtype).removeprefix("torch."),
-        "device": str(weight.device),
+        "device": ", ".join(sorted({str(of.device) for of in model.parameters()})),
         **{size: getattr(cfg, size, None) for size in sizes},
         "normalization_type": cfg.normalization_type,  # LNPre, RMSPre: folded into the weights
         "compatibility_mode": getattr(model, "compatibility_mode", None),
-        "quantised": getattr(cfg, "quantization_method", None),
+        "quantised": _quantisation(cfg, hf_config),
         "versions": {name: _version(name) for name in _LIBRARIES},
     } | _ORIGIN.get(model, {})
+
+
+def _quantisation(cfg: Any, hf_config: Any) -> str | None:
+    """How the weights are quantised, as transformers or TransformerLens says it."""
+    known = getattr(hf_config, "quantization_config", None)
+    known = known.to_dict() if hasattr(known, "to_dict") else known or {}
+    method = known.get("quant_method") or getattr(cfg, "quantization_method", None)
+    if method is None:
+        return "bitsandbytes, 4 bits" if getattr(cfg, "load_in_4bit", False) else None
+    bits = [n for n in (4, 8) if known.get(f"load_in_{n}bit") or known.get("bits") == n]
+    return ", ".join([str(getattr(method, "value", method)), *(f"{n} bits" for n in bits)])
 
 
 _LIBRARIES = ("tl_negation", "transformer_lens", "transformers", "torch")

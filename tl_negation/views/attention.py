@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._devices import token_device
 from ..activations import _check_tokens
 from ..contexts import Contexts
 from ..models import check_model
@@ -204,7 +205,7 @@ def _patterns(
 
     hooks = [(HOOK.format(layer=layer), keep(layer)) for layer in layers]
     missing = [name for name, _ in hooks if name not in model.hook_dict]
-    device = next(model.parameters()).device
+    device = token_device(model)
     if not missing:
         with torch.inference_mode(), model.hooks(fwd_hooks=hooks):
             model(tokens.to(device), return_type=None)
