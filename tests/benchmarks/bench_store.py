@@ -16,6 +16,7 @@ import ctypes
 import gc
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 import _common
 from bench_extraction import VOCABULARY, save_random
+from transformers.utils import logging as transformers_logging
 
 from tl_negation import collect, load_activations, load_model, probe
 
@@ -65,6 +67,7 @@ def main() -> None:
 
 def measure(n: int, stored: bool, layers: int, width: int, batch: int) -> dict[str, Any]:
     """Seconds, memory and bytes on the disk of one scan."""
+    transformers_logging.disable_progress_bar()
     contexts = _common.examples(n, VOCABULARY)
     end = contexts.before + 1
     tokens = contexts.tokens[:, end - WINDOW : end].clone()
@@ -107,12 +110,14 @@ def _watched(run: Callable[[], object]) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
+    began = time.process_time()
     try:
         seconds = _common.clock(run)
     finally:
+        busy = time.process_time() - began
         over.set()
         watcher.join()
-    return {"seconds": seconds, "anonymous_bytes": most[0]}
+    return {"seconds": seconds, "cpu_seconds": busy, "anonymous_bytes": most[0]}
 
 
 def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
@@ -120,7 +125,10 @@ def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
         (
             f"{row['contexts']:,} {'stored' if row['stored'] else 'in memory'}",
             f"{row['activations_bytes'] / 1e6:,.0f}",
-            *(f"{row[stage]['seconds']:.1f}" for stage in ("collect", "probe")),
+            *(
+                f"{row[stage]['seconds']:.1f} ({row[stage]['cpu_seconds']:.1f})"
+                for stage in ("collect", "probe")
+            ),
             *(f"{row[stage]['anonymous_bytes'] / 1e6:,.0f}" for stage in ("collect", "probe")),
             f"{row['disk_bytes'] / 1e6:,.0f}" if row["stored"] else "-",
         )
@@ -129,7 +137,7 @@ def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
     _common.show_table(
         f"GPT-2 of {args.layers} layers, {args.width} wide; windows of {WINDOW} tokens",
         (
-            "contexts", "activations, MB", "collect, s", "probe, s", "collect, own MB",
+            "contexts", "activations, MB", "collect, s (CPU)", "probe, s (CPU)", "collect, own MB",
             "probe, own MB", "disk, MB",
         ),
         cells,
