@@ -22,6 +22,25 @@ function sorted() {
   });
 }
 
+// Runs in the page: choose every unit, so that each is drawn, and measure what is shown.
+function browsed() {
+  const [layer, unit] = document.querySelectorAll(".tln-choice select");
+  const choose = (list, option) => {
+    list.value = option.value;
+    list.dispatchEvent(new Event("change"));
+  };
+  const seen = [];
+  for (const one of [...layer.options]) {
+    choose(layer, one);
+    for (const other of [...unit.options]) {
+      choose(unit, other);
+      const shown = [...document.querySelectorAll(".tln-unit")].filter((panel) => !panel.hidden);
+      seen.push({ layer: one.value, unit: other.textContent, shown: shown.map((panel) => panel.id) });
+    }
+  }
+  return seen;
+}
+
 async function visit(width, colorScheme) {
   const tab = await browser.newPage({ viewport: { width, height: 800 }, colorScheme });
   const console = [], requests = [];
@@ -30,7 +49,16 @@ async function visit(width, colorScheme) {
   tab.on("request", (request) => requests.push(request.url()));
   await tab.goto(pathToFileURL(page).href);
   await tab.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+  const chosen = await tab.evaluate(browsed);
   await tab.waitForTimeout(500);
+  const views = [];
+  for (const { shown } of chosen) {
+    views.push(...(await tab.evaluate(([id]) => {
+      document.querySelectorAll(".tln-unit").forEach((one) => { one.hidden = one.id !== id; });
+      const drawn = document.querySelectorAll(`#${id} .colored-tokens`);
+      return [...drawn].map((one) => [one.offsetWidth, one.offsetHeight]);
+    }, shown)));
+  }
   await tab.evaluate(axe.source);
   const { violations } = await tab.evaluate(() => globalThis.axe.run());
   const found = {
@@ -42,8 +70,13 @@ async function visit(width, colorScheme) {
       nodes: nodes.slice(0, 5).map((node) => `${node.html.slice(0, 200)} ${node.failureSummary}`),
     })),
     scrolls: await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth),
-    views: await tab.evaluate(() =>
-      [...document.querySelectorAll(".colored-tokens")].map((one) => [one.offsetWidth, one.offsetHeight]),
+    chosen,
+    views,
+    figures: await tab.evaluate(() =>
+      [...document.querySelectorAll("figure")].map((figure) => {
+        const shown = [...figure.querySelectorAll("svg")].filter((svg) => svg.clientWidth > 0);
+        return { shown: shown.length, width: shown[0]?.clientWidth, texts: shown[0]?.querySelectorAll("text").length };
+      }),
     ),
     sorted: await tab.evaluate(sorted),
     console,

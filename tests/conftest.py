@@ -1,6 +1,8 @@
 """What needs the stories runs where TL_NEGATION_DATA says where they are (as CI does)."""
 
+import importlib
 import os
+from itertools import islice
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A thread per worker: more threads than cores spin at each other's barriers. Also for the
@@ -29,3 +31,15 @@ def pytest_runtest_setup(item):
 
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture
+def few_figures(request, monkeypatch):
+    """Let runs and reports draw two figures, not fifteen, unless figures are what is tested."""
+    from tl_negation._gallery import gallery
+
+    if request.node.get_closest_marker("all_figures"):
+        return
+    for name in ("scan", "report"):
+        module = importlib.import_module(f"tl_negation.{name}")
+        monkeypatch.setattr(module, "gallery", lambda *given: islice(gallery(*given), 2))

@@ -63,6 +63,22 @@ def test_the_page_is_no_wider_than_the_screen(visits):
     assert [visit["scrolls"] for visit in visits] == [0] * 4
 
 
+def test_every_unit_can_be_chosen_and_is_shown_alone(visits):
+    for visit in visits:
+        names = [(one["layer"], one["unit"]) for one in visit["chosen"]]
+        assert names == [("0", "q, head 0, unit 1"), ("2", "q, head 0, unit 1")]
+        assert [len(one["shown"]) for one in visit["chosen"]] == [1, 1]
+
+
+def test_figures_are_shown_once_with_their_texts(visits):
+    for visit in visits:
+        assert len(visit["figures"]) == 12
+        for figure in visit["figures"]:
+            assert figure["shown"] == 1
+            assert figure["width"] > 250
+            assert figure["texts"] > 5
+
+
 def test_views_are_drawn(visits):
     for visit in visits:
         assert len(visit["views"]) == 4

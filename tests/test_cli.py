@@ -20,6 +20,7 @@ from tl_negation import __version__, find_contexts, load_result, load_text, prof
 from tl_negation.cli import app
 from tl_negation.models import load_tokenizer
 
+pytestmark = pytest.mark.usefixtures("few_figures")
 COMMANDS = ("demo", "scan", "compare", "audit", "report", "replicate", "plan", "ablate")
 WINDOW = ("--before", "6", "--after", "2")
 FAST = (*WINDOW, "--permutations", "60", "--tasks", "2")

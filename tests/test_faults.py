@@ -21,6 +21,7 @@ from tl_negation._files import one_writer
 from tl_negation.activations import collect, load_activations
 from tl_negation.results import load_result
 
+pytestmark = pytest.mark.usefixtures("few_figures")
 KILLED = -signal.SIGKILL
 N = 11
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

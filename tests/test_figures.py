@@ -31,6 +31,8 @@ from tl_negation.profiles import (
 #: Root mean square difference of the pixels, of 255; a curve moved by a little differs by more.
 TOLERANCE = 1.0
 LOOK = {"dpi": 60}
+#: Width in inches of a column of a paper with two.
+PAPER = 3.3
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +62,11 @@ def p_values():
 #: Name -> the figure of a table or result, and the same of something slightly else.
 FIGURES = {
     "laminar": (
-        lambda: plots.laminar(profile(plain())),
+        lambda **w: plots.laminar(profile(plain()), **w),
         lambda: plots.laminar(profile(plain()).assign(accuracy=lambda t: t["accuracy"] + 0.01)),
     ),
     "laminar_bands": (
-        lambda: plots.laminar(words(), y="held_out_accuracy"),
+        lambda **w: plots.laminar(words(), y="held_out_accuracy", **w),
         lambda: plots.laminar(
             profile(words()).assign(
                 held_out_accuracy_low=lambda t: t["held_out_accuracy_low"] - 0.01
@@ -73,48 +75,48 @@ FIGURES = {
         ),
     ),
     "attention_and_mlp": (
-        lambda: plots.laminar(profile(plain(), by="module")),
+        lambda **w: plots.laminar(profile(plain(), by="module"), **w),
         lambda: plots.laminar(profile(plain())),
     ),
     "word_or_category": (
-        lambda: plots.word_or_category(words()),
+        lambda **w: plots.word_or_category(words(), **w),
         lambda: plots.word_or_category(
             profile(words()).assign(accuracy=lambda t: t["accuracy"] + 0.02)
         ),
     ),
-    "volcano": (lambda: plots.volcano(plain(), 2), lambda: plots.volcano(plain(), 0)),
+    "volcano": (lambda **w: plots.volcano(plain(), 2, **w), lambda: plots.volcano(plain(), 0)),
     "unit": (
-        lambda: plots.unit(plain(), (2, "q", 0, 1)),
+        lambda **w: plots.unit(plain(), (2, "q", 0, 1), **w),
         lambda: plots.unit(plain(), (2, "q", 0, 2)),
     ),
     "heads": (
-        lambda: plots.heads(words()),
+        lambda **w: plots.heads(words(), **w),
         lambda: plots.heads(
             head_table(words()).assign(share_significant=lambda t: 0.95 * t["share_significant"])
         ),
     ),
     "units_by_head": (
-        lambda: plots.units_by_head(words()),
+        lambda **w: plots.units_by_head(words(), **w),
         lambda: plots.units_by_head(words(), value="z"),
     ),
     "effects": (
-        lambda: plots.effects(plain()),
+        lambda **w: plots.effects(plain(), **w),
         lambda: plots.effects(effect_table(plain()).assign(q50=lambda t: 1.1 * t["q50"])),
     ),
     "calibration": (
-        lambda: plots.calibration(p_values(), title="random p values"),
+        lambda **w: plots.calibration(p_values(), title="random p values", **w),
         lambda: plots.calibration(p_values() ** 1.03, title="random p values"),
     ),
     "replication": (
-        lambda: plots.replication(replicate(study(), study(1, 2.0))),
+        lambda **w: plots.replication(replicate(study(), study(1, 2.0)), **w),
         lambda: plots.replication(replicate(study(), study(1, 2.2))),
     ),
     "ablation": (
-        lambda: plots.ablation(ablations()),
+        lambda **w: plots.ablation(ablations(), **w),
         lambda: plots.ablation(ablations(shift=0.01)),
     ),
     "attribution": (
-        lambda: plots.attribution(checked(), about=ABOUT),
+        lambda **w: plots.attribution(checked(), about=ABOUT, **w),
         lambda: plots.attribution(checked(slope=0.85), about=ABOUT),
     ),
 }
@@ -124,12 +126,22 @@ def figure_of(axes):
     return np.ravel(axes)[0].figure
 
 
+def stored(draw):
+    """Compare the figure that a test returns with the stored one."""
+    options = {"baseline_dir": "baseline", "savefig_kwargs": LOOK, "tolerance": TOLERANCE}
+    return pytest.mark.mpl_image_compare(style="default", **options)(draw)
+
+
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.mpl_image_compare(
-    baseline_dir="baseline", style="default", savefig_kwargs=LOOK, tolerance=TOLERANCE
-)
+@stored
 def test_image(name):
     return figure_of(FIGURES[name][0]())
+
+
+@pytest.mark.parametrize("name", ["laminar", "word_or_category", "volcano", "unit", "heads"])
+@stored
+def test_image_in_a_papers_column(name):
+    return figure_of(FIGURES[name][0](width=PAPER))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -141,9 +153,28 @@ def test_a_changed_figure_would_fail(name, tmp_path):
     assert found is not None
 
 
+@pytest.mark.parametrize("width", [None, 4.6, PAPER])
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_labels_overlap(name):
-    assert texts_overlap(figure_of(FIGURES[name][0]())) == []
+def test_no_labels_overlap_nor_are_cut_off(name, width):
+    figure = figure_of(FIGURES[name][0](**({} if width is None else {"width": width})))
+    assert width is None or figure.get_figwidth() == width
+    assert texts_overlap(figure) == []
+
+
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"heads", "word_or_category", "ablation"}))
+def test_a_narrow_axes_of_ones_own_is_labelled_below(name):
+    rows = {"laminar": 2, "attention_and_mlp": 2, "replication": 3}.get(name, 1)
+    size = {"figsize": (7, 6), "layout": "constrained"}
+    figure, axes = plt.subplots(rows, 2, squeeze=False, **size)
+    own = axes[:, 0] if rows > 1 else axes[0, 0]
+    assert figure_of(FIGURES[name][0](ax=own)) is figure
+    assert texts_overlap(figure) == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_figure_is_too_narrow_to_read(name):
+    with pytest.raises(ValueError, match=r"at least 2\.5 inches for its labels; got width=2\.0"):
+        FIGURES[name][0](width=2.0)
 
 
 class TestBands:
@@ -332,10 +363,3 @@ class TestReplication:
             plots.replication(found, found="all")
         with pytest.raises(ValueError, match="3 columns, got 1 Axes"):
             plots.replication(found, ax=plt.figure().subplots())
-
-
-@pytest.mark.parametrize("name", ["laminar", "volcano", "effects", "replication"])
-def test_no_labels_overlap_at_the_width_of_a_column(name):
-    figure = figure_of(FIGURES[name][0]())
-    figure.set_figwidth(4.6)
-    assert texts_overlap(figure) == []

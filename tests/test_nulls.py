@@ -10,7 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_negation.inference import distinct_rows, held_out, infer, lexical_null, null_bands, nulls
+from tl_negation.inference import (
+    TooFewWordsError,
+    distinct_rows,
+    held_out,
+    infer,
+    lexical_null,
+    null_bands,
+    null_p_values,
+    nulls,
+    word_test,
+)
 from tl_negation.inference.nulls import deal
 from tl_negation.probe import probe
 
@@ -223,3 +233,45 @@ def test_where_the_token_decides_there_are_as_many_rows_as_tokens():
         "distinct_rows": [28, 398, 1],
         "examples": [398] * 3,
     }
+
+
+# ------------------------------------------------------------------ null_p_values
+
+
+def test_a_deal_of_all_units_is_the_lexical_null_tested(small):
+    values, labels, words, codes, types = small
+    p = null_p_values(made.result(values, labels, words), deals=1, units=10**6, seed=4)
+    rng = np.random.default_rng(4)
+    order = rng.choice(3 * made.WIDTH, 3 * made.WIDTH, replace=False)
+    dealt = deal(values, codes, rng.permutation(len(types)))
+    null = word_test(made.result(dealt, labels, words), seed=4, progress=False)
+    by_example, over_words = (p[name].to_numpy() for name in p)
+    np.testing.assert_allclose(by_example, null.p.flatten()[order], rtol=1e-9)
+    np.testing.assert_array_equal(over_words, null.words_p.flatten()[order])
+
+
+def test_units_that_know_words_pass_by_example_and_not_over_words():
+    values, labels, words = made.small()
+    p = null_p_values(made.result(values, labels, words), deals=30, units=60, seed=1)
+    assert p.shape == (30 * 60, 2)
+    assert p.notna().all(axis=None)
+    rejected = (p <= 0.05).mean()
+    assert rejected["by example (Wald)"] > 0.25
+    assert rejected["over words (permutation)"] < 0.08
+    assert (
+        null_p_values(made.result(values, labels, words), deals=2, units=5, seed=1)
+        == (null_p_values(made.result(values, labels, words), deals=2, units=5, seed=1))
+    ).all(axis=None)
+
+
+def test_null_p_values_refuse(small):
+    values, labels, words, *_ = small
+    result = made.result(values, labels, words)
+    with pytest.raises(ValueError, match="one deal of one unit is needed; got 0 of 500"):
+        null_p_values(result, deals=0)
+    with pytest.raises(ValueError, match="one deal of one unit is needed; got 40 of 0"):
+        null_p_values(result, units=0)
+    with pytest.raises(ValueError, match="null_p_values needs the activations"):
+        null_p_values(replace(result, activations=None))
+    with pytest.raises(TooFewWordsError):
+        null_p_values(made.result(values, labels, np.where(labels, "not", "can")), deals=1)

@@ -61,14 +61,16 @@ def line(ax, site):
 
 def drawn_ticks(axis, limits):
     low, high = sorted(limits)
-    return [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [tick.label1 for tick in ticks if tick.label1.get_visible()]
 
 
-def texts_overlap(figure):
-    """Pairs of visible texts of a figure that lie on each other."""
+def shown_texts(figure):
+    """Every text that is drawn, and its place."""
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
     axes = [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
+    legends = [*figure.legends, *filter(None, (ax.get_legend() for ax in axes))]
     shown = [
         text
         for ax in axes
@@ -79,16 +81,25 @@ def texts_overlap(figure):
             ax.xaxis.label,
             ax.yaxis.label,
             ax._left_title,
-            *(ax.get_legend().get_texts() if ax.get_legend() else ()),
         )
-        if text.get_text() and text.get_visible()
     ]
-    boxes = {text: text.get_window_extent(renderer).shrunk(0.98, 0.9) for text in shown}
+    shown += [text for one in legends for text in one.get_texts()]
+    shown += [figure._suptitle] if figure._suptitle else []
+    shown = [text for text in shown if text.get_text() and text.get_visible()]
+    return {text: text.get_window_extent(renderer) for text in shown}
+
+
+def texts_overlap(figure):
+    """Pairs of visible texts of a figure that lie on each other, and texts that it cuts off."""
+    boxes = {text: box.shrunk(0.98, 0.9) for text, box in shown_texts(figure).items()}
+    edge = figure.bbox.padded(1)
     return [
-        (a.get_text(), b.get_text())
-        for a, b in combinations(shown, 2)
-        if boxes[a].overlaps(boxes[b]) and not {a.axes, b.axes} - {a.axes}
-    ]
+        (a.get_text(), b.get_text()) for a, b in combinations(boxes, 2)
+        if boxes[a].overlaps(boxes[b])
+    ] + [
+        (text.get_text(), "the edge") for text, box in boxes.items()
+        if not (edge.contains(*box.min) and edge.contains(*box.max))
+    ]  # fmt: skip
 
 
 class TestLaminar:

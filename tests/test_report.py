@@ -21,6 +21,11 @@ from tl_negation.inference import infer
 from tl_negation.profiles import profile
 from tl_negation.report import LEFT_OUT, report
 
+#: Figures of a result without inference over words.
+PLAIN = [
+    "laminar", "attention-and-mlp", "volcano-layer-2", "effects", "unit-layer-0", "unit-layer-2",
+    "unit-layer-5", "heads-q", "heads-k", "units-by-head-q", "units-by-head-k",
+]  # fmt: skip
 VOID = {"meta", "link", "input", "br", "img"}
 
 
@@ -101,7 +106,10 @@ class TestPage:
             assert target in page.ids
 
     def test_figures_are_inline_and_described(self, page):
-        assert page.tags["svg"] == page.tags["figure"] == 3 + 3  # layers, a layer, effects, units
+        assert page.tags["svg"] == page.tags["figure"] == len(PLAIN)
+        assert (
+            re.findall(r'<svg role="img" aria-labelledby="fig-([\w-]*)-title', page.source) == PLAIN
+        )
         for label in re.findall('role="img" aria-labelledby="([^"]*)"', page.source):
             assert set(label.split()) <= set(page.ids)
 
@@ -117,12 +125,37 @@ class TestContent:
         assert f"decodable from {passed} of 117 units ({passed / 117:.1%})" in page.text
         rows = profile(result, by="module").query("site == 'q+k'")
         first, last = rows.iloc[0], rows.iloc[-1]
-        assert f"of the q+k units, {first['share_significant']:.1%} in layer 0 and" in page.text
-        assert f"{last['share_significant']:.1%} in layer 5." in page.text
-        right = (
-            f"{first['accuracy']:.1%} in layer 0 and {last['accuracy']:.1%} in layer 5; guessing"
+        shares, right = (
+            f"{first[name]:.1%} in layer 0 and {last[name]:.1%} in layer 5"
+            for name in ("share_significant", "accuracy")
         )
-        assert right in page.text
+        assert f": from {shares} of the q+k units, which on the contexts" in page.text
+        assert f"on average, in {right}, where guessing is in 50.0%." in page.text
+        assert "Whether it is the category or only some of its words was not tested." in page.text
+
+    def test_the_answer_over_words_has_the_numbers(self, result, tmp_path):
+        significant = torch.zeros(3, 39, dtype=torch.bool)
+        significant[1, :2] = True
+        columns = {
+            **result.columns,
+            "significant_words": significant,
+            "held_out_accuracy": torch.full((3, 39), 0.3125).double(),
+        }
+        test = {"labelings": 70, "exact": True, "family": "all", "alpha": 0.05, "word_types": {}}
+        columns["words_p_maxt"] = torch.ones(3, 39).double()
+        over = replace(result, columns=columns, provenance={**result.provenance, "word_test": test})
+        seen = float(result.balanced_accuracy.nanmean())
+        assert (
+            "2 of 117 units are significant when words are the examples; on words left out of the "
+            "fit the mean unit is right in 31.2% (guessing: 50%), against "
+            f"{seen:.1%} on the words it was fitted to."
+        ) in Page(report(over, tmp_path / "report.html")).text
+
+    def test_a_quantised_model_is_called_so(self, result, tmp_path):
+        model = {"name": "demo", "source": "some.gguf", "quantised": "Q4_1 GGUF, dequantised"}
+        made = replace(result, provenance={**result.provenance, "model": model})
+        text = Page(report(made, tmp_path / "report.html")).text
+        assert "3 layers of demo (some.gguf, Q4_1 GGUF, dequantised), sites q, k, mlp_pre" in text
 
     def test_what_words_say_is_told_where_it_was_asked(self, result, page, tmp_path):
         assert "Word or category?" not in page.text
@@ -158,9 +191,20 @@ class TestContent:
     def test_provenance_is_complete(self, result, tmp_path):
         provenance = {**result.provenance, "seconds": {"model": 1.25}, "seed": None}
         text = Page(report(replace(result, provenance=provenance), tmp_path / "r.html")).text
-        for fact in ("model name random", "test correction bonferroni", "seconds model 1.25"):
+        for fact in ("model name: random", "correction: bonferroni", "seconds model: 1.25"):
             assert fact in text
         assert "seed none" in text
+
+    def test_long_provenance_is_only_counted(self, result, tmp_path):
+        long = {f"part {i}": "x" * 30 for i in range(5)}
+        words = [{"word": "not", "label": 1}, {"word": "can", "label": 0}]
+        by_word = {"layer": [0], "site": ["q"], "words": words, "accuracy": [[0.123456789]] * 2}
+        more = {"long": long, "list": list(range(41)), "held_out_by_word": by_word}
+        made = replace(result, provenance={**result.provenance, **more})
+        text = Page(report(made, tmp_path / "r.html")).text
+        assert f"long part 4 {'x' * 30}" in text
+        assert "list 41 values, in run.json" in text
+        assert "0.123456789" not in text
 
     def test_how_to_cite(self, page):
         assert "@software{tl_negation," in page.text
@@ -174,7 +218,8 @@ class TestContent:
 class TestViews:
     def test_kept_activations_are_drawn(self, page):
         assert page.source.count("CircuitsVis.ColoredTokens") == 4
-        assert "layer 2, q, head 0, unit 1, by token" in page.text
+        assert "2 units, by token" in page.text
+        assert page.ids.keys() > {re.search('id="(tln-[0-9a-f]*-layer)"', page.source).group(1)}
 
     @pytest.mark.parametrize("without", ["display", "tokens"])
     def test_none_kept_is_said_and_no_script_is_sent(self, result, tmp_path, without):
@@ -191,18 +236,21 @@ class TestViews:
         acts = collect(model, tiny.contexts(16), ("q", "mlp_pre"), progress=False)
         found = probe(acts, progress=False)
         page = Page(report(found, tmp_path / "report.html", model=model))
-        assert page.source.count("CircuitsVis.ColoredTokens") == 3 * 10
+        heads = 3 * 2  # that look from the target of two contexts
+        assert page.source.count("CircuitsVis.ColoredTokens") == 18 * 10 + heads
+        assert page.source.count("CircuitsVis.AttentionPatterns") == 2
 
     def test_a_result_from_disk_has_no_units_by_word(self, result, tmp_path):
         page = Page(report(replace(result, activations=None), tmp_path / "report.html"))
-        assert page.tags["figure"] == 3
+        assert page.tags["figure"] == len(PLAIN) - 3
 
     def test_words_are_compared_where_they_were_tested(self, tmp_path):
         options = {"permutations": 200, "tasks": 2, "replicates": 2, "progress": False}
         page = Page(report(infer(made.result(*made.small()), **options), tmp_path / "report.html"))
-        assert page.tags["figure"] == 4 + 3
+        assert page.tags["figure"] == len(PLAIN) + 1
+        assert page.tags["svg"] == page.tags["figure"] + 1  # one of its own for a phone
         assert "The grey band is what units give that know words and nothing else" in page.text
-        assert "lexical null replicates 2" in page.text
+        assert "lexical null replicates: 2" in page.text
         assert "bands" not in page.text.split("Provenance")[-1]
         assert "null accuracy low" not in page.text
 
@@ -261,7 +309,7 @@ def test_hostile_text_is_escaped(hostile):
 def test_a_browser_shows_hostile_text_as_text(hostile, tmp_path):
     dom, console = dump_dom(hostile, tmp_path)
     rows, elements = drawn(dom)
-    assert len(rows) == 4
+    assert len(rows) == 2  # of the unit that is shown
     assert all(row.startswith("".join(HOSTILE[:2])) for row in rows)
     assert elements == {"div", "span"}
     assert "<title>broken</title>" not in dom
@@ -285,7 +333,7 @@ def test_in_a_browser_the_table_sorts_and_is_searched(result, tmp_path):
       const field = document.getElementById("filter");
       field.value = "K 2"; field.dispatchEvent(new Event("input")); say("found", cells(1));
       say("said", document.getElementById("found").textContent);
-      setTimeout(() => say("widths", [...document.querySelectorAll("details[open] .colored-tokens")]
+      setTimeout(() => say("widths", [...document.querySelectorAll(".colored-tokens")]
         .map((one) => one.offsetWidth > 99 && one.offsetHeight > 9).join(" ")), 500);
     </script>"""
     page = path.read_text(encoding="utf-8").replace("</body>", f"{script}</body>")

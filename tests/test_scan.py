@@ -20,18 +20,23 @@ from tl_negation import (
     find_contexts,
     infer,
     load_result,
+    null_p_values,
     probe,
     profile,
     trend,
 )
-from tl_negation.scan import DISPLAY_UNITS, scan, summary, write_run
+from tl_negation._gallery import gallery
+from tl_negation.scan import DISPLAY_UNITS, FIGURE_KINDS, scan, summary, write_run
+from tl_negation.views import spread_units
+
+pytestmark = pytest.mark.usefixtures("few_figures")
 
 MODULE = importlib.import_module("tl_negation.scan")  # the name is the function in the package
 WINDOW = {"before": 6, "after": 2}
 QUICK = {**WINDOW, "permutations": 60, "tasks": 2, "progress": False}
 FILES = [
-    "contexts.parquet", "display.parquet", "figures", "profile.csv", "report.html", "run.json",
-    "trend.csv", "units.parquet",
+    "calibration.csv", "contexts.parquet", "display.parquet", "figures", "profile.csv",
+    "report.html", "run.json", "trend.csv", "units.parquet",
 ]  # fmt: skip
 FEW = Contrast("few", {"no": ("not",), "yes": ("can", "may")})
 
@@ -106,9 +111,9 @@ def test_every_stage_is_timed(written):
 def test_the_strongest_units_are_kept_for_display(written):
     result, _ = written
     units = result.display[["layer", "site", "head", "index"]].drop_duplicates()
-    expected = result.top(DISPLAY_UNITS)[list(units)]
+    expected = spread_units(result, DISPLAY_UNITS)[list(units)]
     assert units.astype(str).to_numpy().tolist() == expected.astype(str).to_numpy().tolist()
-    assert result.display.groupby(list(units), observed=True).size().tolist() == [12] * 6
+    assert result.display.groupby(list(units), observed=True).size().tolist() == [10] * 18
     assert {len(values) for values in result.display["values"]} == {9}
 
 
@@ -118,16 +123,22 @@ def test_the_strongest_units_are_kept_for_display(written):
 def test_everything_is_written(written):
     result, out = written
     assert listing(out) == FILES
-    layer = int(result.top(1)["layer"].iloc[0])
-    assert listing(out / "figures") == [
-        "best-unit.png",
-        "laminar.png",
-        f"volcano-layer-{layer}.png",
-        "word-or-category.png",
-    ]
+    names = {picture.name for picture in gallery(result, profile(result))}
+    assert names > {"laminar", "word-or-category", "attention-and-mlp", "calibration", "effects"}
+    assert listing(out / "figures") == sorted(f"{n}.{kind}" for n in names for kind in FIGURE_KINDS)
     for figure in (out / "figures").iterdir():
-        assert figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        start = figure.read_bytes()[:8]
+        assert start == (b"\x89PNG\r\n\x1a\n" if figure.suffix == ".png" else b"<?xml ve")
         assert figure.stat().st_size > 5000
+
+
+def test_the_tests_are_tried_on_units_that_know_only_words(written):
+    result, out = written
+    table = result.tables["calibration"]
+    p = null_p_values(result, permutations=60, seed=3)
+    assert table["test"].unique().tolist() == list(p)
+    assert table.groupby("test")["n"].first().to_dict() == p.notna().sum().to_dict()
+    pd.testing.assert_frame_equal(load_result(out).tables["calibration"], table)
     assert listing(out.parent) == ["run"]
 
 
@@ -180,6 +191,7 @@ def test_a_directory_that_may_not_be_replaced_is_refused_before_the_work(tmp_pat
         scan("no model", "no text", out=tmp_path)
 
 
+@pytest.mark.all_figures
 def test_a_result_is_written_later_too(written, tmp_path):
     result, out = written
     for of in (result, load_result(out)):
@@ -188,7 +200,8 @@ def test_a_result_is_written_later_too(written, tmp_path):
         )
         assert listing(tmp_path / "later") == FILES
     # what was read from disk has no activations to draw a unit from
-    assert "best-unit.png" not in listing(tmp_path / "later" / "figures")
+    assert not [name for name in listing(tmp_path / "later" / "figures") if "unit-" in name]
+    assert [name for name in listing(out / "figures") if "unit-" in name]
     with pytest.raises(FileExistsError, match="already holds a run"):
         write_run(result, tmp_path / "later")
 

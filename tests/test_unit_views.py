@@ -101,7 +101,7 @@ class TestOverText:
 class TestBrowser:
     def test_holds_a_panel_per_unit(self, model, result):
         view = views.unit_browser(result, model=model, n=5, contexts=4)
-        top = result.top(5)
+        top = views.spread_units(result, 5)
         panels = re.findall(r"<h3>(.*?)</h3>", view.body)
         assert panels == [views.contexts.unit_name(row) for row in top.to_dict("records")]
         assert len(props(view)) == 5 * 4
@@ -112,6 +112,19 @@ class TestBrowser:
     def test_shows_what_a_scan_kept(self, model, result):
         kept = views.display_table(model, result.contexts, result.top(2), n=2)
         assert len(props(views.unit_browser(replace(result, display=kept)))) == 4
+
+    def test_chooses_the_strongest_of_each_part_of_the_depth(self, result):
+        chosen = views.spread_units(result, 6)
+        for layer in result.layers:
+            best = result.top(10**4).query(f"layer == {layer}").head(2)
+            assert set(best.index) == set(chosen.index[chosen["layer"] == layer])
+        assert (np.diff(chosen["lr"]) <= 0).all()
+        assert len(views.spread_units(result, 2)) == 2
+        assert len(views.spread_units(result, 4, parts=2)) == 4
+        with pytest.raises(TypeError, match="spread_units needs a ProbeResult; got dict"):
+            views.spread_units({})
+        with pytest.raises(ValueError, match="one unit of one part is needed; got 0 of 3"):
+            views.spread_units(result, 0)
 
     def test_refusals(self, result):
         with pytest.raises(TypeError, match="unit_browser needs a ProbeResult; got dict"):
@@ -124,7 +137,7 @@ class TestBrowser:
         view = views.unit_browser(result, model=model, n=6, contexts=2)
         path = view.save(tmp_path / "view.html")
         script = """<script>
-          const shown = () => [...document.querySelectorAll("section")].filter((s) => !s.hidden);
+          const shown = () => [...document.querySelectorAll(".tln-unit")].filter((s) => !s.hidden);
           const name = (s) => s.querySelector("h3").textContent;
           const first = shown(), [layer, unit] = document.querySelectorAll("select");
           const choose = (list, value) => {
@@ -170,7 +183,9 @@ class TestHeads:
         target = props(view)[1]["values"]
         expected = cache["blocks.0.attn.hook_pattern"][0, 1, -1].detach().cpu()
         np.testing.assert_allclose(target, expected, atol=2e-3)
-        assert "Head 0 is layer 2, head 4, Head 1 is layer 0, head 1" in view.body
+        labels = [json.loads(call)["headLabels"] for call in calls]
+        assert labels == [["layer 2, head 4", "layer 0, head 1"]] * 2
+        assert "attention: 0</span>" in view.body  # no share of attention is below zero
 
     def test_a_key_head_stands_for_its_query_heads(self, tmp_path):
         model = tiny.load(tiny.llama_folder(tmp_path))

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from . import plots
+from ._gallery import Picture, drawn
 from .results import ProbeResult
 
 #: Columns of the ablations' table that the figure or the caption already says.
@@ -24,9 +25,24 @@ HINTS = {
 }
 
 
+#: Name, title and caption of the two figures.
+REPLACED = (
+    "ablation",
+    "Units replaced",
+    "Marks: what replacing the chosen units did. Grey: what replacing random units of the same "
+    "layers, sites and variance did. A mark within the grey is no more than such units do.",
+)
+ESTIMATED = (
+    "attribution",
+    "Estimated and measured",
+    "Units replaced one at a time, against the first-order estimate that the gradient gives for "
+    "all units in two passes.",
+)
+
+
 def effects_section(
     result: ProbeResult,
-    figure: Callable[..., Any],
+    figure: Callable[[Picture], Any],
     table: Callable[[pd.DataFrame], Any],
 ) -> dict[str, Any] | None:
     """Give sentences, figures and table of a result with interventions; None for one without."""
@@ -49,20 +65,8 @@ def effects_section(
             f"The estimates of all units are in units.parquet (attribution_1, attribution_0).",
         ],
         "figures": [
-            figure(
-                lambda: plots.ablation(rows),
-                "Units replaced",
-                "Marks: what replacing the chosen units did. Grey: what replacing random units of "
-                "the same layers, sites and variance did. A mark within the grey is no more than "
-                "such units do.",
-                wide=True,
-            ),
-            figure(
-                lambda: plots.attribution(checked, about=about),
-                "Estimated and measured",
-                "Units replaced one at a time, against the first-order estimate that the gradient "
-                "gives for all units in two passes.",
-            ),
+            figure(Picture(*REPLACED, drawn(plots.ablation, rows), wide=True)),
+            figure(Picture(*ESTIMATED, drawn(plots.attribution, checked, about=about))),
         ],
         "table": table(rows.drop(columns=LEFT_OUT).rename(columns=RENAMED)),
     }

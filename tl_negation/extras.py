@@ -2,11 +2,20 @@
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 from .contexts import Contexts
-from .inference import cluster_robust, head_probe, held_out, penalise, rotate
+from .inference import (
+    cluster_robust,
+    head_probe,
+    held_out,
+    null_p_values,
+    penalise,
+    rotate,
+)
 from .inference.heldout import document_folds
 from .probe import probe
-from .profiles import profile
+from .profiles import calibration_table, profile
 from .results import ProbeResult, needs_activations
 
 EXTRAS = ("heads", "rotated", "clusters", "blocks", "documents", "firth")
@@ -64,6 +73,25 @@ def add_extras(
     for name in check_extras(names):
         result = _add(result, name, seed, progress)
     return result
+
+
+def add_calibration(result: ProbeResult, *, permutations: int, seed: int = 0) -> ProbeResult:
+    """Add the table ``calibration``: how often each test rejects units that only know words.
+
+    Returns
+    -------
+    ProbeResult
+        With :func:`tl_negation.profiles.calibration_table` of each column of
+        :func:`tl_negation.null_p_values`, its name in ``test``, as a table.
+
+    Raises
+    ------
+    ValueError
+        As :func:`tl_negation.null_p_values`.
+    """
+    p = null_p_values(result, permutations=permutations, seed=seed)
+    tables = [calibration_table(p[name]).assign(test=name) for name in p]
+    return result.with_table("calibration", pd.concat(tables, ignore_index=True))
 
 
 def _add(result: ProbeResult, name: str, seed: int, progress: bool) -> ProbeResult:

@@ -1,14 +1,14 @@
 """One self-contained HTML page about a result, to read, print and send around."""
 
-import hashlib
+import html
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from . import plots, views
 from ._files import whole_file
+from ._gallery import Picture, gallery
 from ._newton import STATUSES
 from ._report_effects import HINTS as EFFECT_HINTS
 from ._report_effects import effects_section
@@ -26,14 +27,12 @@ from .sites import MEANINGS
 
 __all__ = ["report"]
 
-#: Rows of the table of units; units whose contexts are shown.
-TABLE_UNITS, MOST_VIEWS = 100, 6
+#: Rows of the table of units; values of a list that the provenance spells out.
+TABLE_UNITS, MOST_VALUES = 100, 40
+#: Letters of the values of a table that has room in one row of the provenance.
+MOST_LETTERS = 120
 #: Narrower than in a notebook: a page shows figures side by side, or on a phone.
-FIGURE_INCHES = 4.6
-#: Profile columns that the figure about words needs.
-OVER_WORDS = {"held_out_accuracy", "share_significant_words"}
-#: Profile columns in the figure over depth, where the profile has them.
-PANELS = ("share_significant", "accuracy", "held_out_accuracy")
+FIGURE_INCHES, PHONE_INCHES = 4.6, 3.6
 #: Columns that the table of units leaves to units.parquet: they depend on a unit's scale, or
 #: another column says the same.
 LEFT_OUT = {
@@ -65,12 +64,13 @@ KNOWN = {**COLUMNS, **WORD_COLUMNS, **ESTIMATE_COLUMNS, **HINTS, **EFFECT_HINTS}
 
 
 class Figure(NamedTuple):
-    """A figure as inline SVG."""
+    """A figure as inline SVG; ``phone``: the same, for a narrow page, where it must differ."""
 
     svg: Markup
+    phone: Markup | None
     title: str
     caption: str
-    wide: bool
+    more: bool
 
 
 class Header(NamedTuple):
@@ -164,7 +164,7 @@ def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]
         "tiles": list(_tiles(result, audit)),
         "audit": audit,
         "text": _text_facts(audit),
-        "figures": list(_figures(result, table)),
+        "figures": [_figure(picture) for picture in gallery(result, table, preset)],
         "effects": effects_section(result, _figure, _table),
         "profile": _table(table[[name for name in table if not _left_out(name)]]),
         "trends": _table(trend(table)),
@@ -185,29 +185,50 @@ def _left_out(name: str) -> bool:
 
 
 def _subject(result: ProbeResult) -> str:
-    model, source = result.provenance["model"].get("name", "a model"), result.contexts.source
+    model, source = result.provenance["model"], result.contexts.source
+    about = ", ".join(str(model[name]) for name in ("source", "quantised") if model.get(name))
     return (
-        f"{len(result.layers)} layers of {model}, sites "
-        f"{', '.join(site.name for site in result.sites)}, on {len(result.contexts):,} contexts "
-        f"from {source.get('source', 'a text')}"
+        f"{len(result.layers)} layers of {model.get('name', 'a model')}{about and f' ({about})'}, "
+        f"sites {', '.join(site.name for site in result.sites)}, on {len(result.contexts):,} "
+        f"contexts from {source.get('source', 'a text')}"
     )
 
 
 def _answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> list[str]:
-    """Two sentences with numbers; those per layer are of the first family of sites."""
+    """Two sentences with numbers: example by example, and over words.
+
+    Figures per layer are of the first family of sites.
+    """
     passed, units = int(result.columns["significant"].sum()), result.columns["status"].numel()
     rows = modules[modules["site"] == modules["site"].iloc[0]]
     ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
     shares, right = (_at_layers(ends, name) for name in ("share_significant", "accuracy"))
     return [
         f"{groups[0].capitalize()} or {groups[1]} is decodable from {passed:,} of {units:,} units "
-        f"({passed / units:.1%}), each taken alone (Wald test, "
-        f"{plots.rule_text(result.provenance['test'])}); of the {rows['site'].iloc[0]} units, "
-        f"{shares}.",
-        f"On the contexts it was fitted on, one of these is right, on average, in "
-        f"{right}; guessing the larger class is right in "
-        f"{result.base_rate:.1%}.",
+        f"({passed / units:.1%}), each taken alone, example by example (Wald test, "
+        f"{plots.rule_text(result.provenance['test'])}): from {shares} of the "
+        f"{rows['site'].iloc[0]} units, which on the contexts they were fitted on are right, on "
+        f"average, in {right}, where guessing is in {result.base_rate:.1%}.",
+        _over_words_answer(result, units),
     ]
+
+
+def _over_words_answer(result: ProbeResult, units: int) -> str:
+    parts = []
+    if "significant_words" in result.columns:
+        passed = int(result.columns["significant_words"].sum())
+        parts.append(f"{passed:,} of {units:,} units are significant when words are the examples")
+    if "held_out_accuracy" in result.columns:
+        unseen, seen = (
+            float(result.columns[name].nanmean())
+            for name in ("held_out_accuracy", "balanced_accuracy")
+        )
+        parts.append(
+            f"on words left out of the fit the mean unit is right in {unseen:.1%} (guessing: 50%), "
+            f"against {seen:.1%} on the words it was fitted to"
+        )
+    said = "; ".join(parts) or "whether it is the category or only some of its words was not tested"
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _at_layers(rows: pd.DataFrame, column: str) -> str:
@@ -280,88 +301,43 @@ def _text_facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, f"{v:,}" if isinstance(v, int) else str(v)) for name, v in facts if v]
 
 
-def _figures(result: ProbeResult, table: pd.DataFrame) -> Iterator[Figure]:
-    best = result.top(1)["layer"].tolist()
-    layer = int(best[0] if best else result.layers[0])
-    yield _figure(
-        lambda: plots.laminar(table, y=[name for name in PANELS if name in table]),
-        "Over depth",
-        f"Share of significant units and mean in-sample accuracy in each layer, a line per site; "
-        f"n = {len(result.contexts):,} contexts. The dashed line is what guessing gets right.",
-    )
-    if set(table) >= OVER_WORDS:
-        yield _figure(
-            lambda: plots.word_or_category(table),
-            "Word or category",
-            "Orange: what is decodable example by example. Blue: what holds over words, which is "
-            "accuracy on words left out of the fit, and units that pass the test over word types. "
-            "The grey band is what units give that know words and nothing else (the lexical null, "
-            "5 to 95 % of its replicates).",
-            wide=True,
-        )
-    yield _figure(
-        lambda: plots.volcano(result, layer),
-        f"Layer {layer}, unit by unit",
-        "Effect against evidence. Units above the dashed line are significant; separated units, "
-        "the strongest of all, have no finite effect and are only counted.",
-    )
-    yield _figure(
-        lambda: plots.effects(result),
-        "Effect sizes by depth",
-        "How large the effects of single units are, site against site, in each third of the "
-        "layers. Queries and keys have no basis of their own: a difference between them is one "
-        "between the bases that training left.",
-    )
-    for unit in _by_depth(result) if result.activations is not None else ():
-        yield _figure(
-            lambda unit=unit: plots.unit(result, unit),
-            f"Strongest tested unit, {unit['span']}",
-            "Each mark is a context. Where the words of one class lie apart from each other, the "
-            "unit tells words apart.",
-        )
+def _figure(picture: Picture) -> Figure:
+    """Draw for the page and, if that needs all of its width, for a phone too."""
+    title, caption, wide = picture.title, picture.caption, picture.wide
+    svg = _svg(picture, None if wide else FIGURE_INCHES)
+    phone = _svg(picture, PHONE_INCHES, "-phone") if wide else None
+    return Figure(svg, phone, title, caption, picture.more)
 
 
-def _by_depth(result: ProbeResult, parts: int = 3) -> Iterator[dict[str, Any]]:
-    """Name the unit with the largest likelihood ratio in each third of the layers."""
-    frame = result.to_frame()
-    frame = frame[frame["status"] == "ok"].sort_values("lr", ascending=False)
-    for layers in np.array_split(result.layers, min(parts, len(result.layers))):
-        best = frame[frame["layer"].isin(layers)].head(1)
-        span = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
-        yield from ({**row, "span": span} for row in best.to_dict("records"))
-
-
-def _figure(draw: Callable[[], Any], title: str, caption: str, *, wide: bool = False) -> Figure:
+def _svg(picture: Picture, width: float | None, suffix: str = "") -> Markup:
     """Draw, and turn the figure into SVG that can stand in a page beside others."""
-    figure = np.ravel(draw())[0].figure
-    if not wide:
-        figure.set_figwidth(FIGURE_INCHES)
-    name = f"fig-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
-    with mpl.rc_context({"svg.hashsalt": name}), io.StringIO() as file:
-        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None}, dpi=150)
-        svg = file.getvalue()
+    figure = np.ravel(picture.draw(width))[0].figure
+    name = f"fig-{picture.name}{suffix}"
+    with io.BytesIO() as file:
+        plots.write(figure, file, "svg", salt=name, dpi=150)
+        svg = file.getvalue().decode()
     plt.close(figure)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     label = f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
+    title, caption = (html.escape(text) for text in (picture.title, picture.caption))
     about = f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{caption}</desc>'
     head, rest = svg.split(">", 1)
-    return Figure(Markup(head.replace("<svg", label, 1) + ">" + about + rest), title, caption, wide)  # noqa: S704 - matplotlib's own
+    return Markup(head.replace("<svg", label, 1) + ">" + about + rest)  # noqa: S704 - matplotlib's own
 
 
 def _views(result: ProbeResult, model: Any) -> list[tuple[str, Markup, Markup]]:
-    """(title, body, script) per unit; from the result if it kept them, else by the model."""
+    """(title, body, script): units in text and, with a model, where heads look."""
     display = result.display
     if model is not None:
-        units = pd.DataFrame(_by_depth(result))
-        display = views.display_table(model, result.contexts, units)
+        display = views.display_table(model, result.contexts, views.spread_units(result))
     if display is None or "tokens" not in display:
         return []
-    shown = []
-    for _, rows in display.groupby(views.UNIT, sort=False, observed=True):
-        view = views.heatmap(rows, result.contexts)
-        shown.append((view.title, Markup(view.body), Markup(view.script)))  # noqa: S704 - escaped there
-    return shown[:MOST_VIEWS]
+    shown = [views.unit_browser(replace(result, display=display))]
+    if model is not None and any(site.name == "q" for site in result.sites):
+        heads = views.tuned_heads(result)
+        shown.append(views.head_attention(model, result.contexts, heads, n=2))
+    return [(view.title, Markup(view.body), Markup(view.script)) for view in shown]  # noqa: S704 - escaped there
 
 
 def _table(frame: pd.DataFrame) -> Table:
@@ -404,18 +380,35 @@ def _provenance(result: ProbeResult, preset: str | None) -> Iterator[tuple[str, 
     rest = {k: v for k, v in result.provenance.items() if k not in ("model", "test")}
     if "lexical_null" in rest:  # its bands are drawn, and stand in profile.csv
         rest["lexical_null"] = {k: v for k, v in rest["lexical_null"].items() if k != "bands"}
+    rest.pop("held_out_by_word", None)  # a number per word, layer and site: drawn as bands
     yield from _flat("", rest)
     yield from _flat("text", result.contexts.source)
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not (prefix and _is_short(value)):
         for name, item in value.items():
             yield from _flat(f"{prefix} {name}".strip().replace("_", " "), item)
-    elif isinstance(value, (list, tuple)):
-        yield prefix, ", ".join(map(str, value))
+    elif isinstance(value, Mapping):
+        yield (
+            prefix,
+            "; ".join(f"{str(name).replace('_', ' ')}: {_said(v)}" for name, v in value.items()),
+        )
     else:
-        yield prefix, "none" if value is None else str(value)
+        yield prefix, _said(value)
+
+
+def _is_short(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping has room in one row."""
+    nested = any(isinstance(item, Mapping) for item in value.values())
+    return not nested and sum(len(_said(item)) for item in value.values()) < MOST_LETTERS
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        full = len(value) > MOST_VALUES
+        return f"{len(value):,} values, in run.json" if full else ", ".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def _citation(result: ProbeResult) -> str:

@@ -18,12 +18,13 @@ from tqdm.auto import tqdm
 from . import plots, views
 from ._families import check_test
 from ._files import check_target, one_writer, whole_directory
+from ._gallery import gallery
 from ._processes import current
 from .activations import Activations, collect
 from .contexts import Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
-from .extras import add_extras, check_extras
+from .extras import add_calibration, add_extras, check_extras
 from .inference import TooFewWordsError, check_infer, distinct_rows, held_out, infer
 from .models import load_model, untrained_twin
 from .probe import probe
@@ -34,7 +35,9 @@ from .sites import LEXICAL_AT_FIRST
 from .text import Corpus, Text, load_text
 
 #: Units and contexts per class whose activations over the whole window are kept for display.
-DISPLAY_UNITS, DISPLAY_CONTEXTS = 6, 6
+DISPLAY_UNITS, DISPLAY_CONTEXTS = 18, 5
+#: Formats of the figures of a run: to look at, and for a paper.
+FIGURE_KINDS = ("png", "svg")
 
 
 def _alone_in_out(function: Callable[..., ProbeResult]) -> Callable[..., ProbeResult]:
@@ -171,7 +174,7 @@ def scan(
         result = _over_words(result, options) if words else result
         result = add_extras(result, extras, seed=seed, progress=progress)
     with _timed(seconds, "display"):
-        units = result.top(DISPLAY_UNITS)
+        units = views.spread_units(result, DISPLAY_UNITS)
         display = views.display_table(model, contexts, units, n=2 * DISPLAY_CONTEXTS)
     lexical = _lexical_baseline(acts)
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
@@ -195,7 +198,7 @@ def write_run(
     -------
     Path
         The directory: ``units.parquet, contexts.parquet, run.json, profile.csv, trend.csv,
-        figures/*.png, report.html``, and ``display.parquet`` where the result has it.
+        figures/*.png and *.svg, report.html``, and ``display.parquet`` where the result has it.
 
     Raises
     ------
@@ -208,9 +211,12 @@ def write_run(
         table.to_csv(folder / "profile.csv", index=False)
         trend(table).to_csv(folder / "trend.csv", index=False)
         (folder / "figures").mkdir()
-        for name, draw in tqdm(_figures(result, table), desc="figures", disable=not progress):
-            figure = _figure_of(draw())
-            figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
+        pictures = list(gallery(result, table, preset))
+        for picture in tqdm(pictures, desc="figures", disable=not progress):
+            figure = np.ravel(picture.draw(None))[0].figure
+            for kind in FIGURE_KINDS:
+                plots.save(figure.axes, folder / "figures" / f"{picture.name}.{kind}", dpi=150)
+                figure.set_layout_engine("none")  # all is in its place now
             plt.close(figure)
         report(result, folder / "report.html", preset=preset)
     return Path(out)
@@ -258,9 +264,11 @@ def _lexical_baseline(acts: Activations) -> dict[str, Any]:
 
 def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
     try:
-        return infer(result, **options)
+        result = infer(result, **options)
     except TooFewWordsError as error:
         return result.with_columns(result.columns, words_left_out=str(error))
+    drawn = {name: options[name] for name in ("permutations", "seed")}
+    return add_calibration(result, **drawn)
 
 
 def compare(
@@ -385,21 +393,3 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[stage] = round(time.perf_counter() - start, 3)
-
-
-def _figures(result: ProbeResult, table: Any) -> list[tuple[str, Any]]:
-    best = result.top(1)
-    layer = int(best["layer"].iloc[0])
-    figures = [
-        ("laminar", lambda: plots.laminar(table)),
-        (f"volcano-layer-{layer}", lambda: plots.volcano(result, layer)),
-    ]
-    if "share_significant_words" in table:
-        figures.append(("word-or-category", lambda: plots.word_or_category(table)))
-    if result.activations is not None:
-        figures.append(("best-unit", lambda: plots.unit(result, best)))
-    return figures
-
-
-def _figure_of(axes: Any) -> Any:
-    return np.ravel(axes)[0].figure

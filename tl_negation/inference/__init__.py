@@ -10,7 +10,7 @@ from ._errors import TooFewWordsError
 from .corrections import adjusted, cluster_robust
 from .heads import head_probe, rotate
 from .heldout import check_tasks, held_out, selectivity
-from .nulls import distinct_rows, lexical_null, null_bands
+from .nulls import distinct_rows, lexical_null, null_bands, null_p_values
 from .penalised import penalise
 from .words import check_alternative, exchangeable, word_test
 
@@ -25,6 +25,7 @@ __all__ = [
     "infer",
     "lexical_null",
     "null_bands",
+    "null_p_values",
     "penalise",
     "rotate",
     "selectivity",

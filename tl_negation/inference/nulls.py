@@ -16,7 +16,9 @@ from .._families import adjust, family_ids
 from ..activations import Activations
 from ..probe import probe
 from ..results import ProbeResult, needs_activations
+from ..sites import Site
 from .heldout import held_out
+from .words import word_test
 
 #: What is summarised of each replicate, as a mean over tested units.
 MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
@@ -100,6 +102,73 @@ def _probed(
     adjusted = adjust(columns["p"].cpu().numpy(), ids, test["correction"])
     columns["significant"] = torch.from_numpy(adjusted <= test["alpha"]).to(columns["p"].device)
     return replace(parts[0], columns=columns, layers=acts.layers)
+
+
+def null_p_values(
+    result: ProbeResult,
+    *,
+    deals: int = 40,
+    units: int = 500,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Test units that know words and nothing else, to see how often each test says otherwise.
+
+    Each deal is one of :func:`lexical_null`, on units drawn at random from all layers and sites.
+
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+    deals
+        How often the words' means are dealt anew.
+    units
+        Units of each deal, or all if there are fewer.
+    permutations
+        Of :func:`word_test`.
+    seed
+        Of units, deals and labelings.
+
+    Returns
+    -------
+    DataFrame
+        A row per deal and unit: ``by example (Wald)`` and ``over words (permutation)``, p values
+        of one unit by itself, uncorrected; NaN where there is none. For
+        :func:`tl_negation.plots.calibration`.
+
+    Raises
+    ------
+    TooFewWordsError
+        (A ValueError.) As :func:`word_test`.
+    ValueError
+        ``deals`` or ``units`` below 1.
+
+    Notes
+    -----
+    Units share the deal and are correlated: the share of rejections varies more than that of as
+    many independent tests.
+    """
+    if min(deals, units) < 1:
+        raise ValueError(f"at least one deal of one unit is needed; got {deals} of {units}")
+    acts = needs_activations(result, "null_p_values")
+    words, types = pd.factorize(np.array(acts.contexts.words))
+    rng = np.random.default_rng(seed)
+    n_layers, _, n_units = acts.values.shape
+    units = min(units, n_layers * n_units)
+    tables = []
+    for _ in range(deals):
+        layer, unit = np.divmod(rng.choice(n_layers * n_units, units, replace=False), n_units)
+        values = acts.values[torch.from_numpy(layer), :, torch.from_numpy(unit)].T[None]
+        drawn = replace(
+            acts, values=deal(values, words, rng.permutation(len(types))), layers=(0,),
+            sites=(Site("drawn", "", "mlp", 1, units),),
+        )  # fmt: skip
+        found = word_test(
+            probe(drawn, progress=False), permutations=permutations, seed=seed, progress=False
+        )
+        p = {"by example (Wald)": found.p, "over words (permutation)": found.words_p}
+        tables.append(pd.DataFrame({name: one[0].cpu().numpy() for name, one in p.items()}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def null_bands(table: pd.DataFrame) -> pd.DataFrame:

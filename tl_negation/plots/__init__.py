@@ -4,6 +4,7 @@ Every function takes a result or a table and draws what is in it; none computes 
 and none calls ``show``. The background is opaque, so figures read in dark notebooks too.
 """
 
+from ._save import save, write
 from ._style import STYLE, rule_text, site_style
 from .depth import laminar, word_or_category
 from .heads import heads, units_by_head
@@ -22,9 +23,11 @@ __all__ = [
     "laminar",
     "replication",
     "rule_text",
+    "save",
     "site_style",
     "unit",
     "units_by_head",
     "volcano",
     "word_or_category",
+    "write",
 ]

@@ -1,6 +1,7 @@
 """What all figures share: one look, colours of sites and classes, labels beside lines."""
 
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,6 +9,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 #: One style for all figures. The palette is Okabe and Ito's (2008), with a darker purple: labels
 #: are set in these colours.
@@ -62,6 +66,15 @@ SPARE = (
 #: Class 0, class 1: colour and marker.
 CLASSES = (("#0072B2", "o"), ("#D55E00", "^"))
 GREY = "#595959"
+#: Width in inches of a new figure (a notebook's column; a paper's is about 3.3), and the least.
+WIDTH, LEAST_WIDTH = 7.0, 2.5
+#: Below these many inches, of the figure or of one Axes, labels go below.
+NARROW_FIGURE, NARROW_AXES = 5.0, 3.6
+#: Height of a narrow Axes, as a share of a wide one's.
+NARROW_HEIGHT = 0.75
+#: Width of a letter of the default font, as a share of its height; inches of a line of text, and
+#: of the ticks below an Axes.
+LETTER, LINE, BELOW_TICKS = 0.53, 0.165, 0.28
 
 
 @contextmanager
@@ -71,7 +84,13 @@ def styled(*, grid: bool = True) -> Iterator[None]:
     ``mpl.rc_context`` puts back ``interactive`` too, which the first figure of a notebook turns
     on: no later figure would be shown.
     """
-    look = {**STYLE, "axes.grid": grid}
+    with settings({**STYLE, "axes.grid": grid}):
+        yield
+
+
+@contextmanager
+def settings(look: Mapping[str, Any]) -> Iterator[None]:
+    """Set what is named, then put back what was set there."""
     before = {name: mpl.rcParams[name] for name in look}
     mpl.rcParams.update(look)
     try:
@@ -80,24 +99,92 @@ def styled(*, grid: bool = True) -> Iterator[None]:
         mpl.rcParams.update(before)
 
 
-def axes_for(ax: Any, n: int, height: float = 2.4) -> np.ndarray:
+def axes_for(ax: Any, n: int, height: float = 2.4, width: float = WIDTH) -> np.ndarray:
     """Give the ``n`` Axes to draw on: those handed in, or those of a new figure."""
     if ax is None:
-        _, axes = plt.subplots(
-            n, sharex=True, squeeze=False, figsize=(7, height * n), layout="constrained"
-        )
-        return axes[:, 0]
+        shape = (height * n, 0) if width >= NARROW_FIGURE else (NARROW_HEIGHT * height * n, 0.6)
+        return np.atleast_1d(new_figure(width, sum(shape)).subplots(n, sharex=True))
     axes = np.ravel(np.asarray(ax, dtype=object))
     if len(axes) != n:
         raise ValueError(f"as many Axes as columns are needed: {n} columns, got {len(axes)} Axes")
     return axes
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure whose parts find their places by themselves.
+
+    Raises
+    ------
+    ValueError
+        Too narrow to write on.
+    """
+    if not width >= LEAST_WIDTH:
+        raise ValueError(
+            f"a figure needs at least {LEAST_WIDTH} inches for its labels; got width={width!r}"
+        )
+    return plt.figure(figsize=(width, height), layout="constrained")
+
+
+def inches(ax: Axes) -> float:
+    """Width of the Axes, before the layout finds its last place."""
+    return float(ax.get_position().width * ax.figure.get_figwidth())
+
+
+def narrow(ax: Axes) -> bool:
+    """Whether labels and legends go below the Axes, not beside it."""
+    return bool(inches(ax) < NARROW_AXES)
+
+
+def headline(ax: Axes, text: str, size: float = 10.0, *, room: float | None = None) -> None:
+    """Set the title, smaller and wrapped where the Axes is narrow."""
+    if narrow(ax):
+        size, room = min(size, 8.5), room or inches(ax)
+    else:
+        room = max(inches(ax), 0.8 * ax.figure.get_figwidth())
+    ax.set_title(wrapped(text, room, size), fontsize=size)
+
+
+def wrapped(text: str, room: float, size: float = 9.5) -> str:
+    """Break lines that are longer than ``room`` inches, but no equation."""
+    letters = int(room * 72 / (LETTER * size))
+    lines = text.replace(" = ", "\u00a0=\u00a0").split("\n")
+    return "\n".join(textwrap.fill(line, letters) for line in lines).replace("\u00a0", " ")
+
+
+def layer_ticks(ax: Axes) -> None:
+    """Whole layers, as many as there is room for."""
+    bins = int(np.clip(inches(ax) / 0.4, 2, 9))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=bins))
+
+
+def legend(
+    axes: Axes | np.ndarray, signs: Sequence[Any], names: Sequence[str], **look: Any
+) -> None:
+    """Explain signs beside the Axes; below the figure, or below the last Axes, where narrow."""
+    axes = np.atleast_1d(axes)
+    ax, figure = axes[-1], axes[-1].figure
+    look = {"borderaxespad": 0, **look}
+    if not narrow(ax):
+        look = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), **look}
+        ax.legend(signs, names, **look)
+        return
+    longest = max((len(name) for name in names), default=0)
+    room = figure.get_figwidth() * 72 / (LETTER * 8) - 2 * (longest + 5)
+    look |= {"ncols": 2 if room > 0 else 1, "fontsize": 8, "columnspacing": 1, "handlelength": 1.6}
+    if figure.get_layout_engine() is not None and set(figure.axes) <= set(axes):
+        figure.legend(signs, names, **{**look, "loc": "outside lower center"})
+        return
+    lines = 1 + ax.get_xlabel().count("\n")
+    below = ScaledTranslation(0, -BELOW_TICKS - LINE * lines, figure.dpi_scale_trans)
+    look |= {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    ax.legend(signs, names, bbox_transform=ax.transAxes + below, **look)
+
+
 def end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Name the lines in the right margin, at the height of their ends, pushed apart."""
     low, high = ax.get_ylim()
     height = ax.get_position().height * ax.figure.get_size_inches()[1]
-    gap = 0.165 / max(height, 0.2)  # inches of a line of text, as a share of the axes
+    gap = LINE / max(height, 0.2)  # as a share of the axes
     known = sorted(
         (((value - low) / (high - low)), text, c) for value, text, c in ends if not np.isnan(value)
     )

@@ -1,18 +1,31 @@
 """Profiles over depth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ..profiles import profile
 from ..results import ProbeResult
-from ._style import GREY, axes_for, end_labels, rule_text, site_style, styled
+from ._style import (
+    GREY,
+    WIDTH,
+    axes_for,
+    end_labels,
+    headline,
+    inches,
+    layer_ticks,
+    legend,
+    narrow,
+    new_figure,
+    rule_text,
+    site_style,
+    styled,
+    wrapped,
+)
 
 #: Profile column -> axis label. Columns that begin with "share" or hold "accuracy" are in per cent.
 Y_LABELS = {
@@ -35,6 +48,7 @@ def laminar(
     *,
     y: str | Sequence[str] = ("share_significant", "accuracy"),
     ax: Axes | Sequence[Axes] | np.ndarray | None = None,
+    width: float = WIDTH,
 ) -> Axes | np.ndarray:
     """Draw columns of a profile over depth, one labelled line per site.
 
@@ -48,6 +62,8 @@ def laminar(
         share the layers.
     ax
         Axes to draw on, as many as ``y`` has names; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -74,14 +90,16 @@ def laminar(
     names = (y,) if isinstance(y, str) else tuple(y)
     table, n_contexts = _profile_table(result, names)
     with styled():
-        axes = axes_for(ax, len(names))
+        axes = axes_for(ax, len(names), width=width)
         for one, name in zip(axes, names, strict=True):
             _profile_panel(one, table, name)
-            if f"{name}_low" in table:
-                one.set_title("bands: 5 to 95 % over words resampled in each class", fontsize=8.5)
-        title = _profile_title(table, names, n_contexts)
-        axes[0].set_title("\n".join(filter(None, (title, axes[0].get_title(loc="left")))))
+            about = _profile_title(table, names, n_contexts) if one is axes[0] else ""
+            bands = "bands: 5 to 95 % over words resampled in each class"
+            text = "\n".join(filter(None, (about, bands if f"{name}_low" in table else "")))
+            headline(one, text, 10.0 if about else 8.5)
         axes[-1].set_xlabel("layer")
+        if narrow(axes[-1]):
+            legend(axes, *_signs(axes))
     return axes[0] if isinstance(y, str) else axes
 
 
@@ -105,10 +123,11 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
     percent = name.startswith("share") or "accuracy" in name
     scale = 100 if percent else 1
     ends = []
+    size = {"markersize": 2.6, "linewidth": 1.1} if narrow(ax) else {}
     for site, part in table.groupby("site", sort=False, observed=True):
         colour, marker, line = site_style(str(site), table["site"].unique().tolist())
         values = scale * part[name].to_numpy(float)
-        ax.plot(part["layer"], values, color=colour, marker=marker, linestyle=line, label=site)
+        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, label=site, **size)
         if {f"{name}_low", f"{name}_high"} <= set(part):
             band = [scale * part[f"{name}_{end}"] for end in ("low", "high")]
             ax.fill_between(part["layer"], *band, color=colour, alpha=0.12, lw=0, zorder=1)
@@ -118,7 +137,20 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
         ax.axhline(rate, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         ends.append((rate, f"{text} {rate:.1f}%", GREY))
     _panel_scale(ax, name, percent)
-    end_labels(ax, ends)
+    if narrow(ax):
+        for line, (_, text, _) in zip(ax.lines, ends, strict=True):
+            line.set_label(text)
+    else:
+        end_labels(ax, ends)
+
+
+def _signs(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    """What the legends of several Axes would name, each name once."""
+    named: dict[str, Any] = {}
+    for ax in axes:
+        handles, names = ax.get_legend_handles_labels()
+        named |= {name: sign for sign, name in zip(handles, names, strict=True)}
+    return list(named.values()), list(named)
 
 
 def _guess(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
@@ -131,8 +163,9 @@ def _guess(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
 
 
 def _panel_scale(ax: Axes, name: str, percent: bool) -> None:
-    ax.set_ylabel(Y_LABELS.get(name, name.replace("_", " ") + (" (%)" if percent else "")))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label = Y_LABELS.get(name, name.replace("_", " ") + (" (%)" if percent else ""))
+    ax.set_ylabel(label, fontsize=8 if narrow(ax) else None)
+    layer_ticks(ax)
     if name.startswith("share"):
         ax.set_ylim(-2, 102)
     else:
@@ -172,7 +205,9 @@ _SHARE = (
 )
 
 
-def word_or_category(result: Any, *, axes: np.ndarray | None = None) -> np.ndarray:
+def word_or_category(
+    result: Any, *, axes: np.ndarray | None = None, width: float | None = None
+) -> np.ndarray:
     """Draw what the notebook counts beside what holds over words, site by site.
 
     Parameters
@@ -181,6 +216,10 @@ def word_or_category(result: Any, *, axes: np.ndarray | None = None) -> np.ndarr
         A result with the columns of :func:`tl_negation.infer`, or its profile.
     axes
         Two rows of Axes, one column per site; a new figure if not given.
+    width
+        Of the new figure, in inches; by default so that the sites have room beside each other.
+        Where they have not (3.3 for a column of a paper), the sites stand below each other, and
+        the two rows of the returned array are columns of the figure.
 
     Returns
     -------
@@ -206,12 +245,7 @@ def word_or_category(result: Any, *, axes: np.ndarray | None = None) -> np.ndarr
     table, n_contexts = _profile_table(result, needed)
     sites = table["site"].unique().tolist()
     with styled():
-        if axes is None:
-            size = (1.2 + 2.1 * len(sites), 5.2)
-            _, axes = plt.subplots(
-                2, len(sites), sharex=True, sharey="row", squeeze=False, figsize=size,
-                layout="constrained",
-            )  # fmt: skip
+        axes = _site_grid(len(sites), width) if axes is None else axes
         if np.shape(axes) != (2, len(sites)):
             raise ValueError(f"axes must have shape (2, {len(sites)}); got {np.shape(axes)}")
         for column, site in zip(axes.T, sites, strict=True):
@@ -221,31 +255,69 @@ def word_or_category(result: Any, *, axes: np.ndarray | None = None) -> np.ndarr
             column[0].axhline(100 * part["base_rate"].iloc[0], color="#1a1a1a", lw=1, ls="--")
             column[0].axhline(50, color="#1a1a1a", lw=1, ls=":")
             column[0].set_title(f"{site} ({int(part['units'].max()):,} units a layer)")
-            column[1].set_xlabel("layer")
-            column[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+            layer_ticks(column[1])
             column[1].set_ylim(-3, 103)
-        axes[0, 0].set_ylabel("accuracy, mean over units (%)")
-        axes[1, 0].set_ylabel("significant units (%)")
-        _shared_legends(axes, table, n_contexts)
+        n = "" if n_contexts is None else f"; n = {n_contexts:,} contexts"
+        _describe(axes, f"Decodable example by example, and over words{n}")
+        _shared_legends(axes, float(table["base_rate"].iloc[0]))
     return axes
+
+
+def _site_grid(sites: int, width: float | None) -> np.ndarray:
+    """Axes ``[2, site]``: the sites side by side, or below each other in a narrow figure."""
+    room = 1.2 + 2.1 * sites
+    width = room if width is None else width
+    if width > 0.75 * room:
+        figure = new_figure(width, 5.2)
+        return figure.subplots(2, sites, sharex=True, sharey="row", squeeze=False)
+    figure = new_figure(width, 1.4 + 1.3 * sites)
+    return figure.subplots(sites, 2, sharex=True, sharey="col", squeeze=False).T
+
+
+def _below_each_other(axes: np.ndarray) -> bool:
+    first, last = axes[0, 0].get_subplotspec(), axes[0, -1].get_subplotspec()
+    return axes.shape[1] > 1 and first.rowspan.start != last.rowspan.start
 
 
 def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:
     if f"{null}_low" in part:
         band = [100 * part[f"{null}_{end}"] for end in ("low", "high")]
         ax.fill_between(part["layer"], *band, color="#bdbdbd", lw=0, label="lexical null, 5-95 %")
+    size = {"markersize": 2.2, "linewidth": 1} if inches(ax) < 1.2 else {}
     for column, name, colour, marker, line in lines:
-        ax.plot(part["layer"], 100 * part[column], color=colour, marker=marker, ls=line, label=name)
+        look = {"color": colour, "marker": marker, "ls": line, "label": name, **size}
+        ax.plot(part["layer"], 100 * part[column], **look)
 
 
-def _shared_legends(axes: np.ndarray, table: pd.DataFrame, n_contexts: int | None) -> None:
-    base = Line2D([], [], color="#1a1a1a", lw=1, ls="--")
-    half = Line2D([], [], color="#1a1a1a", lw=1, ls=":")
-    for row, extra in ((0, True), (1, False)):
-        handles, names = axes[row, 0].get_legend_handles_labels()
-        if extra:
-            handles += [base, half]
-            names += [f"base rate {table['base_rate'].iloc[0]:.1%}", "guessing, balanced"]
-        axes[row, -1].legend(handles, names, loc="upper left", bbox_to_anchor=(1, 1))
-    n = "" if n_contexts is None else f"; n = {n_contexts:,} contexts"
-    axes[0, 0].figure.suptitle(f"Decodable example by example, and over words{n}", fontsize=10)
+def _describe(axes: np.ndarray, text: str) -> None:
+    """Label the axes and the whole."""
+    labels = ("accuracy, mean over units (%)", "significant units (%)")
+    if _below_each_other(axes):
+        for column in axes.T:
+            column[0].set_title(column[0].get_title(loc="left"), fontsize=8.5)
+        for row, label in zip(axes, ("accuracy (%)", "significant (%)"), strict=True):
+            for ax in row:
+                ax.set_ylabel(label, fontsize=8.5)
+        ends = axes[:, -1]
+    else:
+        for row, label in zip(axes, labels, strict=True):
+            row[0].set_ylabel(label)
+        ends = axes[1]
+    for ax in ends:
+        ax.set_xlabel("layer")
+    figure = axes[0, 0].figure
+    figure.suptitle(wrapped(text, 0.95 * figure.get_figwidth(), 10.0), fontsize=10)
+
+
+def _shared_legends(axes: np.ndarray, base_rate: float) -> None:
+    guesses = {f"base rate {base_rate:.1%}": "--", "guessing, balanced": ":"}
+    lines = [Line2D([], [], color="#1a1a1a", lw=1, ls=dashes) for dashes in guesses.values()]
+    if _below_each_other(axes):
+        handles, names = _signs(axes[:, 0])
+        look = {"loc": "outside lower center", "ncols": 2, "fontsize": 8}
+        axes[0, 0].figure.legend([*handles, *lines], [*names, *guesses], **look)
+        return
+    for row, (more, words) in zip(axes, ((lines, guesses), ((), ())), strict=True):
+        handles, names = row[0].get_legend_handles_labels()
+        look = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+        row[-1].legend([*handles, *more], [*names, *words], **look)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +11,16 @@ from matplotlib.ticker import MaxNLocator
 
 from ..profiles import head_table
 from ..results import ProbeResult
-from ._style import styled
+from ._style import (
+    NARROW_FIGURE,
+    WIDTH,
+    headline,
+    inches,
+    narrow,
+    new_figure,
+    styled,
+    wrapped,
+)
 
 #: Column -> what the colour says; columns that a result lacks are left out by default.
 HEAD_LABELS = {
@@ -35,7 +43,12 @@ LOOK = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
 
 
 def heads(
-    source: Any, *, site: str | None = None, y: Sequence[str] | None = None, ax: Any = None
+    source: Any,
+    *,
+    site: str | None = None,
+    y: Sequence[str] | None = None,
+    ax: Any = None,
+    width: float | None = None,
 ) -> np.ndarray:
     """Draw a heat map of the heads, a row per layer: how much is decodable from their units.
 
@@ -52,6 +65,8 @@ def heads(
         ``share_significant`` and ``held_out_accuracy``, whichever there are.
     ax
         Axes to draw on, as many as ``y`` has names; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -88,16 +103,23 @@ def heads(
         known = ", ".join(table["site"].unique().tolist())
         raise ValueError(f"there are heads of the sites {known}; got {site!r}")
     with styled(grid=False):
-        axes = _side_by_side(ax, len(names), part)
+        axes = _side_by_side(ax, len(names), part, width)
         for one, name in zip(axes, names, strict=True):
             _head_map(one, part, name)
         axes[0].set_ylabel("layer")
-        axes[0].set_title(_heads_title(part, site))
+        text, figure = _heads_title(part, site), axes[0].figure
+        room = 0.85 * figure.get_figwidth() - 0.1
+        axes[0].set_title(wrapped(text, room, 10.0))
     return axes
 
 
 def units_by_head(
-    result: Any, *, site: str | None = None, value: str = "beta_per_sd", ax: Axes | None = None
+    result: Any,
+    *,
+    site: str | None = None,
+    value: str = "beta_per_sd",
+    ax: Axes | None = None,
+    width: float = WIDTH,
 ) -> Axes:
     """Draw every unit of a site, a row per layer, sorted within its head.
 
@@ -111,6 +133,8 @@ def units_by_head(
         A column: ``beta_per_sd``, ``z``, ``auc``, ``words_t`` or ``held_out_accuracy``.
     ax
         Axes to draw on; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -136,10 +160,10 @@ def units_by_head(
     image = np.sort(by_head, axis=2).reshape(len(values), -1)  # NaN comes last
     with styled(grid=False):
         if ax is None:
-            size = (7, 1.2 + 0.16 * max(len(values), 10))
-            ax = plt.subplots(figsize=size, layout="constrained")[1]
+            height = 1.2 + 0.16 * max(len(values), 10)
+            ax = new_figure(width, 0.75 * height if width < NARROW_FIGURE else height).subplots()
         _unit_map(ax, image, result.layers, chosen, value)
-        ax.set_title(f"{chosen.name}: {chosen.width:,} units a layer, sorted within their head")
+        headline(ax, f"{chosen.name}: {chosen.width:,} units a layer, sorted within their head")
     return ax
 
 
@@ -150,11 +174,11 @@ def _site(result: ProbeResult, name: str | None) -> Any:
     return named[name] if name else result.sites[0]
 
 
-def _side_by_side(ax: Any, n: int, part: pd.DataFrame) -> np.ndarray:
+def _side_by_side(ax: Any, n: int, part: pd.DataFrame, width: float | None) -> np.ndarray:
     if ax is None:
         height = 1.4 + 0.16 * max(part["layer"].nunique(), 8)
-        figure = plt.figure(figsize=(7 if n > 1 else 4.2, height), layout="constrained")
-        return np.atleast_1d(figure.subplots(1, n, sharey=True))
+        width = (WIDTH if n > 1 else 4.2) if width is None else width
+        return np.atleast_1d(new_figure(width, height).subplots(1, n, sharey=True))
     axes = np.ravel(np.asarray(ax, dtype=object))
     if len(axes) != n:
         raise ValueError(f"as many Axes as columns are needed: {n} columns, got {len(axes)} Axes")
@@ -168,10 +192,21 @@ def _head_map(ax: Axes, part: pd.DataFrame, name: str) -> None:
     drawn = ax.imshow(image, cmap="cividis", vmin=low, vmax=high, **LOOK)
     label = HEAD_LABELS.get(name, f"{name.replace('_', ' ')} (%)")
     ends = "min" if np.nanmin(image, initial=100) < low else "neither"
-    ax.figure.colorbar(drawn, ax=ax, label=label, extend=ends, aspect=30, pad=0.03)
+    _colours(ax, drawn, label, extend=ends, small=inches(ax) < 2)
     _layers(ax, cells.index.tolist())
     ax.set_xlabel("head")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
+    bins = int(np.clip(inches(ax) / 0.2, 3, 13))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=bins))
+
+
+def _colours(ax: Axes, drawn: Any, label: str, *, small: bool, extend: str = "neither") -> None:
+    """Explain the colours beside the map, or below where there is no room beside."""
+    if not small:
+        ax.figure.colorbar(drawn, ax=ax, label=label, extend=extend, aspect=30, pad=0.03)
+        return
+    bar = ax.figure.colorbar(drawn, ax=ax, location="bottom", extend=extend, aspect=20, pad=0.02)
+    bar.set_label(wrapped(label, inches(ax), 8.5), fontsize=8.5)
+    bar.locator = MaxNLocator(nbins=max(2, int(inches(ax) / 0.4)))
 
 
 def _limits(image: np.ndarray, name: str) -> tuple[float, float]:
@@ -189,10 +224,10 @@ def _unit_map(ax: Axes, image: np.ndarray, layers: Sequence[int], site: Any, val
     ax.set_facecolor("#bdbdbd")
     limits = {"vmin": middle - spread, "vmax": middle + spread}
     drawn = ax.imshow(image, cmap=SIGNED, **limits, **LOOK)
-    ax.figure.colorbar(drawn, ax=ax, label=label, extend="neither", aspect=30, pad=0.02)
+    _colours(ax, drawn, label, small=narrow(ax))
     for edge in range(1, site.heads):
         ax.axvline(edge * site.d_head - 0.5, color="#1a1a1a", linewidth=0.6)
-    step = -(-site.heads // 20)
+    step = -(-site.heads // min(20, int(inches(ax) / 0.2)))
     heads_shown = np.arange(0, site.heads, step)
     ax.set_xticks((heads_shown + 0.5) * site.d_head - 0.5, [f"{head}" for head in heads_shown])
     ax.tick_params(axis="x", length=0)

@@ -9,16 +9,29 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..interventions import Ablation, Attribution
-from ._style import CLASSES, GREY, axes_for, styled
+from ._style import (
+    CLASSES,
+    GREY,
+    NARROW_FIGURE,
+    axes_for,
+    headline,
+    legend,
+    narrow,
+    new_figure,
+    styled,
+    wrapped,
+)
 
 BANDS = ("random_q025", "random_q25", "random_q50", "random_q75", "random_q975")
 ABLATION_COLUMNS = ("how", "class", "effect", *BANDS, "p", "draws", "units", "contexts", "follow")
 #: How a checked unit was drawn: colour, marker.
 DRAWN = {"largest": ("#D55E00", "^"), "random": ("#0072B2", "o")}
 DIFFERENCE = ("#1a1a1a", "D")
+#: Width in inches of the panels side by side.
+WIDE = 7.4
 
 
-def ablation(source: Any, *, ax: Any = None) -> np.ndarray:
+def ablation(source: Any, *, ax: Any = None, width: float = WIDE) -> np.ndarray:
     """Draw what replacing units did to the words that follow, against random units.
 
     Parameters
@@ -27,6 +40,9 @@ def ablation(source: Any, *, ax: Any = None) -> np.ndarray:
         From :func:`tl_negation.ablate`, or the table of :func:`tl_negation.compare_ablations`.
     ax
         Axes to draw on, one per class and one for their difference; a new figure if not given.
+    width
+        Of the new figure, in inches; in a narrow one (3.3 for a column of a paper) the panels
+        stand below each other.
 
     Returns
     -------
@@ -48,15 +64,22 @@ def ablation(source: Any, *, ax: Any = None) -> np.ndarray:
         table = table.assign(selection="chosen units")
     names = table["class"].unique().tolist()
     with styled():
-        axes = _side_by_side(ax, names, table["selection"].nunique())
+        axes = _side_by_side(ax, names, table["selection"].nunique(), width)
+        below = ax is None and width < NARROW_FIGURE
         looks = (CLASSES[1], CLASSES[0], DIFFERENCE)
         for one, name, look in zip(axes, names, looks, strict=True):
             _panel(one, table[table["class"] == name], look)
             n = int(table.loc[table["class"] == name, "contexts"].iloc[0])
-            one.set_title(f"{name.replace(' minus ', ' minus' + chr(10))}\nn = {n:,} contexts")
+            head = name if below else name.replace(" minus ", " minus\n")
+            one.set_title(f"{head}\nn = {n:,} contexts", fontsize=8.5 if below else None)
             one.set_xlim(*_limits(table))
-        axes[0].set_yticks(range(len(names_of(table))), names_of(table))
-        axes[len(axes) // 2].set_xlabel(_what(table))
+            if below or one is axes[0]:
+                one.set_yticks(range(len(names_of(table))), names_of(table))
+        what, room = _what(table), 0.6 * width
+        if below:
+            axes[-1].set_xlabel(wrapped(what.replace("\n", " "), room, 9.0), fontsize=9)
+        else:
+            axes[len(axes) // 2].set_xlabel(what)
     return axes
 
 
@@ -82,10 +105,13 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _side_by_side(ax: Any, names: list[str], rows: int) -> np.ndarray:
+def _side_by_side(ax: Any, names: list[str], rows: int, width: float) -> np.ndarray:
+    if ax is None and width < NARROW_FIGURE:
+        figure = new_figure(width, 1 + len(names) * (0.6 + 0.5 * rows))
+        return np.atleast_1d(figure.subplots(len(names), sharex=True))
     if ax is None:
-        figure = plt.figure(figsize=(7.4, 1.7 + 0.55 * rows), layout="constrained")
-        return figure.subplots(1, len(names), sharey=True)
+        figure = new_figure(width, 1.7 + 0.55 * rows)
+        return np.atleast_1d(figure.subplots(1, len(names), sharey=True))
     axes = np.ravel(np.asarray(ax, dtype=object))
     if len(axes) != len(names):
         raise ValueError(
@@ -111,7 +137,11 @@ def _panel(ax: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
 
 
 def attribution(
-    source: Any, *, about: Mapping[str, Any] | None = None, ax: Axes | None = None
+    source: Any,
+    *,
+    about: Mapping[str, Any] | None = None,
+    ax: Axes | None = None,
+    width: float = 5.6,
 ) -> Axes:
     """Draw the gradient's estimate of single units' effects against the measured ones.
 
@@ -123,6 +153,8 @@ def attribution(
         The attribution's ``about``, for its correlations; not needed for an Attribution.
     ax
         Axes to draw on; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -142,7 +174,7 @@ def attribution(
     _check(source, ("estimate", "measured", "drawn"), "attribute(model, contexts).checked")
     with styled():
         if ax is None:
-            _, ax = plt.subplots(figsize=(5.6, 3.9), layout="constrained")
+            ax = new_figure(width, 3.9).subplots()
         ax = axes_for(ax, 1)[0]
         ends = source[["estimate", "measured"]].to_numpy()
         line = [float(ends.min()), float(ends.max())]
@@ -156,9 +188,12 @@ def attribution(
             )
         ax.set_xlabel("estimated by the gradient (nats)")
         ax.set_ylabel("measured, one unit at a time (nats)")
-        ax.set_title(_correlations(about))
+        headline(ax, _correlations(about))
         ax.xaxis.set_major_locator(plt.MaxNLocator(5))
-        ax.legend(loc="upper left")
+        if narrow(ax):
+            legend(ax, *ax.get_legend_handles_labels())
+        else:
+            ax.legend(loc="upper left")
     return ax
 
 

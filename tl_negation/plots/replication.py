@@ -5,16 +5,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from ..replication import ALL, Replication
-from ._style import GREY, axes_for, end_labels, site_style, styled
+from ._style import (
+    GREY,
+    WIDTH,
+    axes_for,
+    end_labels,
+    headline,
+    layer_ticks,
+    legend,
+    narrow,
+    site_style,
+    styled,
+)
 
 PANELS = ("ranks", "signs", "overlap")
 
 
 def replication(
-    source: Any, *, test: str | None = None, found: str = "significant", ax: Any = None
+    source: Any,
+    *,
+    test: str | None = None,
+    found: str = "significant",
+    ax: Any = None,
+    width: float = WIDTH,
 ) -> np.ndarray:
     """Draw how far two results agree in each layer, one labelled line per site.
 
@@ -29,6 +44,8 @@ def replication(
         tables call them.
     ax
         Three Axes to draw on; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -65,15 +82,17 @@ def replication(
     overlap["chance"] = 100 * _ratio(overlap["second"], overlap["units"])
     signs["share"] = 100 * signs["share"]
     with styled():
-        axes = axes_for(ax, 3, height=2.0)
+        axes = axes_for(ax, 3, height=2.0, width=width)
         _lines(axes[0], ranks, "rho", "rank correlation\nof effects", _count(ranks, "units"))
         _lines(axes[1], signs, "share", "same sign (%)", _count(signs, "units"))
         _lines(axes[2], overlap, "again", "found again (%)", _count(overlap, "first"))
         axes[0].axhline(0, color=GREY, lw=1, zorder=1)
         axes[1].axhline(50, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
         _chance(axes[2], overlap)
-        axes[0].set_title(_title(source, test, found))
+        headline(axes[0], _title(source, test, found))
         axes[-1].set_xlabel("layer")
+        if narrow(axes[-1]):
+            legend(axes, *axes[-1].get_legend_handles_labels())
     return axes
 
 
@@ -99,25 +118,27 @@ def _lines(ax: Axes, table: pd.DataFrame, name: str, label: str, count: dict[str
     for site, part in table.groupby("site", sort=False):
         colour, marker, line = site_style(site, list(count))
         values = part[name].to_numpy(float)
-        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line)
+        text = f"{site} ({count[site]:,} units)"
+        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, label=text)
         known = values[~np.isnan(values)]
         end = known[-1] if known.size else np.nan
-        ends.append((end, f"{site} ({count[site]:,} units)", colour))
-    ax.set_ylabel(label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ends.append((end, text, colour))
+    ax.set_ylabel(label, fontsize=8 if narrow(ax) else None)
+    layer_ticks(ax)
     if name == "rho":
         low = min(-0.05, float(np.nanmin(table[name], initial=0)) - 0.05)
         ax.set_ylim(low, 1.02)
     else:
         ax.set_ylim(-3, 103)
-    end_labels(ax, ends)
+    if not narrow(ax):
+        end_labels(ax, ends)
 
 
 def _chance(ax: Axes, table: pd.DataFrame) -> None:
     sites = table["site"].unique().tolist()
     for site, part in table.groupby("site", sort=False):
         ax.plot(part["layer"], part["chance"], color=site_style(site, sites)[0], ls=":", lw=1)
-    ax.set_title("dotted: share of all units that the second result finds", fontsize=8.5)
+    headline(ax, "dotted: share of all units that the second result finds", 8.5)
 
 
 def _title(source: Replication, test: str, found: str) -> str:

@@ -10,15 +10,16 @@ from matplotlib.patches import Patch
 
 from ..profiles import calibration_table, effect_table
 from ..results import ProbeResult
-from ._style import GREY, SPARE, axes_for, site_style, styled
+from ._style import GREY, SPARE, WIDTH, axes_for, headline, legend, narrow, site_style, styled
 
 EFFECT_COLUMNS = ("part", "site", "units", "q5", "q25", "q50", "q75", "q95")
 #: Lines of a calibration figure: colour, marker, line style.
 LINES = (("#D55E00", "s", "-"), ("#0072B2", "o", "-"), ("#009E73", "^", "--"), SPARE[1], SPARE[2])
+LEVEL_COLUMNS = ("n", "level", "share", "low", "high")
 P_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 1)
 
 
-def effects(source: Any, *, ax: Axes | None = None) -> Axes:
+def effects(source: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw how large the units' effects are, site against site, in each third of the depth.
 
     Parameters
@@ -27,6 +28,8 @@ def effects(source: Any, *, ax: Axes | None = None) -> Axes:
         A result, or the table of :func:`tl_negation.profiles.effect_table`.
     ax
         Axes to draw on; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -61,13 +64,13 @@ def effects(source: Any, *, ax: Axes | None = None) -> Axes:
         )
     parts, sites = table["part"].unique().tolist(), table["site"].unique().tolist()
     with styled():
-        ax = axes_for(ax, 1, height=3.4)[0]
-        width = 0.8 / len(sites)
+        ax = axes_for(ax, 1, height=3.4, width=width)[0]
+        step = 0.8 / len(sites)
         for row in table.to_dict("records"):
             place = (
-                parts.index(row["part"]) + (sites.index(row["site"]) - len(sites) / 2 + 0.5) * width
+                parts.index(row["part"]) + (sites.index(row["site"]) - len(sites) / 2 + 0.5) * step
             )
-            _box(ax, row, place, 0.75 * width, site_style(row["site"], sites)[0])
+            _box(ax, row, place, 0.75 * step, site_style(row["site"], sites)[0])
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
         ax.yaxis.set_major_formatter("{x:g}")
@@ -75,10 +78,11 @@ def effects(source: Any, *, ax: Axes | None = None) -> Axes:
         ax.set_xticks(range(len(parts)), [part.replace(" ", "\n", 1) for part in parts])
         ax.set_xlim(-0.55, len(parts) - 0.45)
         ax.grid(visible=False, axis="x")
-        ax.set_ylabel("|effect| (log-odds per SD of the unit)")
-        ax.set_title("effect sizes of units: median, middle half, 5 to 95 %")
-        patches = [Patch(color=site_style(s, sites)[0], label=_counted(table, s)) for s in sites]
-        ax.legend(handles=patches, loc="upper left", bbox_to_anchor=(1, 1))
+        label = "|effect| (log-odds per SD of the unit)"
+        ax.set_ylabel(label.replace(" (", "\n(") if narrow(ax) else label)
+        headline(ax, "effect sizes of units: median, middle half, 5 to 95 %")
+        patches = [Patch(color=site_style(site, sites)[0]) for site in sites]
+        legend(ax, patches, [_counted(table, site) for site in sites])
     return ax
 
 
@@ -108,7 +112,11 @@ def _counted(table: pd.DataFrame, site: str) -> str:
 
 
 def calibration(
-    p: Any, *, ax: Axes | None = None, title: str = "tests of hypotheses that are true"
+    p: Any,
+    *,
+    ax: Axes | None = None,
+    title: str = "tests of hypotheses that are true",
+    width: float = WIDTH,
 ) -> Axes:
     """Draw the share of p values below each level against the level itself.
 
@@ -116,11 +124,15 @@ def calibration(
     ----------
     p : array, mapping or DataFrame
         p values of units in which there is nothing to find; or several of them by name (a column
-        each): the Wald test and the test over words of the same units, say.
+        each): those of :func:`tl_negation.null_p_values`, say. Or the tables of
+        :func:`tl_negation.profiles.calibration_table`, one below the other, with a column
+        ``test`` (``result.tables["calibration"]`` of a scan).
     ax
         Axes to draw on; a new figure if not given.
     title
         Which units these are.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -133,11 +145,10 @@ def calibration(
     ValueError
         No p value, or one outside 0 to 1.
     """
-    named = {"": p} if not isinstance(p, (Mapping, pd.DataFrame)) else dict(p.items())
-    tables = {name: calibration_table(values) for name, values in named.items()}
+    tables = _calibration_tables(p)
     widest = max(tables.values(), key=lambda table: -table["level"].iloc[0])
     with styled():
-        ax = axes_for(ax, 1, height=3.6)[0]
+        ax = axes_for(ax, 1, height=3.6, width=width)[0]
         band = {"color": "#d9d9d9", "lw": 0, "label": "95 % if calibrated and independent"}
         floor = float(widest["level"].iloc[0])
         ax.fill_between(
@@ -147,9 +158,16 @@ def calibration(
         for (name, table), look in zip(tables.items(), LINES * len(tables), strict=False):
             _observed(ax, table, name, look)
         _level_axes(ax, floor)
-        ax.set_title(title)
-        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        headline(ax, title)
+        legend(ax, *ax.get_legend_handles_labels())
     return ax
+
+
+def _calibration_tables(p: Any) -> dict[str, pd.DataFrame]:
+    if isinstance(p, pd.DataFrame) and {"test", *LEVEL_COLUMNS} <= set(p):
+        return {str(name): table for name, table in p.groupby("test", sort=False)}
+    named = dict(p.items()) if isinstance(p, (Mapping, pd.DataFrame)) else {"": p}
+    return {str(name): calibration_table(values) for name, values in named.items()}
 
 
 def _observed(ax: Axes, table: pd.DataFrame, name: str, look: tuple[str, str, Any]) -> None:

@@ -6,24 +6,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from .._families import family_ids
 from .._newton import STATUSES
 from ..results import ProbeResult, unit_of
 from ..sites import locate
-from ._style import CLASSES, GREY, axes_for, beside, end_labels, site_style, styled
+from ._style import (
+    CLASSES,
+    GREY,
+    WIDTH,
+    axes_for,
+    beside,
+    end_labels,
+    headline,
+    legend,
+    narrow,
+    site_style,
+    styled,
+)
 
 #: From this many points on a scatter is drawn as an image inside a vector figure.
 RASTER_POINTS = 2000
 #: Effects are drawn to scale up to here, by their logarithm beyond: they explode near separation.
 LINEAR_EFFECT = 4
-EFFECT_TICKS = (-100, -20, -4, -2, 0, 2, 4, 20, 100)
+EFFECT_TICKS = ((-100, -20, -4, -2, 0, 2, 4, 20, 100), (-200, -20, -2, 0, 2, 20, 200))
 #: Height of the curve above the words of a unit, in words.
 CURVE_ROWS = 5
 
 
-def volcano(result: Any, layer: int, *, ax: Axes | None = None) -> Axes:
+def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw effect per SD against -log10 p for every unit of one layer.
 
     Parameters
@@ -34,6 +47,8 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None) -> Axes:
         Number of the layer.
     ax
         Axes to draw on; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -59,23 +74,26 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None) -> Axes:
     frame = result.to_frame()
     units = frame[frame["layer"] == layer]
     with styled():
-        ax = axes_for(ax, 1, height=4.2)[0]
+        ax = axes_for(ax, 1, height=4.2, width=width)[0]
         _volcano_points(ax, result, units)
         ax.set_ylim(bottom=0)
         ax.set_xscale("symlog", linthresh=LINEAR_EFFECT, linscale=1.5)
-        ax.xaxis.set_major_locator(FixedLocator(EFFECT_TICKS))
+        known = FixedLocator(EFFECT_TICKS[1 if narrow(ax) else 0])
+        small = np.abs(ax.get_xlim()).max() < 2  # all within the linear part
+        ax.xaxis.set_major_locator(MaxNLocator(5, symmetric=True) if small else known)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_locator(NullLocator())
         _thresholds(ax, result, layer)
         ax.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-        ax.set_xlabel(f"effect (log-odds of {_class_name(result, 1)} per SD of the unit)")
+        effect = f"effect (log-odds of {_class_name(result, 1)} per SD of the unit)"
+        ax.set_xlabel(effect.replace(" per SD", "\nper SD") if narrow(ax) else effect)
         ax.set_ylabel("evidence (-log10 of the Wald p)")
-        ax.set_title(_volcano_title(result, units))
+        headline(ax, _volcano_title(result, units))
         _volcano_legend(ax, [site.name for site in result.sites])
     return ax
 
 
-def unit(result: Any, where: Any, *, ax: Axes | None = None) -> Axes:
+def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw one unit's activation in every context, by word, under its fitted curve.
 
     Parameters
@@ -86,6 +104,8 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None) -> Axes:
         A row of ``result.top()`` or ``result.to_frame()``, or (layer, site, head, index).
     ax
         Axes to draw on; a new figure if not given.
+    width
+        Of the new figure, in inches: 3.3 for a column of a paper.
 
     Returns
     -------
@@ -116,12 +136,14 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None) -> Axes:
     words = _word_order(result)
     with styled():
         rows = CURVE_ROWS + len(words)
-        ax = axes_for(ax, 1, height=0.8 + 0.27 * rows)[0]
+        ax = axes_for(ax, 1, height=0.8 + 0.27 * rows, width=width)[0]
+        label = "activation at the target word (model's units)"
+        ax.set_xlabel(label.replace(" (", "\n(") if narrow(ax) else label)
         _strips(ax, result, x, words)
         ax.set_ylim(len(words) - 0.4, -0.6 - CURVE_ROWS)
         ax.spines["left"].set_bounds(-0.6, len(words) - 0.4)
-        ax.set_xlabel("activation at the target word (model's units)")
-        ax.set_title(_unit_title(result, row, column))
+        room = 0.62 * ax.figure.get_figwidth()  # long words stand left of the axes
+        headline(ax, _unit_title(result, row, column), room=room)
         lowest = (len(words) + 0.6) / rows
         _curve(ax.inset_axes((0, lowest, 1, 1 - lowest), sharex=ax), result, row, column, x)
     return ax
@@ -151,16 +173,12 @@ def _volcano_points(ax: Axes, result: ProbeResult, units: pd.DataFrame) -> None:
 def _volcano_legend(ax: Axes, names: Sequence[str]) -> None:
     """Name the sites in the right margin, away from the labels of the thresholds."""
     lines, labels = ax.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: names.index(labels[i].rsplit(" (")[0]))
+    known = {label.rsplit(" (")[0]: i for i, label in enumerate(labels)}
+    order = [known[name] for name in names]
+    order += [i for i in range(len(labels)) if i not in order]  # thresholds
     high = any(text.xy[1] > 0.5 for text in ax.texts)
-    ax.legend(
-        [lines[i] for i in order],
-        [labels[i] for i in order],
-        loc="lower left" if high else "upper left",
-        bbox_to_anchor=(1, 0 if high else 1),
-        borderaxespad=0,
-        handletextpad=0.2,
-    )
+    place = {"loc": "lower left", "bbox_to_anchor": (1, 0)} if high else {}
+    legend(ax, [lines[i] for i in order], [labels[i] for i in order], handletextpad=0.2, **place)
 
 
 def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
@@ -177,10 +195,13 @@ def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
         (-np.log10(test["alpha"] / size), f"{test['alpha']:g}/{size:,} ({', '.join(names)})", GREY)
         for size, names in drawn.items()
     ]
-    for height, _, _ in ends:
-        ax.axhline(height, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    dashes = ((0, (4, 3)), (0, (1, 1.5)), (0, (4, 2, 1, 2)), (0, (8, 3)))
+    for (height, text, _), dash in zip(ends, dashes * len(ends), strict=False):
+        look = {"label": text, "linestyle": dash} if narrow(ax) else {"linestyle": dashes[0]}
+        ax.axhline(height, color=GREY, linewidth=1, zorder=1, **look)
     ax.set_ylim(top=max(ax.get_ylim()[1], *(1.1 * height for height, _, _ in ends)))
-    end_labels(ax, ends)
+    if not narrow(ax):
+        end_labels(ax, ends)
 
 
 def _volcano_title(result: ProbeResult, units: pd.DataFrame) -> str:
@@ -215,6 +236,11 @@ def _strips(ax: Axes, result: ProbeResult, x: np.ndarray, words: Any) -> None:
     ax.axhline(n_first - 0.5, color=GREY, linewidth=0.8)
     ax.set_yticks(range(len(words)), [f"{word} (n = {n})" for _, word, n in words])
     ax.grid(visible=False, axis="y")
+    if narrow(ax):
+        looks = {"linestyle": "", "markersize": 4.5}
+        kinds = [Line2D([], [], color=c, marker=m, **looks) for c, m in CLASSES[::-1]]
+        legend(ax, kinds, [_class_name(result, label) for label in (1, 0)])
+        return
     for first, label in ((0, 1), (n_first, 0)):
         beside(ax, first - 0.45, _class_name(result, label), CLASSES[label][0], y="data", va="top")
 
@@ -233,7 +259,9 @@ def _curve(panel: Axes, result: ProbeResult, row: int, column: int, x: np.ndarra
         panel.text(
             0.5,
             0.5,
-            f"no curve: the unit is {status}",
+            f"no curve: the unit\nis {status}"
+            if narrow(panel)
+            else f"no curve: the unit is {status}",
             ha="center",
             va="center",
             transform=panel.transAxes,

@@ -7,7 +7,7 @@ the installed package, once per page, and nothing in a text can end the script o
 
 from ._page import CSS, POLICY, WORD_JOINER, View, heatmap_from_values, page_script, to_script
 from .attention import head_attention, tuned_heads
-from .browser import unit_browser
+from .browser import spread_units, unit_browser
 from .contexts import (
     UNIT,
     display_table,
@@ -31,6 +31,7 @@ __all__ = [
     "over_text",
     "page_script",
     "spread_examples",
+    "spread_units",
     "text_heatmap",
     "to_script",
     "top_contexts",

@@ -30,6 +30,7 @@ CSS = f"""
   font-size: 13px; margin-bottom: .8em; }}
 .tln-bar {{ width: 10em; height: .9em; border: 1px solid #767676;
   background: linear-gradient(to right, {NEGATIVE}, #fff, {POSITIVE}); }}
+.tln-up {{ background: linear-gradient(to right, #fff, {POSITIVE}); }}
 .tln-row {{ border-top: 1px solid #ddd; padding: .5em 0 .3em; }}
 .tln-label {{ font-size: 12.5px; color: #404040; }}
 .tln-tokens {{ font: 12.5px/1.6 ui-monospace, Menlo, Consolas, monospace;
@@ -120,7 +121,8 @@ def heatmap_from_values(
         A row has not as many values as tokens.
     """
     limit = _limit(values)
-    body, calls = [_legend(quantity, limit, marked=target is not None)], []
+    signed = any(np.nanmin(row, initial=0) < 0 for row in values)
+    body, calls = [_legend(quantity, limit, signed=signed, marked=target is not None)], []
     for text, numbers, label in zip(tokens, values, labels, strict=True):
         if len(text) != len(numbers):
             raise ValueError(
@@ -166,11 +168,14 @@ def _mark(target: int) -> str:
     return f"<style>{css} {{ {style} }}</style>"
 
 
-def _legend(quantity: str, limit: float, *, marked: bool) -> str:
+def _legend(quantity: str, limit: float, *, signed: bool, marked: bool) -> str:
+    kind, low, says = "tln-bar", f"-{limit:.3g}", "blue is negative, white zero, orange positive"
+    if not signed:
+        kind, low, says = "tln-bar tln-up", "0", "white is zero, orange more"
     return (
-        f'<div class="tln-scale"><span>{html.escape(quantity)}: -{limit:.3g}</span>'
-        '<span class="tln-bar" role="img" aria-label="blue is negative, white zero, orange '
-        f'positive"></span><span>+{limit:.3g}</span><span>one scale for all rows; stronger '
+        f'<div class="tln-scale"><span>{html.escape(quantity)}: {low}</span>'
+        f'<span class="{kind}" role="img" aria-label="{says}"></span>'
+        f"<span>+{limit:.3g}</span><span>one scale for all rows; stronger "
         f"ones have the end colour. {'The target is outlined. ' * marked}Point at a token for its "
         "value.</span></div>"
     )

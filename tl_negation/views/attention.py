@@ -148,14 +148,14 @@ def _interactive(
     """HTML and script of circuitsvis' AttentionPatterns: any head, any token."""
     name = f"tln-{uuid4().hex}"
     shown = "".join(html.escape(visible(token)) for token in tokens)
-    legend = ", ".join(f"Head {i} is {head}" for i, head in enumerate(names))
     row = (
-        f'<div class="tln-row"><p class="tln-label">{html.escape(where)} · every token · {legend}'
-        f'</p><div class="tln-tokens tln-scroll" id="{name}">{shown}</div></div>'
+        f'<div class="tln-row"><p class="tln-label">{html.escape(where)} · from every token</p>'
+        f'<div class="tln-tokens tln-scroll" id="{name}">{shown}</div></div>'
     )
     props = {
         "tokens": [inert(visible(token)) for token in tokens],
         "attention": [[[float(f"{v:.3g}") for v in row] for row in head] for head in maps],
+        "headLabels": list(names),
     }
     component = "CircuitsVis.AttentionPatterns"
     return row, f"CircuitsVis.render({to_script(name)}, {component}, {to_script(props)});"

@@ -4,6 +4,9 @@ import html
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+import pandas as pd
+
 from ..results import ProbeResult
 from ._page import View, to_script
 from .contexts import UNIT, display_table, heatmap
@@ -48,8 +51,8 @@ def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int =
     result : ProbeResult
         Whose units.
     model
-        The TransformerLens model, to show the ``n`` units of ``result.top(n)``; without it, the
-        units that :func:`tl_negation.scan` kept in ``result.display``.
+        The TransformerLens model, to show the units of :func:`spread_units`; without it, those
+        that :func:`tl_negation.scan` kept in ``result.display``.
     n
         How many units; only with a model.
     contexts
@@ -72,7 +75,7 @@ def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int =
         raise TypeError(f"unit_browser needs a ProbeResult; got {type(result).__name__}")
     display = result.display
     if model is not None:
-        display = display_table(model, result.contexts, result.top(n), n=contexts)
+        display = display_table(model, result.contexts, spread_units(result, n), n=contexts)
     if display is None:
         raise ValueError(
             "this result kept no activations over whole windows: give the model, "
@@ -84,11 +87,55 @@ def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int =
         view = heatmap(rows, result.contexts)
         name = f"{site}, head {head}, unit {index}"
         head_line = f"<h3>{html.escape(f'layer {layer}, {name}')}</h3>"
-        panels.append(f'<section id="{root}-{len(units)}">{head_line}{view.body}</section>')
+        panels.append(
+            f'<div class="tln-unit" id="{root}-{len(units)}">{head_line}{view.body}</div>'
+        )
         draw.append(f"() => {{\n{view.script}\n}}")
         units.append({"layer": int(layer), "name": name})
     script = SCRIPT % (to_script(units), ",\n".join(draw), to_script(root))
-    return View(f"{_choice(root)}{''.join(panels)}", script, f"{len(units)} units, by token")
+    body = f'<div class="tln-browser">{_choice(root)}{"".join(panels)}</div>'
+    return View(body, script, f"{len(units)} units, by token")
+
+
+def spread_units(result: Any, n: int = 18, *, parts: int = 3) -> pd.DataFrame:
+    """Choose the strongest units of each part of the depth, for display.
+
+    The strongest of all tend to lie in the first layers; what a unit does deep in the model would
+    never be seen.
+
+    Parameters
+    ----------
+    result : ProbeResult
+        Whose units.
+    n
+        How many; less where a part has fewer.
+    parts
+        Into how many parts the layers are cut; at most one a layer and unit.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``result.top()``, the strongest first.
+
+    Raises
+    ------
+    TypeError
+        Not a result.
+    ValueError
+        ``parts`` or ``n`` is below 1.
+    """
+    if not isinstance(result, ProbeResult):
+        raise TypeError(f"spread_units needs a ProbeResult; got {type(result).__name__}")
+    if min(parts, n) < 1:
+        raise ValueError(f"at least one unit of one part is needed; got {n} of {parts}")
+    ranked = result.top(result.columns["status"].numel())
+    cuts = np.array_split(result.layers, min(parts, n, len(result.layers)))
+    sizes = [n // len(cuts) + (part < n % len(cuts)) for part in range(len(cuts))]
+    chosen = [
+        ranked.index[ranked["layer"].isin(layers)][:size]
+        for layers, size in zip(cuts, sizes, strict=True)
+    ]
+    return ranked[ranked.index.isin(np.concatenate(chosen))]
 
 
 def _choice(root: str) -> str:
