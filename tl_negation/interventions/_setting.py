@@ -22,8 +22,8 @@ from ._continuation import Continuation
 HOWS = ("mean", "zero", "resample")
 #: Tokens after the target whose probability counts, where the window holds so many.
 FOLLOW = 5
-#: Contexts of each class. 100 draws on 2 x 20 contexts with kept keys took SmolLM2 about a minute
-#: on two cores.
+#: Contexts of each class. 20 sets on 2 x 20 contexts with kept keys took SmolLM2 61 s on two cores
+#: that were busy with other work.
 PER_CLASS = 20
 #: Contexts whose keys and values are kept at a time, and rows of a pass: by kind of device.
 CONTEXTS, ROWS = 20, {"cpu": 80, "cuda": 640}
