@@ -63,7 +63,9 @@ class Site:
     gate's branch and ``mlp_post`` the product of both. Where a norm follows attention or MLP
     (Gemma 2 and 3), ``attn_out`` and ``mlp_out`` are behind it: what is added. A model whose
     attention and MLP run in parallel has no ``resid_mid``. As with q and k, nothing in the
-    architecture singles out the basis of the residual stream.
+    architecture singles out the basis of the residual stream; and ``center_writing_weights``, one
+    of the steps of ``HookedTransformer.from_pretrained`` that ``load_model`` leaves out, takes the
+    mean over its units out of it, which is not noticed.
     """
 
     name: str
