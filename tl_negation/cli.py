@@ -194,7 +194,7 @@ def scan(
     """Score every unit of every layer and write tables, figures and a report.
 
     The run directory holds units.parquet (a row per unit), profile.csv, trend.csv,
-    contexts.parquet, run.json (provenance), figures/*.png and report.html.
+    contexts.parquet, run.json (provenance), figures (PNG and SVG) and report.html.
 
     Several GPUs: `accelerate launch --multi_gpu --num_processes 4 -m tl_negation scan ...`
     """
