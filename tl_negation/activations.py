@@ -19,12 +19,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import _store
+from ._checks import INTEGER, LIST, PATH, instance, optional, table, takes
 from ._devices import token_device, values_device
 from ._forward import Writer, run
 from ._processes import current
 from .contexts import Contexts
 from .models import check_model, describe_model
 from .sites import Site, select_sites
+
+#: Columns that say where a unit is.
+UNIT = ("layer", "site", "head", "index")
 
 # Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
 # of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
@@ -63,6 +67,12 @@ class Activations:
     model: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        instance(Tensor)("values", self.values)
+        instance(Contexts)("contexts", self.contexts)
+        LIST("layers", self.layers)
+        LIST("sites", self.sites)
+        for site in self.sites:
+            instance(Site)("sites", site)
         expected = (len(self.layers), len(self.contexts), sum(site.width for site in self.sites))
         if tuple(self.values.shape) != expected:
             raise ValueError(
@@ -125,6 +135,7 @@ def _span(layers: Sequence[int]) -> str:
     return f"{len(layers)} layers, {named}" if len(layers) > 1 else f"layer {layers[0]}"
 
 
+@takes(contexts=Contexts, layers=optional(LIST), batch_size=optional(INTEGER), store=optional(PATH))
 def collect(
     model: Any,
     contexts: Contexts,
@@ -225,6 +236,7 @@ def collect(
     return Activations(values, chosen, numbers, contexts, about)
 
 
+@takes(store=PATH)
 def load_activations(store: str | Path) -> Activations:
     """Open the activations that :func:`collect` kept in a store, without the model.
 
@@ -326,6 +338,7 @@ def _wanted(
     return wanted, {"model": dict(about), "contexts": contexts.manifest()}
 
 
+@takes(contexts=Contexts, units=table(*UNIT), examples=LIST, batch_size=INTEGER)
 def token_activations(
     model: Any,
     contexts: Contexts,
@@ -359,13 +372,15 @@ def token_activations(
     TypeError, ValueError, RuntimeError
         As :func:`collect`.
     IndexError
-        An example, a head or an index that does not exist.
+        An example, a head or an index that does not exist. (No example at all: ValueError.)
     """
     chosen = select_sites(model, units["site"].unique().tolist())
     numbers = _layers(model.cfg.n_layers, units["layer"].unique().tolist())
     check_model(model, chosen, contexts.tokens.shape[1], numbers)
     _check_tokens(model, contexts)
     examples = list(examples)
+    if not examples:
+        raise ValueError("no example was asked for; name at least one")
     outside = [example for example in examples if not 0 <= example < len(contexts)]
     if outside:
         raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ._audit import audit_html, audit_lines
 from ._bos import prepends_bos
+from ._checks import INTEGER, SEED, takes
 from ._documents import COLUMNS, Finder
 from ._matching import ONE_SIDED, SURPLUS, require_both_classes
 from .contrast import NEGATION, Contrast
@@ -116,6 +117,7 @@ class Contexts:
             return np.zeros(len(self), dtype=np.int64)
         return self.examples["document"].to_numpy(np.int64)
 
+    @takes(per_class=INTEGER, seed=SEED)
     def sample(self, per_class: int, seed: int = 0) -> "Contexts":
         """Draw examples of each class at random, without replacement, in the order of the text.
 
@@ -256,6 +258,7 @@ class Contexts:
         return audit_html(repr(self), self.counts())
 
 
+@takes(contrast=Contrast, seed=SEED)
 def find_contexts(
     text: Text | Corpus | str,
     tokenizer: Any,

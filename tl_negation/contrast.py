@@ -10,6 +10,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ._checks import INTEGER, STRING, takes
+
 __all__ = ["ANTICIPATED", "NEGATION", "Contrast", "Hit"]
 
 # Typographic apostrophes, each one character long, so that offsets stay.
@@ -78,7 +80,14 @@ class Contrast:
     distance: int = 0
 
     def __post_init__(self):
+        STRING("name", self.name)
+        if not isinstance(self.lists, Mapping):
+            raise TypeError(
+                f"lists must map two names to lists of words; got a {type(self.lists).__name__}"
+            )
         for name, words in self.lists.items():
+            if not isinstance(words, str) and not all(isinstance(word, str) for word in words):
+                raise TypeError(f"list {name!r} must hold words (strings); got {words!r}")
             if isinstance(words, str):
                 raise TypeError(
                     f'list {name!r} must be a list of words, as ("{words}",); got a str'
@@ -94,6 +103,7 @@ class Contrast:
     def __reduce__(self) -> tuple[type, tuple[str, dict, dict, int]]:
         return Contrast, (self.name, dict(self.lists), dict(self.exclude), self.distance)
 
+    @takes(distance=INTEGER)
     def carried(self, distance: int = 1) -> "Contrast":
         """Ask for the word *after* the marker: ``not be`` against ``can be``.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._checks import SEED, takes
 from .contexts import Contexts, find_contexts
 from .contrast import APOSTROPHES, Contrast
 from .text import Corpus, Text
@@ -18,6 +19,7 @@ _WORD = re.compile(r"(?<![\w'-])[a-z]{2,}(?![\w'-])", re.IGNORECASE)
 CANDIDATES = 10
 
 
+@takes(contexts=Contexts, text=(Text, Corpus), seed=SEED)
 def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: int = 0) -> Contexts:
     """Draw contexts of arbitrary words, matched one to one in class sizes and word frequencies.
 

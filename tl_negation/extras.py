@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from ._checks import LIST, SEED, takes
 from .contexts import Contexts
 from .inference import (
     cluster_robust,
@@ -42,6 +43,7 @@ def check_extras(names: Iterable[str], contexts: Contexts | None = None) -> tupl
     return names
 
 
+@takes(result=ProbeResult, names=LIST, seed=SEED)
 def add_extras(
     result: ProbeResult, names: Iterable[str], *, seed: int = 0, progress: bool = True
 ) -> ProbeResult:

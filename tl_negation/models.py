@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ._bos import note_bos, prepends_bos
+from ._checks import PATH, SEED, optional, takes
 from ._model_state import check_model
 from .sites import require_transformer_lens
 
@@ -47,6 +48,7 @@ _EAGER = {"attn_implementation": "eager"}
 _ORIGIN: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
 
+@takes(name=PATH, device=optional((str, torch.device)), dtype=torch.dtype)
 def load_model(
     name: str | Path,
     *,
@@ -80,10 +82,12 @@ def load_model(
     FileNotFoundError
         No such folder, no configuration in it, or the demo's wheel is not installed.
     ValueError
-        The demo's file is not the published one; a device that is not there.
+        The demo's file is not the published one; a device that is not there; a dtype of integers.
     OSError
         The hub cannot be reached or has no such model.
     """
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be one of floating-point numbers; got {dtype}")
     device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     name = str(name)
     with _quiet():
@@ -415,6 +419,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+@takes(seed=SEED)
 def untrained_twin(model: Any, *, seed: int = 0) -> Any:
     """Make a model of the same architecture and tokenizer with random weights.
 

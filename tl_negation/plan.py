@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from . import _machine
+from ._checks import INTEGER
 from ._machine import HARDWARE, UTILISATION, Speed
 from ._sizes import ModelSizes, sizes_of
 from .activations import START_BATCH
@@ -133,6 +134,7 @@ def plan(
     ``n_devices``): it then takes as many of them to keep one busy.
     """
     _check(tokens, text, before, per_class, batch_size, dtype)
+    INTEGER("devices", devices)
     _check_positive(flops=flops, device_memory=device_memory, devices=devices)
     peak = _peak(hardware, flops, dtype, utilisation)
     here = peak is None

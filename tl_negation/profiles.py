@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, spearmanr
 
+from ._checks import STRING, optional, takes
+from ._checks import table as table_of
 from ._newton import STATUSES
 from .results import ProbeResult
 
@@ -21,6 +23,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TRENDS = ("share_significant", "accuracy", "abs_beta_per_sd", "held_out_accuracy")
 
 
+@takes(result=ProbeResult, preset=optional(STRING), by=STRING)
 def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site") -> pd.DataFrame:
     """Summarise a result: a row per layer and site.
 
@@ -252,6 +255,7 @@ def calibration_table(p: Any, *, points: int = 60) -> pd.DataFrame:
     )
 
 
+@takes(table=table_of("layer", "site"))
 def trend(table: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation with depth of the main columns of a profile, per site.
 

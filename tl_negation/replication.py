@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest, fisher_exact, spearmanr
 
+from ._checks import INTEGER, takes
 from ._files import MARKER, whole_directory
 from ._newton import STATUSES
 from .results import ProbeResult, jsonable
@@ -138,6 +139,7 @@ class Replication:
         return f"<pre>{escape(repr(self))}</pre>{tables}"
 
 
+@takes(strongest=INTEGER)
 def replicate(
     result: Any,  # ProbeResult: checked below, with a message of our own
     other_result: Any,

@@ -15,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from . import plots, views
+from ._checks import PATH, takes
 from ._files import whole_file
 from ._gallery import Picture, gallery
 from ._newton import STATUSES
@@ -95,6 +96,7 @@ class Table(NamedTuple):
     rows: list[list[Cell]]
 
 
+@takes(path=PATH)
 def report(result: Any, path: str | Path, *, model: Any = None, preset: str | None = None) -> Path:
     """Write a result as one HTML file that needs nothing from anywhere.
 

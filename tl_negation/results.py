@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from ._checks import INTEGER, PATH, takes
 from ._files import MARKER, whole_directory
 from ._newton import OK, STATUSES
 from ._summary import summary_lines
@@ -191,6 +192,7 @@ class ProbeResult:
         values["status"] = pd.Categorical.from_codes(values["status"], STATUSES)
         return frame.assign(**values)
 
+    @takes(n=INTEGER)
     def top(self, n: int = 10, by: str = "lr", *, full: bool = False) -> pd.DataFrame:
         """The ``n`` units with the strongest evidence, best first.
 
@@ -238,6 +240,7 @@ class ProbeResult:
         """
         return "\n".join(summary_lines(self))
 
+    @takes(path=PATH)
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write units.parquet, contexts.parquet and run.json into a new directory, or nothing.
 
@@ -291,6 +294,7 @@ class ProbeResult:
         return f"<pre>{escape(repr(self))}</pre><p>strongest units by likelihood ratio</p>{table}"
 
 
+@takes(path=PATH)
 def load_result(path: str | Path) -> ProbeResult:
     """Read a result that :meth:`ProbeResult.save` or a scan wrote.
 
@@ -459,6 +463,9 @@ def _address(row: Any) -> tuple[int, str, int, int]:
             raise ValueError(f"one unit is wanted; got a table of {len(row)} rows")
         row = row.iloc[0]
     if isinstance(row, (Mapping, pd.Series)):
+        missing = [name for name in INDEX_COLUMNS if name not in row]
+        if missing:
+            raise ValueError(f"a unit is named by {', '.join(INDEX_COLUMNS)}; got no {missing[0]}")
         row = [row[name] for name in INDEX_COLUMNS]
     layer, site, head, index = row
     return int(layer), str(site), int(head), int(index)

@@ -16,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from . import plots, views
+from ._checks import COUNT, INTEGER, LIST, NUMBER, PATH, SEED, STRING, optional, takes
 from ._families import check_test
 from ._files import check_target, one_writer, whole_directory
 from ._gallery import gallery
@@ -31,7 +32,7 @@ from .probe import probe
 from .profiles import check_preset, profile, trend
 from .report import report
 from .results import ProbeResult, jsonable
-from .sites import LEXICAL_AT_FIRST
+from .sites import LEXICAL_AT_FIRST, require_transformer_lens
 from .text import Corpus, Text, load_text
 
 #: Units and contexts per class whose activations over the whole window are kept for display.
@@ -51,7 +52,26 @@ def _alone_in_out(function: Callable[..., ProbeResult]) -> Callable[..., ProbeRe
     return alone
 
 
+@takes(out=optional(PATH))  # before the directory is locked
 @_alone_in_out
+@takes(
+    contrast=Contrast,
+    sites=LIST,
+    layers=optional(LIST),
+    before=INTEGER,
+    after=INTEGER,
+    per_class=optional(INTEGER),
+    family=STRING,
+    correction=STRING,
+    alpha=NUMBER,
+    word_family=STRING,
+    alternative=STRING,
+    permutations=COUNT,
+    tasks=INTEGER,
+    extras=LIST,
+    seed=SEED,
+    batch_size=optional(INTEGER),
+)
 def scan(
     model: Any,
     text: Text | Corpus | str | Path | Sequence[Any],
@@ -154,6 +174,7 @@ def scan(
     with _timed(seconds, "model"):
         if isinstance(model, (str, Path)):
             model = load_model(model, device=device)
+        require_transformer_lens(model)
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
         contexts = find_contexts(
@@ -184,6 +205,7 @@ def scan(
     return result
 
 
+@takes(result=ProbeResult, out=PATH, preset=optional(STRING))
 def write_run(
     result: ProbeResult,
     out: str | Path,
@@ -271,6 +293,18 @@ def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
     return add_calibration(result, **drawn)
 
 
+@takes(
+    contrast=Contrast,
+    distances=LIST,
+    sites=LIST,
+    layers=optional(LIST),
+    before=INTEGER,
+    after=INTEGER,
+    per_class=optional(INTEGER),
+    permutations=COUNT,
+    tasks=INTEGER,
+    seed=SEED,
+)
 def compare(
     model: Any,
     text: Text | Corpus | str | Path | Sequence[Any],
@@ -324,6 +358,7 @@ def compare(
     """
     text = load_text(text)
     model = load_model(model) if isinstance(model, (str, Path)) else model
+    require_transformer_lens(model)
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)
     own = own if per_class is None else own.sample(per_class, seed)

@@ -22,6 +22,7 @@ import requests
 import urllib3
 
 from . import _datasets
+from ._checks import INTEGER, NUMBER, STRING, takes
 
 __all__ = ["GUTENBERG_URL", "Corpus", "Text", "load_text"]
 
@@ -74,6 +75,7 @@ class Text:
     keep_boilerplate: bool = False
 
     @classmethod
+    @takes(s=STRING)
     def from_string(cls, s: str, source: str = "string") -> "Text":
         """Wrap a string that is the text itself.
 
@@ -151,6 +153,7 @@ class Corpus:
         return f"Corpus({self.source})"
 
 
+@takes(timeout=NUMBER, max_bytes=INTEGER)
 def load_text(
     source: str | Path | Text | Corpus | Iterable[Any],
     *,
@@ -218,6 +221,10 @@ def load_text(
     guess, which `Text.encoding` records.
     """
     check_limit(limit)
+    if timeout <= 0 or max_bytes < 1:
+        raise ValueError(
+            f"timeout and max_bytes must be above 0; got {timeout} seconds, {max_bytes} bytes"
+        )
     one = partial(_load_one, boilerplate=boilerplate, timeout=timeout, max_bytes=max_bytes)
     if column is not None:
         return _of_rows(source, column, limit)

@@ -4,6 +4,7 @@ Each function takes a :class:`~tl_negation.ProbeResult` that still holds its act
 returns one with more columns; :func:`infer` runs those that a claim needs.
 """
 
+from .._checks import INTEGER, SEED, STRING, takes
 from .._families import check_family
 from ..results import ProbeResult
 from ._errors import TooFewWordsError
@@ -46,6 +47,15 @@ def check_infer(*, family: str, alternative: str, tasks: int) -> None:
     check_tasks(tasks)
 
 
+@takes(
+    result=ProbeResult,
+    permutations=INTEGER,
+    family=STRING,
+    alternative=STRING,
+    tasks=INTEGER,
+    replicates=INTEGER,
+    seed=SEED,
+)
 def infer(
     result: ProbeResult,
     *,

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from .. import _newton
 from .._blocks import units_at_once
+from .._checks import STRING, takes
 from .._families import adjust, family_ids
 from ..results import ProbeResult, needs_activations
 from ._errors import TooFewWordsError
 
 
+@takes(result=ProbeResult, column=STRING, family=STRING, correction=STRING)
 def adjusted(
     result: ProbeResult, column: str = "p", *, family: str = "layer", correction: str = "bonferroni"
 ) -> Float[Tensor, "layer unit"]:
@@ -48,6 +50,7 @@ def adjusted(
     return torch.from_numpy(adjust(p.cpu().numpy(), ids, correction)).to(p.device)
 
 
+@takes(result=ProbeResult)
 def cluster_robust(result: ProbeResult) -> ProbeResult:
     """Add standard errors that allow for correlation among the examples of a word type.
 

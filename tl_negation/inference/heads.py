@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import _ridge
+from .._checks import REAL, SEED, takes
 from ..activations import Activations
 from ..sites import Site
 from .heldout import check_folds, example_weights
@@ -25,6 +26,7 @@ from .heldout import check_folds, example_weights
 CHUNK = 64
 
 
+@takes(acts=Activations, seed=SEED)
 def rotate(acts: Activations, *, seed: int = 0) -> Activations:
     """Rotate the units within every head by a random orthogonal matrix.
 
@@ -69,6 +71,7 @@ def _rotated(values: Tensor, site: Site, generator: torch.Generator) -> Tensor:
     return rearrange(turned, "layer example head new -> layer example (head new)")
 
 
+@takes(acts=Activations, penalty=REAL)
 def head_probe(acts: Activations, *, penalty: float = 1.0, progress: bool = True) -> pd.DataFrame:
     """Probe every head by all of its units together, scored on words left out.
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._blocks import Scratch, compute
+from .._checks import INTEGER, SEED, STRING, takes
 from .._folds import predictions_right
 from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
@@ -21,6 +22,7 @@ from ._errors import TooFewWordsError
 SPLITS = ("word", "fold", "block", "document")
 
 
+@takes(result=ProbeResult, by=STRING, folds=INTEGER, seed=SEED)
 def held_out(
     result: ProbeResult,
     *,
@@ -123,6 +125,7 @@ def _by_word(result: ProbeResult, by_cell: Mapping[tuple[str, int], Tensor]) -> 
     }
 
 
+@takes(result=ProbeResult, tasks=INTEGER, folds=INTEGER, seed=SEED)
 def selectivity(
     result: ProbeResult,
     *,

@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._checks import INTEGER, SEED, takes
+from .._checks import table as table_of
 from .._families import adjust, family_ids
 from ..activations import Activations
 from ..probe import probe
@@ -26,6 +28,7 @@ MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
 COPIED_BYTES = 2**30
 
 
+@takes(result=ProbeResult, replicates=INTEGER, seed=SEED)
 def lexical_null(
     result: ProbeResult,
     *,
@@ -104,6 +107,7 @@ def _probed(
     return replace(parts[0], columns=columns, layers=acts.layers)
 
 
+@takes(result=ProbeResult, deals=INTEGER, units=INTEGER, permutations=INTEGER, seed=SEED)
 def null_p_values(
     result: ProbeResult,
     *,
@@ -171,6 +175,7 @@ def null_p_values(
     return pd.concat(tables, ignore_index=True)
 
 
+@takes(table=table_of("layer", "site"))
 def null_bands(table: pd.DataFrame) -> pd.DataFrame:
     """Summarise :func:`lexical_null` over its replicates.
 
@@ -206,6 +211,7 @@ def deal(
     return moved
 
 
+@takes(acts=Activations)
 def distinct_rows(acts: Activations) -> pd.DataFrame:
     """Count the distinct activation rows of each layer among all examples.
 

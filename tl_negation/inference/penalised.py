@@ -4,12 +4,14 @@ import torch
 
 from .. import _firth
 from .._blocks import units_at_once
+from .._checks import STRING, takes
 from .._newton import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED
 from ..results import ProbeResult, needs_activations
 
 WHICH = ("invalid", "all")
 
 
+@takes(result=ProbeResult, units=STRING)
 def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
     """Add Firth's penalised fit and its likelihood-ratio test.
 

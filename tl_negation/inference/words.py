@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._checks import INTEGER, SEED, STRING, takes
 from .._families import family_ids
 from ..contexts import Contexts
 from ..results import ProbeResult, needs_activations
@@ -30,6 +31,7 @@ ROUNDING = 1e-12
 BLOCK = 8_000_000
 
 
+@takes(contexts=Contexts)
 def exchangeable(contexts: Contexts) -> pd.DataFrame:
     """Which word types are permuted, and which tokens were merged into each.
 
@@ -48,6 +50,7 @@ def exchangeable(contexts: Contexts) -> pd.DataFrame:
     return table[["word", "label", "group", "examples", "tokens"]]
 
 
+@takes(result=ProbeResult, permutations=INTEGER, family=STRING, alternative=STRING, seed=SEED)
 def word_test(
     result: ProbeResult,
     *,

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
+from .._checks import STRING, optional, takes
 from ..profiles import head_table
 from ..results import ProbeResult
 from ._style import (
@@ -42,6 +43,7 @@ UNIT_LABELS = {
 LOOK = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
 
 
+@takes(site=optional(STRING))
 def heads(
     source: Any,
     *,
@@ -97,7 +99,7 @@ def heads(
             "the table of heads needs layer, site, head and a column to draw; it lacks "
             f"{', '.join(missing) or ' and '.join(HEAD_LABELS)}"
         )
-    site = site or str(table["site"].iloc[0])
+    site = str(table["site"].iloc[0]) if site is None else site
     part = table[table["site"] == site]
     if part.empty:
         known = ", ".join(table["site"].unique().tolist())
@@ -113,6 +115,7 @@ def heads(
     return axes
 
 
+@takes(site=optional(STRING), value=STRING, ax=optional(Axes))
 def units_by_head(
     result: Any,
     *,

@@ -11,18 +11,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import INTEGER, LIST, optional, takes
 from .._devices import token_device
 from ..activations import _check_tokens
 from ..contexts import Contexts
 from ..models import check_model
 from ..profiles import head_table
 from ..results import ProbeResult
+from ..sites import require_transformer_lens
 from ._page import View, heatmap_from_values, inert, to_script, visible
 from .contexts import chosen_examples, token_texts
 
 HOOK = "blocks.{layer}.attn.hook_pattern"
 
 
+@takes(n=INTEGER)
 def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
     """Find the heads with the most significant units of a site.
 
@@ -52,6 +55,7 @@ def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
     return table.assign(significant=count).nlargest(n, "significant", keep="first")
 
 
+@takes(contexts=Contexts, examples=optional(LIST), n=INTEGER)
 def head_attention(
     model: Any,
     contexts: Contexts,
@@ -100,6 +104,7 @@ def head_attention(
     Where a head attends is not what it moves, and a head whose queries hold the category need not
     do anything with it.
     """
+    require_transformer_lens(model)
     chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)
     check_model(model, (), contexts.before + 1, sorted({layer for layer, _ in pairs}))

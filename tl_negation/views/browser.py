@@ -7,6 +7,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
+from .._checks import INTEGER, takes
 from ..results import ProbeResult
 from ._page import View, to_script
 from .contexts import UNIT, display_table, heatmap
@@ -43,6 +44,7 @@ SCRIPT = """(() => {
 })();"""
 
 
+@takes(n=INTEGER, contexts=INTEGER)
 def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int = 10) -> View:
     """Choose among the strongest units by layer and name, and see each in text.
 

@@ -11,16 +11,19 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._bos import prepends_bos
+from .._checks import INTEGER, LIST, SEED, optional, takes
 from .._matching import decoder as _decoder
 from ..activations import collect, token_activations
 from ..contexts import Contexts
 from ..contrast import NEGATION
 from ..results import ProbeResult, unit_of
+from ..sites import require_transformer_lens
 from ._page import View, heatmap_from_values
 
 UNIT = ["layer", "site", "head", "index"]
 
 
+@takes(contexts=Contexts, examples=optional(LIST), n=INTEGER)
 def text_heatmap(
     model: Any,
     contexts: Contexts,
@@ -67,6 +70,7 @@ def text_heatmap(
     return heatmap(display_table(model, contexts, units, examples=examples, n=n), contexts)
 
 
+@takes(contexts=Contexts, examples=optional(LIST), n=INTEGER)
 def display_table(
     model: Any,
     contexts: Contexts,
@@ -129,6 +133,7 @@ def token_texts(tokenizer: Any, tokens: Int[Tensor, "example pos"]) -> list[list
     return [[decode(token) for token in row] for row in tokens.tolist()]
 
 
+@takes(contexts=Contexts, n=INTEGER, seed=SEED)
 def spread_examples(contexts: Contexts, n: int = 10, seed: int = 0) -> list[int]:
     """Choose ``n`` contexts: half of each class, its words in turn, each drawn at random.
 
@@ -155,6 +160,7 @@ def spread_examples(contexts: Contexts, n: int = 10, seed: int = 0) -> list[int]
     return chosen
 
 
+@takes(contexts=Contexts)
 def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
     """Draw a table of :func:`display_table` (``result.display``) as :func:`text_heatmap` does.
 
@@ -181,6 +187,7 @@ def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
     )
 
 
+@takes(n=INTEGER)
 def top_contexts(model: Any, result: Any, where: Any, *, n: int = 5) -> View:
     """Show the contexts in which a unit is largest, and those in which it is smallest.
 
@@ -244,6 +251,7 @@ def _at_target(
     return acts.values[0, :, index].cpu().double().numpy()
 
 
+@takes(text=(str, list, tuple))
 def over_text(model: Any, text: Any, units: pd.DataFrame) -> View:
     """Show a unit's activation at every token of any text: *rusty, dead, corroded*.
 
@@ -275,6 +283,7 @@ def over_text(model: Any, text: Any, units: pd.DataFrame) -> View:
     The first token of a text tends to have activations of its own; put words before the one that
     is meant. What a unit does at words of neither list was not tested.
     """
+    require_transformer_lens(model)
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("over_text needs a text; got none")

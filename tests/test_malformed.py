@@ -1,0 +1,76 @@
+"""A hundred malformed inputs to each public function end in an error with words of ours."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tl_negation as tln
+from tl_negation import plots, views
+
+HERE = Path(__file__).parent
+FUNCTIONS = (
+    "load_text", "Text.from_string", "Contrast", "Contrast.carried", "find_contexts",
+    "Contexts.sample", "control", "ModelSizes", "plan", "load_model", "untrained_twin", "sites_of",
+    "collect", "Activations", "load_activations", "token_activations", "infer", "word_test",
+    "held_out", "selectivity", "lexical_null", "null_p_values", "null_bands",
+    "cluster_robust", "penalise",
+    "adjusted", "exchangeable", "distinct_rows", "rotate", "head_probe", "add_extras", "profile",
+    "trend", "ProbeResult.top", "ProbeResult.save", "load_result", "replicate", "scan", "compare",
+    "write_run", "report", "plots.laminar", "plots.word_or_category", "plots.heads",
+    "plots.units_by_head", "plots.effects", "plots.calibration", "plots.volcano", "plots.unit",
+    "plots.replication", "views.text_heatmap", "views.display_table", "views.spread_examples",
+    "views.heatmap", "views.top_contexts", "views.over_text", "views.tuned_heads",
+    "views.head_attention", "views.unit_browser",
+)  # fmt: skip
+#: Public callables that are not asked, and why.
+NOT_ASKED = {
+    "probe": "takes what its compiled fit takes; asked by test_probe.py",
+    "unit_statistics": "as probe",
+    "Corpus": "made by load_text",
+    "Replication": "made by replicate",
+    "Ablation": "made by ablate",
+    "Attribution": "made by attribute",
+    "Site": "made by sites_of",
+    "TooFewWordsError": "an error",
+    "ablate": "interventions have tests of their refusals beside them",
+    "add_effects": "as ablate",
+    "attribute": "as ablate",
+    "compare_ablations": "as ablate",
+    "use_processes": "takes nothing that a file or a user's data decides",
+}
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Every function asked, without beartype (see malformed.py)."""
+    paths = os.pathsep.join([str(Path(tln.__file__).parents[1]), str(HERE)])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "malformed.py")],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_malformed_input_is_a_clear_error(found, name):
+    assert found[name]["faults"] == []
+    assert found[name]["calls"] > 0
+
+
+def test_every_public_function_is_asked(found):
+    asked = {
+        name.partition(".")[0] for name in FUNCTIONS if not name.startswith(("plots", "views"))
+    }
+    public = {name for name in tln.__all__ if callable(getattr(tln, name))} - asked
+    assert public == set(NOT_ASKED)
+    for module in (plots, views):
+        short = module.__name__.rpartition(".")[2]
+        drawn = {name.partition(".")[2] for name in FUNCTIONS if name.startswith(short)}
+        assert drawn <= set(module.__all__)
+    assert set(found) >= set(FUNCTIONS)
