@@ -28,6 +28,18 @@ def test_what_is_kept(path):
     assert notebook.cells[-1].source.startswith("## The answer")
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_and_view_is_kept(path):
+    """A cell that draws has its picture; one that shows a view has its page."""
+    cells = code(nbformat.read(path, as_version=4))
+    for start, kind in (("tln.plots.", "image/png"), ("tln.views.", "text/html")):
+        drawing = [cell for cell in cells if cell.source.splitlines()[-1].startswith(start)]
+        for cell in drawing:
+            kinds = {name for output in cell.outputs for name in output.get("data", {})}
+            assert kind in kinds, cell.source
+    assert any("tln.plots." in cell.source for cell in cells)
+
+
 @pytest.mark.demo
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path):
@@ -37,3 +49,7 @@ def test_notebook_runs(path, tmp_path):
     place = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=1200, kernel_name="python3", resources=place).execute()
     assert code(notebook)[-1].outputs
+    for cell in code(notebook):
+        if cell.source.splitlines()[-1].startswith("tln.plots."):
+            kinds = {name for output in cell.outputs for name in output.get("data", {})}
+            assert "image/png" in kinds, cell.source
