@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from .._devices import token_device
+
 # What an edit does with the activation at the target: ``[row, unit]`` in, ``[row, unit]`` out.
 Edit: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -42,8 +44,7 @@ class Continuation:
     def __init__(self, model: Any, tokens: Int[Tensor, "example pos"], before: int, keep: bool):
         self.model, self.before = model, before
         self.edits: Mapping[str, Edit] = {}
-        device = next(model.parameters()).device
-        self.tokens = tokens.to(device)
+        self.tokens = tokens.to(token_device(model))
         self.cache = None
         with torch.no_grad():
             full = self.log_p(1)

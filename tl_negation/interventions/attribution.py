@@ -158,7 +158,7 @@ def estimates(setting: Setting) -> Float[Tensor, "label unit"]:
     with bar:
         for part, continuation in setting.continuations(size):
             for columns, gradient, act, replaced in _gradients(setting, part, continuation):
-                change = ((replaced - act).double() * gradient.double()).cpu()
+                change = (replaced - act).cpu().double() * gradient.cpu().double()
                 for label in (0, 1):
                     of_class = change[labels[part] == label]
                     total[label, columns] += of_class.sum(dim=0)
