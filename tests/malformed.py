@@ -13,6 +13,7 @@ import json
 import math
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -321,7 +322,7 @@ def main() -> None:
         for name in wanted or known:
             calls, faults = faults_of(known[name])
             found[name] = {"calls": calls, "faults": faults}
-            print(name, len(faults), file=sys.stderr, flush=True)
+            print(f"{name} {len(faults)} {time.process_time():.1f}", file=sys.stderr, flush=True)
     print(json.dumps(found))
 
 

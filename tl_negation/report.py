@@ -24,7 +24,7 @@ from ._report_effects import effects_section
 from .interventions import ESTIMATE_COLUMNS
 from .profiles import profile, trend
 from .results import COLUMNS, WORD_COLUMNS, ProbeResult
-from .sites import MEANINGS
+from .sites import MEANINGS, require_transformer_lens
 
 __all__ = ["report"]
 
@@ -135,6 +135,8 @@ def report(result: Any, path: str | Path, *, model: Any = None, preset: str | No
             f"a report needs a ProbeResult (probe(acts) or load_result(path)); got "
             f"{type(result).__name__}"
         )
+    if model is not None:
+        require_transformer_lens(model)
     page = _template().render(_page(result, model, preset))
     with whole_file(path) as file:
         file.write_text(page, encoding="utf-8")
