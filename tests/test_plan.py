@@ -258,6 +258,19 @@ def test_a_name_that_is_not_here_says_to_give_sizes(monkeypatch):
         sizes_of("gpt2-large")
 
 
+def test_llama_is_known_offline_where_transformer_lens_wrote_its_sizes_down(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    name = "meta-llama/Llama-2-70b-chat-hf"
+    if "HookedTransformer" not in tiny.CLASSES:  # TransformerLens 4 has no such tables
+        with pytest.raises(OSError, match="or the model's sizes by hand"):
+            sizes_of(name)
+        return
+    sizes = sizes_of(name)
+    assert (sizes.n_layers, sizes.d_model, sizes.kv_heads) == (80, 8192, 8)
+    assert sizes.parameters == pytest.approx(69e9, rel=0.01)
+
+
 # ------------------------------------------------------------------ command
 
 

@@ -304,6 +304,10 @@ def test_a_cached_file_without_its_checksum_is_refused(gutenberg, tmp_path):
     ("fault", "message"),
     [
         ({"missing": 5}, r"could not download .*pass its path"),
+        (
+            {"announce": False, "book": BOOK[: BOOK.index(END)].encode()},
+            r"could not download .*ends before Project Gutenberg's end marker.*pass its path",
+        ),
         ({"status": 404}, r"could not download .*404.*Check the number"),
         ({"status": 503}, r"could not download .*503"),
         ({"pause": 0.05}, "could not download .*not finished after 0.3 seconds"),

@@ -440,6 +440,8 @@ def _download(url: str, path: Path, record: Path, timeout: float, max_bytes: int
 
     def downloader(url: str, temporary: str, _: object) -> None:
         data = _get(url, timeout, max_bytes)
+        if _cut_short(data):
+            raise requests.RequestException("it ends before Project Gutenberg's end marker")
         Path(temporary).write_bytes(data)
         record.write_text(hashlib.sha256(data).hexdigest() + "\n")
 
@@ -455,6 +457,16 @@ def _download(url: str, path: Path, record: Path, timeout: float, max_bytes: int
         ) from error
     finally:
         logger.setLevel(level)
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether a book begins with Project Gutenberg's marker and ends without it.
+
+    A server that announces no length and breaks off leaves no other trace.
+    """
+    text = data.decode("latin-1")  # the markers are ASCII
+    start = re.search(r"^\*\*\* ?START OF TH(?:IS|E) PROJECT GUTENBERG", text, re.MULTILINE)
+    return start is not None and _END.search(text, start.end()) is None
 
 
 def _get(url: str, timeout: float, max_bytes: int) -> bytes:
