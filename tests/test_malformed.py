@@ -28,7 +28,7 @@ FUNCTIONS = (
 )  # fmt: skip
 #: Public callables that are not asked, and why.
 NOT_ASKED = {
-    "probe": "takes what its compiled fit takes; asked by test_probe.py",
+    "probe": "takes what its compiled fit takes; they do not check their types at the entry yet",
     "unit_statistics": "as probe",
     "Corpus": "made by load_text",
     "Replication": "made by replicate",
