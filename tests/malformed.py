@@ -26,7 +26,7 @@ import tiny
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from malformed_calls import activations, inference, probes, texts
+from malformed_calls import activations, inference, interventions, probes, texts
 from malformed_inputs import (
     Case,
     count,
@@ -34,12 +34,15 @@ from malformed_inputs import (
     name_not_in,
     no_integer,
     no_number,
+    no_path,
     no_result,
     not_finite,
     nothings,
+    nowhere,
     optional,
     things,
 )
+from test_plots_units import ablations, checked
 
 import tl_negation as tln
 from tl_negation import plots, views
@@ -59,10 +62,11 @@ def cases(folder: Path) -> dict[str, Case]:
         texts(folder)
         | activations(folder)
         | probes()
+        | interventions(folder)
         | inference()
         | _tables(folder)
         | _runs(folder)
-        | _figures()
+        | _figures(folder)
         | _views(folder)
     )
 
@@ -92,12 +96,12 @@ def _tables(folder: Path) -> dict[str, Case]:
         "ProbeResult.save": Case(
             plain.save,
             {"path": kept},
-            {"path": st.sampled_from([7, None, [], str(kept), ".", "", "\0"])},
+            {"path": no_path | st.sampled_from([str(kept), ".", "", "\0"])},
         ),
         "load_result": Case(
             tln.load_result,
             {"path": kept},
-            {"path": st.sampled_from([7, None, "nowhere", str(folder), str(damaged), [], "\0"])},
+            {"path": no_path | nowhere | st.sampled_from([str(folder), str(damaged), "\0"])},
         ),
         "replicate": Case(
             tln.replicate,
@@ -163,17 +167,33 @@ def _runs(folder: Path) -> dict[str, Case]:
     }
 
 
-def _figures() -> dict[str, Case]:
+def _figures(folder: Path) -> dict[str, Case]:
     plain = made.full(made.result(*made.small()))
     where = plain.top(1)
     no_axes = things.filter(lambda thing: thing not in ([], ())) | st.just("ax")
-    ax = {"ax": no_axes}
+    ax = {"ax": no_axes, "width": no_number.filter(bool) | not_finite | st.floats(max_value=1.0)}
+    table, units_checked = ablations(), checked()
     sites = name_not_in("q", "k", "mlp_pre").filter(lambda thing: thing is not None)
     result = {"result": plain}
     source = {"source": plain}
     units = st.sampled_from([7, None, "x", (1, 2), (9, "q", 0, 0), (2, "p", 0, 0), pd.DataFrame()])
     same = tln.replicate(plain, plain)
     return {
+        "plots.ablation": Case(
+            plots.ablation, {"source": table},
+            {"source": frames("class", "effect", "p", of=table)} | ax,
+        ),
+        "plots.attribution": Case(
+            plots.attribution, {"source": units_checked},
+            {"source": frames("estimate", "measured", "drawn", of=units_checked)} | ax,
+        ),
+        "plots.save": Case(
+            plots.save, {"axes": plots.calibration([0.1, 0.5]), "path": folder / "figure.svg"},
+            {
+                "axes": nothings, "dpi": count(),
+                "path": no_path | st.sampled_from(["", "\0", "figure", "figure.doc"]),
+            },
+        ),
         "plots.laminar": Case(
             plots.laminar, result, {"result": no_result, "y": nothings | st.just(("x",))} | ax
         ),

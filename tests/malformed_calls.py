@@ -20,6 +20,7 @@ from malformed_inputs import (
     not_finite,
     not_positive,
     nothings,
+    nowhere,
     optional,
     tensors,
     things,
@@ -158,7 +159,7 @@ def activations(folder: Path) -> dict[str, Case]:
             tln.load_model,
             {"name": str(path)},
             {
-                "name": st.sampled_from([7, None, "", "./nowhere", "/no/such", [], object()]),
+                "name": no_path | nowhere | st.sampled_from(["", "/no/such"]),
                 "device": st.sampled_from(["abacus", 7.5, [], "cuda:99", object()]),
                 "dtype": st.sampled_from(["float32", None, 7, torch.int8, object()]),
             },
@@ -193,7 +194,7 @@ def activations(folder: Path) -> dict[str, Case]:
         "load_activations": Case(
             tln.load_activations,
             {"store": stored},
-            {"store": st.sampled_from([7, None, "nowhere", str(folder), [], "\0"])},
+            {"store": no_path | nowhere | st.sampled_from([str(folder), "\0"])},
         ),
         "token_activations": Case(
             tln.token_activations,
@@ -233,6 +234,53 @@ def probes() -> dict[str, Case]:
                 "y": nothings | tensors((19,), (20, 1), (0,), (20,)) | st.just(y * 2),
                 "chunk": optional(),
             },
+        ),
+    }
+
+
+def interventions(folder: Path) -> dict[str, Case]:
+    model, contexts = tiny.load(folder / "tiny-gpt2"), tiny.contexts(8, before=6, after=4)
+    acts = tln.collect(model, contexts, ("q", "k"), progress=False)
+    result = tln.probe(acts, progress=False)
+    units = result.top(2)[["layer", "site", "head", "index"]]
+    others = replace(acts, contexts=contexts.sample(2), values=acts.values[:, :4])
+    run = {"model": model, "progress": False, "per_class": 2}
+    shared = {
+        "model": nothings,
+        "how": name_not_in("mean", "zero", "resample"),
+        "per_class": optional(),
+        "follow": optional() | st.integers(min_value=5),
+        "seed": count(0),
+        "batch_size": optional(),
+    }
+    of_contexts = {
+        "contexts": nothings | st.just(contexts.sample(2)),
+        "acts": things | st.just(others),
+    }
+    wrong = ({"index": 9}, {"site": "p"}, {"head": 0.5}, {"layer": "x"})
+    tables = [units.iloc[[0, 0]], *(units.assign(**one) for one in wrong)]
+    of_units = frames("layer", "site", "head", of=units) | st.sampled_from(tables)
+    of_result = {
+        "result": no_result | st.just(replace(result, activations=None)),
+        "n": count() | st.integers(min_value=10**3),
+        "selections": name_not_in().filter(lambda x: x is not None) | st.just({"mine": "all"}),
+    }
+    draws, checked = {"draws": count(19)}, {"checked": count(4)}
+    selecting = {**run, "result": result, "n": 2, "draws": 19}
+    return {
+        "ablate": Case(
+            tln.ablate,
+            {**run, "contexts": contexts, "units": units, "acts": acts, "draws": 19},
+            {"units": of_units} | shared | of_contexts | draws,
+        ),
+        "attribute": Case(
+            tln.attribute,
+            {**run, "contexts": contexts, "acts": acts, "checked": 4},
+            shared | of_contexts | checked,
+        ),
+        "compare_ablations": Case(tln.compare_ablations, selecting, shared | of_result | draws),
+        "add_effects": Case(
+            tln.add_effects, {**selecting, "checked": 4}, shared | of_result | draws | checked
         ),
     }
 

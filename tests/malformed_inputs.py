@@ -21,11 +21,16 @@ class Case:
 
 # ------------------------------------------------------------------ what is malformed
 
-things = st.sampled_from([object(), 3, -1.5, math.nan, b"x", {"a": 1}, {1, 2}, [], [None], ()])
+kinds = st.sampled_from([object(), 3, -1.5, math.nan, b"x", {"a": 1}, {1, 2}, [], [None], ()])
+things = kinds | st.binary(max_size=9) | st.complex_numbers()
 nothings = things | st.none() | st.text(max_size=4)
-no_integer = st.sampled_from([True, 1.5, math.nan, math.inf, "3", "", b"3", [3], (), object()])
+no_integer = (
+    st.sampled_from([True, 1.5, math.nan, math.inf, "3", "", b"3", [3], (), object()])
+    | st.text(max_size=4)
+    | st.floats()
+)
 not_positive = st.integers(max_value=0)
-no_number = st.sampled_from([True, "0.5", None, [0.5], object(), 1j])
+no_number = st.sampled_from([True, "0.5", None, [0.5], object()]) | st.complex_numbers()
 not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
 
 
@@ -50,7 +55,9 @@ def tensors(*shapes: tuple[int, ...]) -> st.SearchStrategy:
 
 
 no_result = nothings | st.just(pd.DataFrame()) | tensors((3,), (0, 2))
-no_path = st.sampled_from([7, None, 1.5, [], {}, object()])
+#: Names that a path may have, of nothing that is there.
+nowhere = st.text(max_size=9).map("./no/such/{}".format)
+no_path = st.sampled_from([7, None, 1.5, [], {}, object()]) | st.integers() | st.floats()
 
 
 def frames(*without: str, of: pd.DataFrame) -> st.SearchStrategy:

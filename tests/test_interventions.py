@@ -14,6 +14,7 @@ from scipy.stats import kstest
 from tl_negation import ablate, attribute, collect, compare_ablations, infer, probe, sites_of
 from tl_negation.interventions._setting import make_setting, measure
 from tl_negation.interventions._units import matched_sets, places, table_of, variances
+from tl_negation.interventions.ablation import ablations
 from tl_negation.interventions.attribution import estimates
 
 SITES = ("q", "k", "v", "mlp_pre")
@@ -237,7 +238,7 @@ def test_replacing_nothing_does_exactly_nothing(model, contexts, acts, batch_siz
     changes, _ = measure(part, [some, some[:0], some[:2], some[:0], some[1:]], "test")
     assert (changes[[1, 3]] == 0).all()
     assert (changes[[0, 2, 4]] != 0).any(axis=1).all()
-    none = ablate(model, contexts, UNITS["gpt2"][:0], acts=acts, draws=19, **OPTIONS)
+    none = ablations(part, {"none": some[:0]}, draws=19)["none"]
     assert (none.examples["change"] == 0).all()
     assert none.table["p"].tolist() == [1, 1, 1]
 
@@ -520,6 +521,7 @@ def test_selections_of_ones_own(model, result):
         (units_table((0, "q", 0, 4)), "got head 0, index 4"),
         (units_table((0, "q", 0, 1), (0, "q", 0, 1)), "0.q.0.1 is named more than once"),
         (pd.DataFrame({"layer": [0], "head": [0]}), "the table lacks site"),
+        (units_table(), "at least one unit is needed"),
         (units_table(*[(0, "q", h, i) for h in range(3) for i in range(4)]), "12 were: choose at"),
     ],
 )
@@ -535,7 +537,7 @@ def test_units_that_are_refused(model, contexts, acts, units, message):
         ({"follow": 5}, "between 1 and the 4 tokens .* got 5"),
         ({"follow": 0}, "between 1 and the 4 tokens .* got 0"),
         ({"draws": 18}, "draws must be at least 19"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"per_class": 0}, "per_class must be at least 1; got 0"),
     ],
 )
@@ -547,6 +549,8 @@ def test_arguments_that_are_refused(model, contexts, acts, options, message):
 def test_contexts_that_are_refused(model, contexts, acts):
     with pytest.raises(TypeError, match=r"units are a DataFrame .* got list"):
         ablate(model, contexts, [(0, "q", 0, 0)])
+    with pytest.raises(TypeError, match="numbered by integers; column head is float64"):
+        ablate(model, contexts, units_table((0, "q", 0.5, 0)))
     with pytest.raises(ValueError, match=r"end with it: find_contexts\(\.\.\., after=10\)"):
         ablate(model, tiny.contexts(8, before=6, after=0), UNITS["gpt2"])
     with pytest.raises(ValueError, match="must be of these contexts; they are of 12 other"):
@@ -561,15 +565,17 @@ def test_contexts_that_are_refused(model, contexts, acts):
 
 
 def test_results_that_are_refused(model, result):
-    with pytest.raises(TypeError, match=r"a ProbeResult is needed .* got str"):
+    with pytest.raises(TypeError, match=r"must be of type ProbeResult; got str: probe\(acts\)"):
         compare_ablations(model, "run")
     with pytest.raises(ValueError, match="compare_ablations needs the activations"):
         compare_ablations(model, replace(result, activations=None))
     with pytest.raises(ValueError, match=r"by examples, words, heads .* got best"):
         compare_ablations(model, result, selections=("best",))
+    with pytest.raises(TypeError, match="selections must be a list; got 'words'"):
+        compare_ablations(model, result, selections="words")
     with pytest.raises(ValueError, match="got none"):
         compare_ablations(model, result, selections=())
-    with pytest.raises(ValueError, match="at least 1 unit; got 0"):
+    with pytest.raises(ValueError, match="n must be at least 1; got 0"):
         compare_ablations(model, result, n=0)
     columns = {name: column for name, column in result.columns.items() if name != "words_t"}
     with pytest.raises(ValueError, match=r"by examples, heads .* got words"):

@@ -133,6 +133,11 @@ def test_the_hub_cannot_be_reached(tmp_path, monkeypatch, no_network, load):
     assert len(no_network) < 4  # no minute of retries
 
 
+def test_what_cannot_be_a_name_is_refused():
+    with pytest.raises(ValueError, match="'gpt2\\?' cannot be the name of a model on the Hug"):
+        load_model("gpt2?")
+
+
 def test_a_hub_name_goes_to_the_class_that_knows_it(tmp_path, monkeypatch):
     made = tiny.load(tiny.gpt2_folder(tmp_path), "TransformerBridge")
     calls = []

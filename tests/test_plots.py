@@ -194,7 +194,7 @@ class TestLaminar:
             plots.laminar(profile(result).iloc[:0])
 
     def test_refuses_another_number_of_axes(self, result):
-        with pytest.raises(ValueError, match="2 columns, got 1 Axes"):
+        with pytest.raises(ValueError, match="as many Axes as panels are needed: 2, got 1"):
             plots.laminar(result, ax=plt.figure().subplots())
 
 

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -173,6 +175,21 @@ def test_a_scan_that_ends_early_leaves_nothing(model, text, tmp_path, monkeypatc
     assert listing(tmp_path) == []
 
 
+def test_a_result_without_room_for_its_run_is_kept_elsewhere(model, text, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "report", full)
+        with pytest.raises(OSError, match=r"No space left .* tables are kept in '.*run'") as said:
+            scan(model, text, out=tmp_path / "run", **QUICK)
+    kept = re.search(r"kept in '(.*)'", str(said.value))[1]
+    out = write_run(load_result(kept), tmp_path / "run", progress=False)
+    expected = scan(model, text, **QUICK)
+    pd.testing.assert_frame_equal(load_result(out).to_frame(), expected.to_frame())
+
+
 def test_a_scan_that_fails_leaves_the_earlier_run(model, text, tmp_path, monkeypatch):
     options = {"words": False, "out": tmp_path / "run", **QUICK}
     first = scan(model, text, **options)
@@ -283,11 +300,11 @@ def test_too_few_words_are_scanned_without_inference_over_words(model, text, tmp
 
 
 def test_other_errors_of_the_stages_come_through(model, text):
-    with pytest.raises(ValueError, match="unknown site 'z'"):
-        scan(model, text, sites=("z",), **QUICK)
+    with pytest.raises(ValueError, match="unknown site 'y'"):
+        scan(model, text, sites=("y",), **QUICK)
     with pytest.raises(ValueError, match="extras are heads, rotated, "):
         scan(model, text, extras=("hands",), **QUICK)
-    with pytest.raises(TypeError, match=r'extras must be a sequence of names, got .*pass \("heads'):
+    with pytest.raises(TypeError, match=r"extras must be a list; got 'heads': write \['heads'\]"):
         scan(model, text, extras="heads", **QUICK)
     with pytest.raises(ValueError, match="alternative must be one of"):
         scan(model, text, alternative="both", **QUICK)

@@ -162,6 +162,7 @@ def code_of(body):
     except SystemExit as exit_:
         code = exit_.code
     except BaseException:
+        limit(resource.RLIM_INFINITY)  # or it would cut what is printed, too
         traceback.print_exc()
         code = 1
     os._exit(code)

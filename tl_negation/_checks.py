@@ -125,7 +125,8 @@ def LIST(name: str, value: Any) -> None:  # noqa: N802
     """Refuse what is no sequence with an order: a string, a set, a mapping."""
     ordered = hasattr(value, "__iter__") and not isinstance(value, (str, bytes, set, dict))
     if not ordered:
-        raise TypeError(f"{name} must be a list; got {short(value)}")
+        cure = f": write [{short(value)}]" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a list; got {short(value)}{cure}")
 
 
 def optional(check: Any) -> Check:

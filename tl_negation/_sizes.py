@@ -226,11 +226,11 @@ def _of_name(name: str) -> ModelSizes:
         folder = _model_folder(name)
         return _of_config(AutoConfig.from_pretrained(folder), folder.resolve().name)
     official = _official_name(name) or name
-    known = None if _cached_config(official) else _of_table(official)
-    if known is not None:
-        return known
     try:
         with _hub_errors(name):
+            known = None if _cached_config(official) else _of_table(official)
+            if known is not None:
+                return known
             _ask_hub_unless_cached(official)
             config = AutoConfig.from_pretrained(official)
     except OSError as error:

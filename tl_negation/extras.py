@@ -30,10 +30,9 @@ def check_extras(names: Iterable[str], contexts: Contexts | None = None) -> tupl
     ValueError
         An unknown name; documents to be left out where there is one.
     TypeError
-        The names given as one string.
+        No list of names.
     """
-    if isinstance(names, str):
-        raise TypeError(f'extras must be a sequence of names, got {names!r}; pass ("{names}",)')
+    LIST("extras", names)
     names = tuple(names)
     for name in names:
         if name not in EXTRAS:

@@ -317,8 +317,15 @@ def _load_from_hub(name: str, device: torch.device, dtype: torch.dtype, bridge: 
 @contextmanager
 def _hub_errors(name: str) -> Iterator[None]:
     """Say what can be done when the hub does not give the model."""
+    from huggingface_hub.errors import HFValidationError
+
     try:
         yield
+    except HFValidationError as error:
+        raise ValueError(
+            f"{name!r} cannot be the name of a model on the Hugging Face hub ({error}). Give one "
+            f"that can, or a local folder in Hugging Face's format, or '{DEMO}'"
+        ) from error
     except OSError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(

@@ -10,11 +10,13 @@ from torch import Tensor
 from . import _newton
 from ._auc import auc
 from ._blocks import Scratch, compute
+from ._checks import INTEGER, NUMBER, STRING, optional, takes
 from ._families import adjust, check_test, family_ids
 from .activations import Activations
 from .results import ProbeResult
 
 
+@takes(acts=Activations, alpha=NUMBER, family=STRING, correction=STRING, chunk=optional(INTEGER))
 def probe(
     acts: Activations,
     *,
@@ -49,6 +51,8 @@ def probe(
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
         A class is missing, ``alpha`` is outside (0, 1), or family or correction are unknown.
 
@@ -69,6 +73,7 @@ def probe(
     return ProbeResult(columns, acts.sites, acts.layers, acts.contexts, provenance, acts)
 
 
+@takes(x=Tensor, y=Tensor, chunk=optional(INTEGER))
 def unit_statistics(
     x: Float[Tensor, "example unit"],
     y: Int[Tensor, " example"] | Bool[Tensor, " example"],
@@ -93,9 +98,19 @@ def unit_statistics(
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named; ``x`` holds integers.
     ValueError
-        ``y`` holds other values than 0 and 1, or only one of them; ``chunk`` is below 1.
+        ``x`` is not a matrix with as many rows as ``y`` has entries; ``y`` holds other values than
+        0 and 1, or only one of them; ``chunk`` is below 1.
     """
+    if not x.is_floating_point():
+        raise TypeError(f"x must hold floating-point numbers; got {x.dtype}: x.float()")
+    if x.ndim != 2 or y.ndim != 1 or len(x) != len(y):
+        raise ValueError(
+            "x must be [example, unit] and y [example]; got shapes "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
     columns = _columns(x[None], y, chunk, progress=False)
     return {name: column.squeeze(0) for name, column in columns.items()}
 

@@ -1,6 +1,7 @@
 """All the stages in one call, and the run directory that they end in."""
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -68,7 +69,6 @@ def _alone_in_out(function: Callable[..., ProbeResult]) -> Callable[..., ProbeRe
     alternative=STRING,
     permutations=COUNT,
     tasks=INTEGER,
-    extras=LIST,
     seed=SEED,
     batch_size=optional(INTEGER),
 )
@@ -152,6 +152,8 @@ def scan(
         ``out`` holds something that may not be replaced; said before anything is computed.
     BlockingIOError
         Another scan is writing to ``out``.
+    OSError
+        ``out`` cannot be written (a full disk); the message says where the tables were kept.
     ValueError
         The store lies within ``out``. Whatever the stages refuse; see there.
 
@@ -201,7 +203,8 @@ def scan(
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
     result = replace(result, provenance={**result.provenance, **provenance}, display=display)
     if out is not None and current().is_main:
-        write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
+        with _kept_if_not_written(result, out):
+            write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
     return result
 
 
@@ -242,6 +245,26 @@ def write_run(
             plt.close(figure)
         report(result, folder / "report.html", preset=preset)
     return Path(out)
+
+
+@contextmanager
+def _kept_if_not_written(result: ProbeResult, out: str | Path) -> Iterator[None]:
+    """Where the run's own disk has no room, put the result of long work somewhere else."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="tl-negation-")) / "run"
+            result.save(kept)
+        except OSError as second:
+            end = f"its tables could not be kept elsewhere either ({second})"
+        else:
+            end = (
+                f"its tables are kept in {str(kept)!r}: with room again, "
+                "write_run(load_result(that), out) writes the run"
+            )
+        what = f"{error.strerror or error}: the run {str(out)!r} is not written; {end}"
+        raise OSError(error.errno, what) from error
 
 
 def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]:

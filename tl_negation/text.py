@@ -270,6 +270,8 @@ def _load_one(source: str | Path, *, boilerplate: bool, timeout: float, max_byte
 
 def _check_source(name: str) -> None:
     """Refuse a source that is none before anything is read."""
+    if not name:
+        raise ValueError(f"the name of a source is empty; give {ACCEPTED}")
     if name.startswith("builtin:"):
         if name.removeprefix("builtin:") not in BUILTINS:
             raise ValueError(

@@ -1,6 +1,6 @@
 """What an intervention does to which contexts, and the passes that measure it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._checks import COUNT, INTEGER, SEED, STRING, optional
 from .._model_state import check_model
 from ..activations import Activations, collect
 from ..contexts import Contexts
@@ -29,6 +30,12 @@ PER_CLASS = 20
 CONTEXTS, ROWS = 20, {"cpu": 80, "cuda": 640}
 #: A row of a pass over whole windows takes as much as so many of a pass that reads kept keys.
 WHOLE_WINDOW = 8
+#: What arguments of all interventions must be, for :func:`tl_negation._checks.takes`.
+TAKEN = {
+    "contexts": Contexts, "acts": optional(Activations), "how": STRING,
+    "per_class": optional(COUNT), "follow": optional(INTEGER), "seed": SEED,
+    "batch_size": optional(COUNT),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def make_setting(
     contexts: Contexts,
     acts: Activations | None,
     *,
-    sites: Sequence[str],
+    sites: Iterable[str],
     layers: Sequence[int] | None,
     how: str,
     per_class: int | None,
@@ -155,15 +162,13 @@ def make_setting(
     Raises
     ------
     ValueError
-        An unknown ``how``; no token after the target, or fewer than asked for; ``per_class`` or
-        ``batch_size`` below 1; fewer than two contexts, or none of a class; activations of other
+        An unknown ``how``; no token after the target, or fewer than asked for; fewer than two
+        contexts, or none of a class; activations of other
         contexts; whatever :func:`tl_negation.collect` refuses.
     """
     if how not in HOWS:
         raise ValueError(f"how must be one of {', '.join(HOWS)}; got {how!r}")
     follow = _follow(contexts, follow)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     rows = _sampled(contexts, per_class, seed)
     if acts is None:
         acts = collect(model, contexts, sites, layers=layers, progress=progress)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from pandas.api.types import is_integer_dtype
 
 from ..activations import Activations
 from ..sites import Site
@@ -23,7 +24,7 @@ def check_units(units: Any) -> pd.DataFrame:
     Raises
     ------
     TypeError
-        Not a DataFrame.
+        Not a DataFrame; layers, heads or indices that are no integers.
     ValueError
         A column is missing, a unit is named twice, or no unit is named.
     """
@@ -38,7 +39,12 @@ def check_units(units: Any) -> pd.DataFrame:
             f"units need the columns {', '.join(UNIT)}, whole heads {', '.join(HEAD)}; the table "
             f"lacks {', '.join(missing)}"
         )
+    if not len(units):
+        raise ValueError("at least one unit is needed; got a table without rows")
     names = UNIT if "index" in units else HEAD
+    for name in (name for name in names if name != "site"):
+        if not is_integer_dtype(units[name]):
+            raise TypeError(f"units are numbered by integers; column {name} is {units[name].dtype}")
     twice = units[units.duplicated(names)]
     if len(twice):
         where = ".".join(str(twice[name].iloc[0]) for name in names)

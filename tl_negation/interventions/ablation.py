@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from .._checks import INTEGER, takes
 from ..activations import Activations
 from ..contexts import Contexts
-from ._setting import PER_CLASS, Setting, make_setting, measure
+from ._setting import PER_CLASS, TAKEN, Setting, make_setting, measure
 from ._units import check_units, matched_sets, places, table_of, variances
 
 #: Quantiles of the random sets' effects that a table holds.
@@ -81,6 +82,7 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
+@takes(**TAKEN, draws=INTEGER)
 def ablate(
     model: Any,
     contexts: Contexts,
@@ -140,11 +142,11 @@ def ablate(
     Raises
     ------
     TypeError
-        ``units`` is not a DataFrame; no TransformerLens model.
+        ``units`` is not a DataFrame; no TransformerLens model; arguments of another type, named.
     ValueError
-        A unit that does not exist or is named twice; more than half of a site chosen; an unknown
-        ``how``; no tokens after the target; fewer than 19 draws; what :func:`tl_negation.collect`
-        refuses.
+        No unit, one that does not exist or is named twice; more than half of a site chosen; an
+        unknown ``how``; no tokens after the target; fewer than 19 draws; what
+        :func:`tl_negation.collect` refuses.
 
     Notes
     -----
@@ -162,13 +164,13 @@ def ablate(
     check_draws(draws)
     if acts is None:
         sites, layers = (
-            dict.fromkeys(units["site"].astype(str)),
+            tuple(dict.fromkeys(units["site"].astype(str))),
             sorted(set(units["layer"].astype(int))),
         )
     else:
-        sites, layers = {}, None
+        sites, layers = (), None
     setting = make_setting(
-        model, contexts, acts, sites=tuple(sites), layers=layers, how=how, per_class=per_class,
+        model, contexts, acts, sites=sites, layers=layers, how=how, per_class=per_class,
         follow=follow, seed=seed, batch_size=batch_size, keep=keep, progress=progress,
     )  # fmt: skip
     chosen = places(units, setting.acts.sites, setting.acts.layers)

@@ -13,9 +13,10 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._checks import INTEGER, LIST, optional, takes
 from ..activations import Activations
 from ..contexts import Contexts
-from ._setting import CONTEXTS, PER_CLASS, WHOLE_WINDOW, Setting, make_setting, measure
+from ._setting import CONTEXTS, PER_CLASS, TAKEN, WHOLE_WINDOW, Setting, make_setting, measure
 from ._units import table_of
 
 #: Units whose effect is also measured: half of them those with the largest estimate.
@@ -68,6 +69,7 @@ class Attribution:
         return f"<pre>{escape(repr(self))}</pre><p>largest estimated difference</p>{table}"
 
 
+@takes(**TAKEN, layers=optional(LIST), checked=INTEGER)
 def attribute(
     model: Any,
     contexts: Contexts,
@@ -109,7 +111,7 @@ def attribute(
     Raises
     ------
     TypeError
-        No TransformerLens model.
+        No TransformerLens model; arguments of another type, named.
     ValueError
         ``checked`` below 4, or what :func:`tl_negation.ablate` refuses.
 
@@ -124,7 +126,7 @@ def attribute(
     if checked < 4:
         raise ValueError(f"checked must be at least 4 units, for a correlation; got {checked}")
     setting = make_setting(
-        model, contexts, acts, sites=tuple(sites), layers=layers, how=how, per_class=per_class,
+        model, contexts, acts, sites=sites, layers=layers, how=how, per_class=per_class,
         follow=follow, seed=seed, batch_size=batch_size, keep=keep, progress=progress,
     )  # fmt: skip
     return attribution_of(setting, checked)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._checks import COUNT, INTEGER, LIST, optional, takes
 from ..inference import head_probe
 from ..results import INDEX_COLUMNS, ProbeResult, needs_activations
-from ._setting import PER_CLASS, make_setting
+from ._setting import PER_CLASS, TAKEN, make_setting
 from ._units import check_units, places
 from .ablation import DRAWS, Ablation, ablations, check_draws
 
@@ -16,9 +17,22 @@ from .ablation import DRAWS, Ablation, ablations, check_draws
 UNITS = 64
 
 
+def SELECTIONS(name: str, value: Any) -> None:  # noqa: N802 - reads as a kind
+    """Refuse what neither lists selections nor gives their tables."""
+    if not isinstance(value, Mapping):
+        LIST(name, value)
+
+
+#: What :func:`compare_ablations` and what builds on it take.
+SELECTING = TAKEN | {
+    "result": ProbeResult, "n": COUNT, "selections": optional(SELECTIONS), "draws": INTEGER,
+}  # fmt: skip
+
+
+@takes(**SELECTING)
 def compare_ablations(
     model: Any,
-    result: Any,  # ProbeResult: checked below, with a message of our own
+    result: ProbeResult,
     *,
     n: int = UNITS,
     selections: Sequence[str] | Mapping[str, pd.DataFrame] | None = None,
@@ -58,7 +72,7 @@ def compare_ablations(
     Raises
     ------
     TypeError
-        Not a result.
+        Not a result; arguments of another type, named.
     ValueError
         A result without activations; a selection that is not known or that the result has not the
         columns for; ``n`` below 1 or more than half of a site of a layer; what
@@ -88,7 +102,7 @@ def one_table(found: Mapping[str, Ablation]) -> pd.DataFrame:
 
 def ablate_selections(
     model: Any,
-    result: Any,
+    result: ProbeResult,
     *,
     n: int,
     selections: Sequence[str] | Mapping[str, pd.DataFrame] | None,
@@ -96,8 +110,6 @@ def ablate_selections(
     **options: Any,
 ) -> dict[str, Ablation]:
     """As :func:`compare_ablations`, with all that :class:`Ablation` holds: by selection."""
-    if not isinstance(result, ProbeResult):
-        raise TypeError(f"a ProbeResult is needed (scan, probe); got {type(result).__name__}")
     check_draws(draws)
     acts = needs_activations(result, "compare_ablations")
     tables = _tables(result, n, selections, progress=options["progress"])
@@ -113,8 +125,6 @@ def _tables(
     *,
     progress: bool,
 ) -> dict[str, pd.DataFrame]:
-    if n < 1:
-        raise ValueError(f"n must be at least 1 unit; got {n}")
     if isinstance(selections, Mapping):
         return {name: check_units(table) for name, table in selections.items()}
     ways: dict[str, Callable[[], pd.DataFrame]] = {"examples": lambda: _top(result, n, "z")}

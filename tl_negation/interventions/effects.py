@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .._checks import INTEGER, takes
 from ..results import ProbeResult
 from ._setting import PER_CLASS
 from .ablation import DRAWS
 from .attribution import CHECKED, attribute
-from .comparison import UNITS, ablate_selections, one_table
+from .comparison import SELECTING, UNITS, ablate_selections, one_table
 
 #: The columns that are added to a result's units.
 ESTIMATE_COLUMNS = {
@@ -21,6 +22,7 @@ ESTIMATE_COLUMNS = {
 }
 
 
+@takes(**SELECTING, checked=INTEGER)
 def add_effects(
     model: Any,
     result: ProbeResult,

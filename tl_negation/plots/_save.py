@@ -1,15 +1,19 @@
 """Figures as files: vectors with text as text."""
 
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .._checks import COUNT, PATH, takes
 from .._files import whole_file
 from ._style import settings
 
 
+@takes(path=PATH, dpi=COUNT)
 def save(axes: Any, path: str | Path, *, dpi: int = 200) -> Path:
     """Write the figure of some Axes, so that a paper or a page can take it.
 
@@ -31,10 +35,15 @@ def save(axes: Any, path: str | Path, *, dpi: int = 200) -> Path:
 
     Raises
     ------
+    TypeError
+        Not Axes; no path.
     ValueError
-        A format that matplotlib does not write.
+        No name of a file; a format that matplotlib does not write.
     """
-    figure, path = np.ravel(axes)[0].figure, Path(path)
+    drawn = np.ravel(np.asarray(axes, dtype=object))
+    if not len(drawn) or not isinstance(drawn[0], Axes):
+        raise TypeError(f"Axes are needed, as the functions of plots return; got {short(axes)}")
+    figure, path = drawn[0].figure, Path(path)
     kinds = figure.canvas.get_supported_filetypes()
     kind = path.suffix.removeprefix(".").lower()
     if kind not in kinds:

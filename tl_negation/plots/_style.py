@@ -100,13 +100,24 @@ def settings(look: Mapping[str, Any]) -> Iterator[None]:
 
 
 def axes_for(ax: Any, n: int, height: float = 2.4, width: float = WIDTH) -> np.ndarray:
-    """Give the ``n`` Axes to draw on: those handed in, or those of a new figure."""
+    """Give the ``n`` Axes to draw on: those handed in, or those of a new figure.
+
+    Raises
+    ------
+    TypeError
+        What was handed in is no Axes.
+    ValueError
+        Another number of Axes; too narrow a figure.
+    """
     if ax is None:
         shape = (height * n, 0) if width >= NARROW_FIGURE else (NARROW_HEIGHT * height * n, 0.6)
         return np.atleast_1d(new_figure(width, sum(shape)).subplots(n, sharex=True))
     axes = np.ravel(np.asarray(ax, dtype=object))
+    others = [type(one).__name__ for one in axes if not isinstance(one, Axes)]
+    if others:
+        raise TypeError(f"matplotlib Axes are needed to draw on; got {', '.join(others)}")
     if len(axes) != n:
-        raise ValueError(f"as many Axes as columns are needed: {n} columns, got {len(axes)} Axes")
+        raise ValueError(f"as many Axes as panels are needed: {n}, got {len(axes)}")
     return axes
 
 

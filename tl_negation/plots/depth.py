@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._checks import NUMBER, optional, takes
 from ..profiles import profile
 from ..results import ProbeResult
 from ._style import (
@@ -43,6 +44,7 @@ BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_ac
 BALANCED += ("document_accuracy",)
 
 
+@takes(width=NUMBER)
 def laminar(
     result: Any,  # ProbeResult | DataFrame: checked below, with a message of our own
     *,
@@ -205,6 +207,7 @@ _SHARE = (
 )
 
 
+@takes(width=optional(NUMBER))
 def word_or_category(
     result: Any, *, axes: np.ndarray | None = None, width: float | None = None
 ) -> np.ndarray:

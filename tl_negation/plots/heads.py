@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from .._checks import STRING, optional, takes
+from .._checks import NUMBER, STRING, optional, takes
 from ..profiles import head_table
 from ..results import ProbeResult
 from ._style import (
     NARROW_FIGURE,
     WIDTH,
+    axes_for,
     headline,
     inches,
     narrow,
@@ -43,7 +44,7 @@ UNIT_LABELS = {
 LOOK = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
 
 
-@takes(site=optional(STRING))
+@takes(site=optional(STRING), width=optional(NUMBER))
 def heads(
     source: Any,
     *,
@@ -115,7 +116,7 @@ def heads(
     return axes
 
 
-@takes(site=optional(STRING), value=STRING, ax=optional(Axes))
+@takes(site=optional(STRING), value=STRING, ax=optional(Axes), width=NUMBER)
 def units_by_head(
     result: Any,
     *,
@@ -182,10 +183,7 @@ def _side_by_side(ax: Any, n: int, part: pd.DataFrame, width: float | None) -> n
         height = 1.4 + 0.16 * max(part["layer"].nunique(), 8)
         width = (WIDTH if n > 1 else 4.2) if width is None else width
         return np.atleast_1d(new_figure(width, height).subplots(1, n, sharey=True))
-    axes = np.ravel(np.asarray(ax, dtype=object))
-    if len(axes) != n:
-        raise ValueError(f"as many Axes as columns are needed: {n} columns, got {len(axes)} Axes")
-    return axes
+    return axes_for(ax, n)
 
 
 def _head_map(ax: Axes, part: pd.DataFrame, name: str) -> None:

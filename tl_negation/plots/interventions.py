@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from .._checks import NUMBER, optional, takes
 from ..interventions import Ablation, Attribution
 from ._style import (
     CLASSES,
@@ -31,6 +32,7 @@ DIFFERENCE = ("#1a1a1a", "D")
 WIDE = 7.4
 
 
+@takes(width=NUMBER)
 def ablation(source: Any, *, ax: Any = None, width: float = WIDE) -> np.ndarray:
     """Draw what replacing units did to the words that follow, against random units.
 
@@ -112,12 +114,7 @@ def _side_by_side(ax: Any, names: list[str], rows: int, width: float) -> np.ndar
     if ax is None:
         figure = new_figure(width, 1.7 + 0.55 * rows)
         return np.atleast_1d(figure.subplots(1, len(names), sharey=True))
-    axes = np.ravel(np.asarray(ax, dtype=object))
-    if len(axes) != len(names):
-        raise ValueError(
-            f"as many Axes as classes and differences are needed: {len(names)}, got {len(axes)}"
-        )
-    return axes
+    return axes_for(ax, len(names))
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
@@ -136,6 +133,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
+@takes(ax=optional(Axes), width=NUMBER)
 def attribution(
     source: Any,
     *,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from .._checks import NUMBER, takes
 from ..replication import ALL, Replication
 from ._style import (
     GREY,
@@ -23,6 +24,7 @@ from ._style import (
 PANELS = ("ranks", "signs", "overlap")
 
 
+@takes(width=NUMBER)
 def replication(
     source: Any,
     *,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from .._checks import optional, takes
+from .._checks import NUMBER, optional, takes
 from .._families import family_ids
 from .._newton import STATUSES
 from ..results import ProbeResult, unit_of
@@ -37,7 +37,7 @@ EFFECT_TICKS = ((-100, -20, -4, -2, 0, 2, 4, 20, 100), (-200, -20, -2, 0, 2, 20,
 CURVE_ROWS = 5
 
 
-@takes(ax=optional(Axes))
+@takes(ax=optional(Axes), width=NUMBER)
 def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw effect per SD against -log10 p for every unit of one layer.
 
@@ -95,7 +95,7 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = W
     return ax
 
 
-@takes(ax=optional(Axes))
+@takes(ax=optional(Axes), width=NUMBER)
 def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw one unit's activation in every context, by word, under its fitted curve.
 
