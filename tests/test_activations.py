@@ -1,6 +1,7 @@
 """Activations are the model's own at the target, whatever the class and the batch size."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pandas as pd
@@ -9,6 +10,7 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
 
+from tl_negation import _forward
 from tl_negation.activations import Activations, collect, token_activations
 from tl_negation.models import demo_file, load_model
 
@@ -212,6 +214,26 @@ def test_no_hook_is_left_and_the_model_runs_as_before(folder, name):
     assert model.context_level == 0
     left = {name for name, point in model.hook_dict.items() if point.fwd_hooks}
     assert {re.sub(r"hook_(out|resid_post)", "", name) for name in left} == {"blocks.0."}
+
+
+@NAMES
+@pytest.mark.parametrize(("dtype", "steps"), [(torch.float32, 1), (torch.bfloat16, 0)])
+def test_gelu_takes_one_step_where_that_is_the_same(tmp_path, monkeypatch, name, dtype, steps):
+    model = tiny.load(tiny.gpt2_folder(tmp_path / "tiny-gpt2"), name, dtype=dtype)
+    contexts, calls = tiny.contexts(), []
+
+    def counted(x, approximate):
+        calls.append(x.shape)
+        return torch.nn.functional.gelu(x, approximate=approximate)
+
+    held = [dict(vars(module)) for module in model.modules()]
+    monkeypatch.setattr(_forward, "gelu", counted)
+    values = collect(model, contexts, ("mlp_pre",), progress=False).values
+    assert len(calls) == steps * (len(values) - 1)  # the last layer's is not needed
+    assert [dict(vars(module)) for module in model.modules()] == held
+    monkeypatch.setattr(_forward, "_fused_gelu", lambda _: nullcontext())
+    stepwise = collect(model, contexts, ("mlp_pre",), progress=False).values
+    torch.testing.assert_close(values, stepwise, atol=1e-6 * steps, rtol=0)
 
 
 @NAMES

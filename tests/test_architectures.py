@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from architectures import CASES, FAMILIES, REPLACED, hugging_face, loaded, recorded, table
+from architectures import (
+    CASES,
+    FAMILIES,
+    REPLACED,
+    hugging_face,
+    loaded,
+    recorded,
+    short_table,
+    table,
+)
 
 from tl_negation.activations import collect
 from tl_negation.models import load_model
@@ -14,7 +23,8 @@ from tl_negation.sites import MEANINGS, select_sites, sites_of
 
 CASE = pytest.mark.parametrize(("family", "name"), CASES)
 MIXTURES = pytest.mark.parametrize("name", tiny.CLASSES)
-PAGE = Path(__file__).parent.parent / "examples" / "models.md"
+ROOT = Path(__file__).parent.parent
+PAGE, README = ROOT / "examples" / "models.md", ROOT / "README.md"
 CONTEXTS = tiny.contexts(n=5, before=7, after=1)
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -95,5 +105,6 @@ def test_rotations_that_are_not_reached_are_refused_with_the_reason(folder):
 def test_the_page_on_models_shows_the_list_that_is_run_here():
     page = PAGE.read_text("utf-8")
     assert table() in page
+    assert short_table() in README.read_text("utf-8")
     rows = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in MEANINGS.items())
     assert f"| site | what it is |\n|---|---|\n{rows}\n" in page

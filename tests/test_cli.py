@@ -197,6 +197,13 @@ def test_scan_and_compare_pass_bos_on(model, text, tmp_path, command):
     assert "context of 32 tokens, got 33" in done.stderr
 
 
+def test_commands_that_do_not_split_are_refused_under_a_launcher(monkeypatch, run):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = invoke("report", run[0])
+    assert done.exit_code == 2
+    assert "only scan splits its work over processes; 2 processes" in plain(done.output)
+
+
 def test_audit_loads_no_model(model, text, monkeypatch):
     monkeypatch.setattr("tl_negation.cli.load_model", lambda *_, **__: pytest.fail("a model"))
     assert invoke("audit", "--model", model, "--text", text, *WINDOW).exit_code == 0

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 
 from tl_negation._families import family_ids
-from tl_negation.sites import Site, locate, select_sites, sites_of
+from tl_negation.sites import Site, locate, select_sites, sites_of, unit_name
 
 GROUPED = {"n_layers": 2, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8, "d_mlp": 56}
 
@@ -121,3 +121,9 @@ def test_locate_refuses_a_column_that_is_not_there(unit):
     sites = (Site("q", "", "attn", 6, 8), Site("k", "", "attn", 3, 8))
     with pytest.raises(IndexError, match=f"unit must be between 0 and 71, got {unit}"):
         locate(sites, unit)
+
+
+def test_only_units_of_attention_are_named_by_head():
+    assert unit_name("rot_k", 2, 7) == "rot_k, head 2, unit 7"
+    assert unit_name("mlp_pre", 0, 7) == "mlp_pre, unit 7"
+    assert unit_name("attn_out", 0, 7) == "attn_out, unit 7"

@@ -103,7 +103,7 @@ class TestBrowser:
         view = views.unit_browser(result, model=model, n=5, contexts=4)
         top = views.spread_units(result, 5)
         panels = re.findall(r"<h3>(.*?)</h3>", view.body)
-        assert panels == [views.contexts.unit_name(row) for row in top.to_dict("records")]
+        assert panels == [views.contexts.name_of(row) for row in top.to_dict("records")]
         assert len(props(view)) == 5 * 4
         listed = json.loads(re.search(r"const units = (\[.*?\]), draw", view.script).group(1))
         assert [one["layer"] for one in listed] == top["layer"].tolist()
@@ -151,7 +151,7 @@ class TestBrowser:
         path.write_text(path.read_text("utf-8").replace("</body>", f"{script}</body>"), "utf-8")
         dom, console = dump_dom(path, tmp_path)
         said = json.loads(html.unescape(re.search('data-said="([^"]*)"', dom).group(1)))
-        best = views.contexts.unit_name(result.top(1).iloc[0])
+        best = views.contexts.name_of(result.top(1).iloc[0])
         assert said["first"] == [best]
         assert len(said["now"]) == 1
         assert said["now"][0].startswith(f"layer {said['layer']}, ")

@@ -6,12 +6,14 @@ only the target is wanted, the last modules are given its position alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn.functional import gelu
 
 # A hook's function: takes the activation and the examples that are in the batch.
 Writer: TypeAlias = Callable[[Tensor, slice], None]
@@ -52,6 +54,25 @@ def _target_alone(model: Any, names: Iterable[str]) -> Iterator[None]:
 def _cut(module: Any, inputs: tuple) -> tuple:  # noqa: ARG001 - torch passes it
     """Leave the last position of a module's input ``[example, pos, ...]``."""
     return inputs[0][:, -1:], *inputs[1:]
+
+
+@contextmanager
+def _fused_gelu(model: Any) -> Iterator[None]:
+    """Let torch compute GPT-2's GELU in one step instead of the seven that the libraries take.
+
+    That is a tenth of a pass on a CPU. In half precision the seven roundings belong to what the
+    model computes, and stay.
+    """
+    half = next(model.parameters()).dtype.itemsize < 4
+    with ExitStack() as changes:
+        for module in () if half else model.modules():
+            if getattr(getattr(module, "act_fn", None), "__name__", "") == "gelu_new":
+                changes.callback(setattr, module, "act_fn", module.act_fn)
+                module.act_fn = partial(gelu, approximate="tanh")
+            elif type(module).__name__ == "NewGELUActivation":
+                changes.callback(delattr, module, "forward")  # the class has its own
+                module.forward = partial(gelu, approximate="tanh")
+        yield
 
 
 class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
@@ -134,7 +155,7 @@ def run(
             done = batch.stop
 
     # The hooks go in once: entering them costs as much as several layers, for every batch.
-    with alone, torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
+    with alone, _fused_gelu(model), torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
         if not _fits(batches, size):
             from accelerate.utils import find_executable_batch_size  # slow to import
 

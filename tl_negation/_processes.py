@@ -109,6 +109,11 @@ def current() -> Processes:
     return _current
 
 
+def launched() -> int:
+    """How many processes a launcher started, this one among them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def use_processes() -> Processes:
     """Split the work from here on over the processes that ``accelerate launch`` started.
 
@@ -133,7 +138,7 @@ def use_processes() -> Processes:
     one that accelerate gives it, or on the CPU. If a process fails, the launcher ends the others.
     """
     global _current  # noqa: PLW0603 - as accelerate and torch.distributed, once in a process
-    if _current.count == 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if _current.count == 1 and launched() > 1:
         from accelerate import PartialState
 
         state = PartialState(cpu=not torch.cuda.is_available())

@@ -16,7 +16,7 @@ from . import __version__, plots
 from ._ablate_command import ablate_command
 from ._files import check_target, whole_directory, whole_file
 from ._plan_command import plan_command
-from ._processes import use_processes
+from ._processes import launched, use_processes
 from .contexts import find_contexts
 from .models import load_model, load_tokenizer
 from .profiles import profile, trend
@@ -42,6 +42,16 @@ class OneLine(TyperGroup):
             line = " ".join(str(error).split())
             print(f"tl-negation: {line}", file=sys.stderr)
             raise typer.Exit(2) from error
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; what does not split is not run by several processes."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if launched() > 1 and name != "scan":
+            raise ValueError(
+                f"only scan splits its work over processes; {launched()} processes would each run "
+                f"{name}: give this command without accelerate launch"
+            )
+        return name, command, rest
 
 
 app = typer.Typer(

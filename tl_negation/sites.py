@@ -6,6 +6,7 @@ TransformerLens have in common, so neither is imported here.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 #: Name -> hook within the block, family of a correction, what it is. The order is that of a block.
@@ -32,6 +33,12 @@ LEXICAL_AT_FIRST = ("resid_pre", "q", "k", "v", "rot_q", "rot_k")
 _QUERY_SIZED = ("q", "rot_q", "z")
 _EXPERTS = ("mlp_pre", "mlp_pre_linear", "mlp_post")
 _ROTATED = ("rot_q", "rot_k")
+
+
+def unit_name(site: str, head: Integral, index: Integral) -> str:
+    """Call a unit of a layer as figures, views and reports do: heads are those of attention."""
+    of_head = f"head {head}, " if _SITES[site][1] == "attn" else ""
+    return f"{site}, {of_head}unit {index}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .._checks import NUMBER, optional, takes
 from .._families import family_ids
 from .._newton import STATUSES
 from ..results import ProbeResult, unit_of
-from ..sites import locate
+from ..sites import locate, unit_name
 from ._style import (
     CLASSES,
     GREY,
@@ -279,6 +279,6 @@ def _unit_title(result: ProbeResult, row: int, column: int) -> str:
     site, head, index = locate(result.sites, column)
     lr, accuracy = (float(result.columns[name][row, column]) for name in ("lr", "accuracy"))
     return (
-        f"layer {result.layers[row]}, {site.name}, head {head}, unit {index}\n"
+        f"layer {result.layers[row]}, {unit_name(site.name, head, index)}\n"
         f"LR = {lr:.1f}, in-sample accuracy {accuracy:.0%}, n = {len(result.contexts):,}"
     )

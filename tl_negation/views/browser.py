@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._checks import INTEGER, takes
 from ..results import ProbeResult
+from ..sites import unit_name
 from ._page import View, to_script
 from .contexts import UNIT, display_table, heatmap
 
@@ -87,7 +88,7 @@ def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int =
     for key, rows in display.groupby(UNIT, sort=False, observed=True):
         layer, site, head, index = key
         view = heatmap(rows, result.contexts)
-        name = f"{site}, head {head}, unit {index}"
+        name = unit_name(site, head, index)
         head_line = f"<h3>{html.escape(f'layer {layer}, {name}')}</h3>"
         panels.append(
             f'<div class="tln-unit" id="{root}-{len(units)}">{head_line}{view.body}</div>'

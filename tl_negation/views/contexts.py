@@ -17,7 +17,7 @@ from ..activations import collect, token_activations
 from ..contexts import Contexts
 from ..contrast import NEGATION
 from ..results import ProbeResult, unit_of
-from ..sites import require_transformer_lens
+from ..sites import require_transformer_lens, unit_name
 from ._page import View, heatmap_from_values
 
 UNIT = ["layer", "site", "head", "index"]
@@ -177,7 +177,7 @@ def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
         )
     several = len(display[UNIT].drop_duplicates()) > 1
     labels = [_row_label(row, contexts, several=several) for row in display.to_dict("records")]
-    title = f"{unit_name(display.iloc[0])}{' and others' if several else ''}, by token"
+    title = f"{name_of(display.iloc[0])}{' and others' if several else ''}, by token"
     return heatmap_from_values(
         [list(tokens) for tokens in display["tokens"]],
         [np.asarray(values, float) for values in display["values"]],
@@ -235,7 +235,7 @@ def top_contexts(model: Any, result: Any, where: Any, *, n: int = 5) -> View:
     display = display_table(model, result.contexts, unit, examples=chosen).assign(rank=ranks)
     return replace(
         heatmap(display, result.contexts),
-        title=f"{unit_name(unit.iloc[0])}: contexts with the largest and smallest activations",
+        title=f"{name_of(unit.iloc[0])}: contexts with the largest and smallest activations",
     )
 
 
@@ -291,14 +291,14 @@ def over_text(model: Any, text: Any, units: pd.DataFrame) -> View:
     rows = pd.concat(tables).to_dict("records")
     several = len(units) > 1
     labels = [
-        f"{unit_name(row)} · " * several + f"text {row['text']} of {len(texts)}" for row in rows
+        f"{name_of(row)} · " * several + f"text {row['text']} of {len(texts)}" for row in rows
     ]
     return heatmap_from_values(
         [row["tokens"] for row in rows],
         [np.asarray(row["values"], float) for row in rows],
         labels,
         target=None,
-        title=f"{unit_name(rows[0])}{' and others' * several}, over a text",
+        title=f"{name_of(rows[0])}{' and others' * several}, over a text",
     )
 
 
@@ -316,15 +316,15 @@ def _typed(model: Any, text: Any, units: pd.DataFrame) -> pd.DataFrame:
     return display_table(model, alone, units, examples=[0])
 
 
-def unit_name(row: Any) -> str:
+def name_of(row: Any) -> str:
     """Name a unit by layer, site, head and index."""
-    return f"layer {row['layer']}, {row['site']}, head {row['head']}, unit {row['index']}"
+    return f"layer {row['layer']}, {unit_name(row['site'], row['head'], row['index'])}"
 
 
 def _row_label(row: Any, contexts: Contexts, *, several: bool) -> str:
     example = contexts.examples.iloc[int(row["example"])]
     at_target = f"{float(row['values'][contexts.before]):+.3g}"
-    where = f"{unit_name(row)} · " if several else ""
+    where = f"{name_of(row)} · " if several else ""
     where += f"{row['rank']} · " if "rank" in row else ""
     return (
         f"{where}{example['group']}: {example['word']} · context {row['example']} · "
