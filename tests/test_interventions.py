@@ -1,6 +1,5 @@
 """Ablation and attribution on tiny models, against hand-written Hugging Face hooks."""
 
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,17 +8,13 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from intervened import FAMILIES, OPTIONS, SITES, UNITS, hf_hooks, hf_log_p, setting, units_table
 from scipy.stats import kstest
 
-from tl_negation import ablate, attribute, collect, compare_ablations, infer, probe, sites_of
-from tl_negation.interventions._setting import make_setting, measure
+from tl_negation import ablate, attribute, collect, sites_of
+from tl_negation.interventions._setting import measure
 from tl_negation.interventions._units import matched_sets, places, table_of, variances
 from tl_negation.interventions.ablation import ablations
-from tl_negation.interventions.attribution import estimates
-
-SITES = ("q", "k", "v", "mlp_pre")
-OPTIONS = {"per_class": None, "progress": False}
-FAMILIES = {"gpt2": (tiny.gpt2, tiny.gpt2_folder), "llama": (tiny.llama, tiny.llama_folder)}
 
 
 @pytest.fixture(scope="module")
@@ -42,66 +37,7 @@ def acts(model, contexts):
     return collect(model, contexts, SITES, progress=False)
 
 
-def units_table(*rows):
-    return pd.DataFrame(rows, columns=["layer", "site", "head", "index"])
-
-
-def setting(model, contexts, acts, **options):
-    options = {"how": "mean", "follow": 3, "seed": 0, "batch_size": None, "keep": True} | options
-    return make_setting(
-        model, contexts, acts, sites=(), layers=None, per_class=None, progress=False, **options
-    )
-
-
 # ------------------------------------------------------------------ against Hugging Face
-
-MODULES = {
-    ("gpt2", "q"): ("transformer.h.{}.attn.c_attn", 0),
-    ("gpt2", "k"): ("transformer.h.{}.attn.c_attn", 20),
-    ("gpt2", "v"): ("transformer.h.{}.attn.c_attn", 40),
-    ("gpt2", "mlp_pre"): ("transformer.h.{}.mlp.c_fc", 0),
-    ("llama", "q"): ("model.layers.{}.self_attn.q_proj", 0),
-    ("llama", "k"): ("model.layers.{}.self_attn.k_proj", 0),
-    ("llama", "v"): ("model.layers.{}.self_attn.v_proj", 0),
-    ("llama", "mlp_pre"): ("model.layers.{}.mlp.gate_proj", 0),
-}
-D_HEAD = {"gpt2": 4, "llama": 8}
-
-
-@contextmanager
-def hf_hooks(hf, family, units, position, value):
-    """Write ``value(old)`` over single columns of the projections at one position."""
-    handles = []
-    for layer, site, head, index in units.itertuples(index=False):
-        name, start = MODULES[family, site]
-        column = start + head * D_HEAD[family] + index
-
-        def hook(module, inputs, output, column=column):
-            output = output.clone()
-            output[:, position, column] = value(output[:, position, column])
-            return output
-
-        module = hf.get_submodule(name.format(layer))
-        handles.append(module.register_forward_hook(hook))
-    yield
-    for handle in handles:
-        handle.remove()
-
-
-def hf_log_p(hf, contexts, follow):
-    window = contexts.tokens[:, : contexts.before + 1 + follow]
-    with torch.no_grad():
-        log_p = hf(window).logits.double().log_softmax(dim=-1)
-    at = range(contexts.before, contexts.before + follow)
-    return sum(log_p[range(len(window)), i, window[:, i + 1]] for i in at).numpy()
-
-
-UNITS = {
-    "gpt2": units_table(
-        (0, "q", 1, 2), (1, "k", 4, 3), (1, "v", 0, 0), (2, "v", 2, 1), (1, "mlp_pre", 0, 77)
-    ),
-    "llama": units_table((0, "q", 5, 7), (1, "k", 2, 3), (0, "v", 1, 0), (1, "mlp_pre", 0, 50)),
-}
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -405,110 +341,6 @@ def test_activations_are_collected_where_the_units_are(model, contexts, acts):
     np.testing.assert_allclose(collected.table["effect"], given.table["effect"], atol=1e-5)
 
 
-# ------------------------------------------------------------------ the gradient
-
-
-@pytest.mark.parametrize("class_name", tiny.CLASSES)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_gradient_is_a_finite_difference(folders, contexts, family, class_name):
-    """Of fourth order, with steps above the float32 that Hugging Face's RMSNorm computes in."""
-    model = tiny.load(folders[family], class_name, dtype=torch.float64)
-    acts = collect(model, contexts, SITES, progress=False)
-    estimated = estimates(setting(model, contexts, acts, how="zero")).numpy()
-    hf = FAMILIES[family][0]().double()
-    labels = contexts.labels.numpy()
-    for row in range(len(UNITS[family])):
-        unit = UNITS[family].iloc[[row]]
-        [place] = places(unit, acts.sites, acts.layers)
-
-        def scaled(scale, unit=unit):
-            with hf_hooks(hf, family, unit, contexts.before, lambda old: scale * old):
-                return hf_log_p(hf, contexts, 3)
-
-        one, two = ((scaled(1 - h) - scaled(1 + h)) / (2 * h) for h in (0.03, 0.06))
-        slope = (4 * one - two) / 3  # towards zero
-        for label in (0, 1):
-            expected = slope[labels == label].mean()
-            assert estimated[label, place] == pytest.approx(expected, rel=1e-3, abs=1e-5)
-
-
-def test_gradients_need_no_parameters_that_require_them(folders, contexts, model, acts):
-    frozen = tiny.load(folders["gpt2"]).requires_grad_(False)
-    torch.testing.assert_close(
-        estimates(setting(frozen, contexts, acts)), estimates(setting(model, contexts, acts))
-    )
-
-
-def test_batches_give_the_same_estimates(model, contexts, acts):
-    whole = estimates(setting(model, contexts, acts))
-    for options in ({"batch_size": 5}, {"batch_size": 1}, {"keep": False}):
-        parts = estimates(setting(model, contexts, acts, **options))
-        torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5)
-
-
-def test_estimates_are_compared_with_what_is_measured(model, contexts, acts):
-    found = attribute(model, contexts, acts=acts, checked=40, **OPTIONS)
-    assert len(found.table) == 3 * 140
-    assert found.checked["drawn"].value_counts().to_dict() == {"largest": 20, "random": 20}
-    assert found.checked[["layer", "site", "head", "index"]].duplicated().sum() == 0
-    largest = found.checked.query("drawn == 'largest'")["estimate"].abs()
-    assert largest.min() >= np.sort(found.table["estimate"].abs())[-20]
-    np.testing.assert_allclose(
-        found.checked["measured"], found.checked["measured_1"] - found.checked["measured_0"]
-    )
-    r = np.corrcoef(found.checked["estimate"], found.checked["measured"])[0, 1]
-    assert found.about["correlation"]["all"] == pytest.approx(r)
-    assert r > 0.5
-    assert f"r = {r:.2f}" in repr(found)
-    assert "<table" in found._repr_html_()
-    assert found.top(1)["estimate"].abs().item() == found.table["estimate"].abs().max()
-    one = found.checked.iloc[[3]]
-    alone = ablate(model, contexts, one, acts=acts, draws=19, **OPTIONS)
-    np.testing.assert_allclose(alone.table["effect"].iloc[2], one["measured"].item(), atol=1e-5)
-
-
-# ------------------------------------------------------------------ comparing selections
-
-
-@pytest.fixture(scope="module")
-def result(acts):
-    long = replace(acts)
-    return infer(probe(long, progress=False), permutations=60, tasks=1, replicates=2,
-                 progress=False)  # fmt: skip
-
-
-def test_selections_are_what_they_say(model, result, contexts, acts):
-    found = compare_ablations(model, result, n=6, draws=19, **OPTIONS)
-    assert found["selection"].unique().tolist() == ["examples", "words", "heads"]
-    assert (found["units"] == 6).all()
-    for name, units in {
-        "examples": result.top(6, by="z"),
-        "words": result.top(6, "words_t"),
-    }.items():
-        alone = ablate(model, contexts, units, acts=acts, draws=19, **OPTIONS)
-        effects = found.query(f"selection == '{name}'")["effect"]
-        np.testing.assert_allclose(effects, alone.table["effect"], atol=1e-5)
-
-
-def test_units_of_the_best_heads(model, result):
-    from tl_negation.interventions.comparison import units_of_best_heads
-
-    scores = pd.DataFrame(
-        {"layer": [0, 1, 2], "site": ["q", "v", "k"], "head": [4, 1, 0],
-         "held_out_accuracy": [0.5, 0.9, 0.7]}
-    )  # fmt: skip
-    units = units_of_best_heads(result.with_table("heads", scores), 6)
-    assert units["layer"].tolist() == [1] * 4 + [2] * 2
-    of_last = result.to_frame().query("layer == 2 and site == 'k' and head == 0")
-    assert set(units["index"][4:]) == set(of_last.nlargest(2, "lr")["index"])
-
-
-def test_selections_of_ones_own(model, result):
-    tables = {"mine": UNITS["gpt2"], "one": UNITS["gpt2"][:1]}
-    found = compare_ablations(model, result, selections=tables, draws=19, **OPTIONS)
-    assert found.groupby("selection")["units"].first().to_dict() == {"mine": 5, "one": 1}
-
-
 # ------------------------------------------------------------------ refusals
 
 
@@ -562,27 +394,6 @@ def test_contexts_that_are_refused(model, contexts, acts):
         ablate(model, tiny.contexts(8, before=30, after=4), UNITS["gpt2"])
     with pytest.raises(ValueError, match="checked must be at least 4"):
         attribute(model, contexts, acts=acts, checked=3)
-
-
-def test_results_that_are_refused(model, result):
-    with pytest.raises(TypeError, match=r"must be of type ProbeResult; got str: probe\(acts\)"):
-        compare_ablations(model, "run")
-    with pytest.raises(ValueError, match="compare_ablations needs the activations"):
-        compare_ablations(model, replace(result, activations=None))
-    with pytest.raises(ValueError, match=r"by examples, words, heads .* got best"):
-        compare_ablations(model, result, selections=("best",))
-    with pytest.raises(TypeError, match="selections must be a list; got 'words'"):
-        compare_ablations(model, result, selections="words")
-    with pytest.raises(ValueError, match="got none"):
-        compare_ablations(model, result, selections=())
-    with pytest.raises(ValueError, match="n must be at least 1; got 0"):
-        compare_ablations(model, result, n=0)
-    columns = {name: column for name, column in result.columns.items() if name != "words_t"}
-    with pytest.raises(ValueError, match=r"by examples, heads .* got words"):
-        compare_ablations(model, replace(result, columns=columns), selections=("words",))
-    mlp = result.split()["mlp_pre"]
-    with pytest.raises(ValueError, match=r"by examples, words .* got heads"):
-        compare_ablations(model, mlp, selections=("heads",))
 
 
 def test_a_hook_of_another_layout_is_refused(model, contexts, acts):
