@@ -1,6 +1,5 @@
 """Whether the units found in one text are found again in another, or in another model."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
@@ -13,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest, fisher_exact, spearmanr
 
 from ._checks import INTEGER, takes
-from ._files import MARKER, whole_directory
+from ._files import whole_directory
 from ._newton import STATUSES
-from .results import ProbeResult, jsonable
+from .results import ProbeResult, write_manifest
 
 #: Name of a test -> column that says which units it found, column of its signed statistic.
 TESTS = {"examples": ("significant", "auc"), "words": ("significant_words", "words_t")}
@@ -106,9 +105,7 @@ class Replication:
         for name in ("overlap", "signs", "ranks"):
             getattr(self, name).to_csv(folder / f"{name}.csv", index=False)
         about = {"format": "tl_negation replication", "format_version": 1}
-        manifest = jsonable({**about, "provenance": dict(self.provenance)})
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / MARKER).write_text(text + "\n", encoding="utf-8")
+        write_manifest(folder, {**about, "provenance": dict(self.provenance)})
 
     def summary(self) -> str:
         """Say in a few lines what both results share, over all layers and sites."""

@@ -261,8 +261,7 @@ class ProbeResult:
             self.display.to_parquet(folder / "display.parquet", index=False)
         for name, table in self.tables.items():
             table.to_csv(folder / f"{name}.csv", index=False)
-        text = json.dumps(jsonable(self._manifest()), indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / MARKER).write_text(text + "\n", encoding="utf-8")
+        write_manifest(folder, self._manifest())
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -340,6 +339,12 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the JSON file by which a run directory is known."""
+    text = json.dumps(jsonable(manifest), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / MARKER).write_text(text + "\n", encoding="utf-8")
 
 
 def _unit_index(site: Site) -> pd.DataFrame:
