@@ -44,7 +44,9 @@ function browsed() {
 async function visit(width, colorScheme) {
   const tab = await browser.newPage({ viewport: { width, height: 800 }, colorScheme });
   const console = [], requests = [];
-  tab.on("console", (message) => console.push(message.text()));
+  // The browser's own words about its GPU are not the page's.
+  const own = (text) => !text.includes("GL Driver Message");
+  tab.on("console", (message) => own(message.text()) && console.push(message.text()));
   tab.on("pageerror", (error) => console.push(String(error)));
   tab.on("request", (request) => requests.push(request.url()));
   await tab.goto(pathToFileURL(page).href);
@@ -72,6 +74,7 @@ async function visit(width, colorScheme) {
     scrolls: await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth),
     chosen,
     views,
+    patterns: await tab.evaluate(() => [...document.querySelectorAll(".tln-scroll")].map((one) => one.querySelectorAll("canvas, svg, img").length)),
     figures: await tab.evaluate(() =>
       [...document.querySelectorAll("figure")].map((figure) => {
         const shown = [...figure.querySelectorAll("svg")].filter((svg) => svg.clientWidth > 0);

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import made
 import pytest
+import tiny
 from test_report import display
 
+from tl_negation import add_effects, collect, probe
 from tl_negation.inference import infer
 from tl_negation.report import report
 
@@ -77,6 +79,19 @@ def test_figures_are_shown_once_with_their_texts(visits):
             assert figure["shown"] == 1
             assert figure["width"] > 250
             assert figure["texts"] > 5
+
+
+def test_interventions_and_where_heads_look_are_for_everybody_too(tmp_path):
+    model = tiny.load(tiny.gpt2_folder(tmp_path / "model"))
+    acts = collect(model, tiny.contexts(24, before=6, after=4), ("q", "mlp_pre"), progress=False)
+    few = {"n": 2, "draws": 19, "checked": 4, "per_class": 2, "progress": False}
+    result = add_effects(model, probe(acts, progress=False), **few)
+    page = report(result, tmp_path / "report.html", model=model)
+    assert 'id="effects"' in page.read_text("utf-8")
+    for visit in browse(page):
+        assert (visit["violations"], visit["requests"], visit["console"]) == ([], [], [])
+        assert visit["scrolls"] == 0
+        assert visit["patterns"] == [4, 4]  # circuitsvis drew its maps of two contexts
 
 
 def test_views_are_drawn(visits):

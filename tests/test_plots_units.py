@@ -112,6 +112,10 @@ class TestAttribution:
             np.testing.assert_allclose(line.get_ydata(), part["measured"])
         names = [text.get_text() for text in ax.get_legend().get_texts()]
         assert names == ["largest estimates (n = 20)", "random units (n = 20)"]
+        few = {"all": 0.9, "random": np.nan}
+        ax = plots.attribution(table, about={"correlation": few, "rank_correlation": few})
+        assert ax.get_title(loc="left") == "r = 0.90, by rank 0.90"
+        ax = plots.attribution(table, about=ABOUT)
         assert ax.get_title(loc="left") == (
             "r = 0.91, by rank 0.93; random units only 0.87, 0.83"
         )  # fmt: skip

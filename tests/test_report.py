@@ -19,7 +19,7 @@ from test_views import HOSTILE, drawn, dump_dom
 from tl_negation import views
 from tl_negation.inference import infer
 from tl_negation.profiles import profile
-from tl_negation.report import LEFT_OUT, report
+from tl_negation.report import LEFT_OUT, _table, report
 
 #: Figures of a result without inference over words.
 PLAIN = [
@@ -180,6 +180,13 @@ class TestContent:
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
         assert cells[:5] == ["2", "k", "1", "3", "separated"]
         assert f"{best['lr']:.4g}" in cells
+
+    def test_no_head_is_numbered_where_a_site_has_none(self):
+        table = _table(pd.DataFrame({"site": ["q", "mlp_pre"], "head": [3, 0]}))
+        assert [[cell.text for cell in row] for row in table.rows] == [
+            ["q", "3"],
+            ["mlp_pre", "none"],
+        ]
 
     def test_a_later_column_is_in_the_tables_too(self, result, tmp_path):
         columns = {**result.columns, "held_out_accuracy": torch.full((3, 39), 0.3125)}

@@ -1,4 +1,4 @@
-"""What this machine can do, measured in a few seconds; what others can do, as published."""
+"""What this machine can do, measured in half a minute; what others can do, as published."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

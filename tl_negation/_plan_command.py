@@ -71,7 +71,7 @@ def plan_command(
 ) -> None:
     """Predict bytes and hours of a scan, before it is run.
 
-    Without a machine named, this one is measured for some seconds. A model of any size:
+    Without a machine named, this one is measured for half a minute. A model of any size:
 
     `tl-negation plan --tokens 1e9 --layers 80 --d-model 8192 --heads 64 --kv-heads 8
     --d-head 128 --d-mlp 28672 --vocabulary 128256 --dtype bfloat16 --hardware h100 --devices 8`

@@ -146,7 +146,7 @@ def demo(
     if not as_json:
         console.print(
             f"[bold]Demo[/bold]: SmolLM2-135M-Instruct on builtin:python-docs, a sample (seed 0) "
-            f"of {per_class} contexts of each class. About two minutes on two cores."
+            f"of {per_class} contexts of each class. About three minutes on two cores."
         )
     sites = ("q", "k", "v", "mlp_pre")
     result = run_scan(

@@ -127,7 +127,7 @@ def plan(
 
     Notes
     -----
-    Without `hardware` and `flops`, this machine is measured for some seconds: one layer of the
+    Without `hardware` and `flops`, this machine is measured for half a minute: one layer of the
     model's shape with random weights, the probe and the tests over words on made numbers. With
     them, no time is given for what was not measured there. A model that does not fit into one
     device is spread over several, of which one computes at a time (TransformerLens's

@@ -2,6 +2,7 @@
 
 import html
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -24,7 +25,7 @@ from ._report_effects import effects_section
 from .interventions import ESTIMATE_COLUMNS
 from .profiles import profile, trend
 from .results import COLUMNS, WORD_COLUMNS, ProbeResult
-from .sites import MEANINGS, require_transformer_lens
+from .sites import MEANINGS, WITH_HEADS, require_transformer_lens
 
 __all__ = ["report"]
 
@@ -48,8 +49,8 @@ PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
 HINTS = {
     "layer": "number of the layer, from 0",
     "site": ", ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
-    "head": "attention head, from 0",
-    "index": "index of the unit within its head",
+    "head": "attention head, from 0; none where the site has no heads",
+    "index": "index of the unit within its head, or within the site",
     "units": "units of this site in this layer",
     "tested": "units with a valid fit",
     "share_significant": "share of units that pass the named correction",
@@ -356,10 +357,16 @@ def _table(frame: pd.DataFrame) -> Table:
         for name in frame
     ]
     rows = [
-        [Cell(*_cell(name, value)) for name, value in row.items()]
+        [Cell(*_cell(name, value)) for name, value in _without_no_head(row).items()]
         for row in frame.to_dict("records")
     ]
     return Table(headers, rows)
+
+
+def _without_no_head(row: dict[str, Any]) -> dict[str, Any]:
+    """Where a site has no heads, none is numbered 0."""
+    headless = "head" in row and row["site"] not in WITH_HEADS
+    return {**row, "head": math.nan} if headless else row
 
 
 def _cell(name: str, value: Any) -> tuple[str, str]:

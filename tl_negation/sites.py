@@ -30,6 +30,8 @@ _SITES = {
 MEANINGS = {name: meaning for name, (_, _, meaning) in _SITES.items()}
 #: Sites that depend on nothing but the token (and its position) in the first layer.
 LEXICAL_AT_FIRST = ("resid_pre", "q", "k", "v", "rot_q", "rot_k")
+#: Sites whose units are those of attention heads.
+WITH_HEADS = tuple(name for name, (_, module, _) in _SITES.items() if module == "attn")
 _QUERY_SIZED = ("q", "rot_q", "z")
 _EXPERTS = ("mlp_pre", "mlp_pre_linear", "mlp_post")
 _ROTATED = ("rot_q", "rot_k")
@@ -37,7 +39,7 @@ _ROTATED = ("rot_q", "rot_k")
 
 def unit_name(site: str, head: Integral, index: Integral) -> str:
     """Call a unit of a layer as figures, views and reports do: heads are those of attention."""
-    of_head = f"head {head}, " if _SITES[site][1] == "attn" else ""
+    of_head = f"head {head}, " if site in WITH_HEADS else ""
     return f"{site}, {of_head}unit {index}"
 
 

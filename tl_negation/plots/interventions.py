@@ -200,7 +200,8 @@ def _correlations(about: Mapping[str, Any] | None) -> str:
         return "effect of single units: first class minus second"
     r, ranks = about["correlation"], about["rank_correlation"]
     parts = [f"r = {r['all']:.2f}, by rank {ranks['all']:.2f}"]
-    parts.append(f"random units only {r['random']:.2f}, {ranks['random']:.2f}")
+    if np.isfinite(r["random"]):  # not with two units
+        parts.append(f"random units only {r['random']:.2f}, {ranks['random']:.2f}")
     return "; ".join(parts)
 
 

@@ -39,6 +39,9 @@ CSS = f"""
 .tln-choice {{ display: flex; flex-wrap: wrap; gap: .4em 1.2em; margin-bottom: .9em; }}
 .tln-choice select {{ font: inherit; padding: .15em .4em; max-width: 100%; }}
 .tln-scroll {{ overflow-x: auto; }}
+/* circuitsvis writes white on whatever the attention makes of a token's colour */
+.tln-scroll button {{ color: #111 !important;
+  background-image: linear-gradient(#ffffff8c, #ffffff8c) !important; }}
 @media print {{ .tln-row {{ break-inside: avoid; }}
   .tln-bar, .tln-tokens span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
 """

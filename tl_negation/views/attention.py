@@ -25,6 +25,13 @@ from .contexts import chosen_examples, token_texts
 HOOK = "blocks.{layer}.attn.hook_pattern"
 
 
+#: What circuitsvis leaves out: what its list of choices is for, once it is there.
+LABELLED = """new MutationObserver((_, seen) => {
+  const list = document.getElementById(%s)?.querySelector("select");
+  if (list) { seen.disconnect(); list.setAttribute("aria-label", "direction of attention"); }
+}).observe(document.body, { childList: true, subtree: true });"""
+
+
 @takes(n=INTEGER)
 def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
     """Find the heads with the most significant units of a site.
@@ -163,7 +170,8 @@ def _interactive(
         "headLabels": list(names),
     }
     component = "CircuitsVis.AttentionPatterns"
-    return row, f"CircuitsVis.render({to_script(name)}, {component}, {to_script(props)});"
+    call = f"CircuitsVis.render({to_script(name)}, {component}, {to_script(props)});"
+    return row, f"{call}\n{LABELLED % to_script(name)}"
 
 
 def _query_heads(model: Any, heads: Any) -> list[tuple[int, int]]:
