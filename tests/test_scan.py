@@ -164,13 +164,17 @@ def test_nothing_is_written_without_out(model, text, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_scan_that_ends_early_leaves_nothing(model, text, tmp_path, monkeypatch, error):
+def test_a_scan_that_ends_early_leaves_nothing(
+    model, text, tmp_path, tmp_path_factory, monkeypatch, error
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("kept")))
+
     def fails(result, path, **options):
         assert (Path(path).parent / "units.parquet").exists()  # it is late in the work
         raise error("no more")
 
     monkeypatch.setattr(MODULE, "report", fails)
-    with pytest.raises(error, match="no more"):
+    with pytest.raises(error, match=r"^no more"):
         scan(model, text, words=False, out=tmp_path / "run", **QUICK)
     assert listing(tmp_path) == []
 

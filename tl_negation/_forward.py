@@ -60,8 +60,8 @@ def _cut(module: Any, inputs: tuple) -> tuple:  # noqa: ARG001 - torch passes it
 def _fused_gelu(model: Any) -> Iterator[None]:
     """Let torch compute GPT-2's GELU in one step instead of the seven that the libraries take.
 
-    That is a tenth of a pass on a CPU. In half precision the seven roundings belong to what the
-    model computes, and stay.
+    That saves about a tenth of a pass on a CPU. In half precision the seven roundings belong to
+    what the model computes, and stay.
     """
     half = next(model.parameters()).dtype.itemsize < 4
     with ExitStack() as changes:

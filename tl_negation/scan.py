@@ -264,7 +264,7 @@ def _kept_if_not_written(result: ProbeResult, out: str | Path) -> Iterator[None]
                 "write_run(load_result(that), out) writes the run"
             )
         what = f"{error.strerror or error}: the run {str(out)!r} is not written; {end}"
-        raise OSError(error.errno, what) from error
+        raise type(error)(*(() if error.errno is None else (error.errno,)), what) from error
 
 
 def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]:
