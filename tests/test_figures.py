@@ -261,7 +261,7 @@ class TestHeads:
             plots.heads(words(), y=["nonsense"])
         with pytest.raises(ValueError, match="lacks share_significant and held_out_accuracy"):
             plots.heads(pd.DataFrame({"layer": [0], "site": "q", "head": 0}))
-        with pytest.raises(ValueError, match="2 columns, got 1 Axes"):
+        with pytest.raises(ValueError, match="panels are needed: 2, got 1"):
             plots.heads(words(), ax=plt.figure().subplots())
         with pytest.raises(ValueError, match=r"heads need an attention site .* has mlp_pre"):
             head_table(plain().split()["mlp_pre"])
@@ -361,5 +361,5 @@ class TestReplication:
             plots.replication(found, test="words")
         with pytest.raises(ValueError, match="significant, strongest 100; got 'examples' and 'all"):
             plots.replication(found, found="all")
-        with pytest.raises(ValueError, match="3 columns, got 1 Axes"):
+        with pytest.raises(ValueError, match="panels are needed: 3, got 1"):
             plots.replication(found, ax=plt.figure().subplots())
