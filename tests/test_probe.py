@@ -1,6 +1,9 @@
 """The probe against printed tables, a statsmodels loop, and what must not change it."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,6 +151,29 @@ def test_auc_of_neighbouring_numbers_and_mixed_columns(dtype):
         want,
         rtol=1e-12,
     )
+
+
+FITS = """
+import hashlib, numpy as np
+from tl_negation import _rows
+rng = np.random.default_rng(0)
+x, n1 = rng.normal(size=(2000, 203)).astype(np.float32), 108
+x[:, :n1] += 0.5 * rng.normal(size=(2000, 1)).astype(np.float32)
+out = np.empty((len(_rows.COLUMNS), len(x)))
+_rows.fit(x, n1, out)
+print(hashlib.sha256(out.tobytes()).hexdigest())
+"""
+
+
+def test_compiled_afresh_and_read_from_the_cache_are_the_same_bits(tmp_path):
+    command = [sys.executable, "-c", FITS]
+    options = {"env": {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "text": True}
+    first, second = (
+        subprocess.run(command, check=True, capture_output=True, **options).stdout for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbc"))
+    assert len(first) == 65
+    assert first == second
 
 
 def test_the_compiled_exponential_is_exact_to_the_last_places():

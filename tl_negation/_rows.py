@@ -27,12 +27,19 @@ COLUMNS += ("balanced_hits", "balanced_alarms", "converged")
 _Row: TypeAlias = np.ndarray
 
 
-def _compile(*fastmath: str) -> Callable[[Callable], Callable]:
-    """Compile what is below; ``inspect.unwrap`` takes off the type checks that tests put on."""
-    compiler = njit(cache=True, nogil=True, error_model="numpy", fastmath=set(fastmath))
+def _compile(*fastmath: str, forceinline: bool = True) -> Callable[[Callable], Callable]:
+    """Compile what is below; ``inspect.unwrap`` takes off the type checks that tests put on.
+
+    Each entry point holds all that it calls. Were a part called instead, there would be two
+    compilations of it, its own and the caller's, and which ran, with its rounding, would depend
+    on whether Numba compiled it in this process or read it from its cache.
+    """
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": forceinline}
+    compiler = njit(**options, fastmath=set(fastmath))
     return lambda function: compiler(inspect.unwrap(function))
 
 
+_entry = _compile(forceinline=False)
 _compiled = _compile()
 # Sums in any order, fused products: what lets a loop use the processor's vectors.
 _vectors = _compile("reassoc", "contract", "nsz")
@@ -212,7 +219,7 @@ def _start(sum1: float, n1: int, n: int) -> tuple:
     return math.log(n1 / (n - n1)) - (mean1 * mean1 - mean0 * mean0) / (2 * pooled), b
 
 
-@_compiled
+@_entry
 def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
     """Fit every row of ``x`` [unit, example]; ``out`` [one of :data:`COLUMNS`, unit] is filled.
 
@@ -265,7 +272,7 @@ def _threshold(z: _Row, n1: int, a: float, b: float, share: float, odds: _Row, w
     return a - share, b, not abs(b) < _LARGEST
 
 
-@_compiled
+@_entry
 def right(x: np.ndarray, n1: int, edges: np.ndarray, out: np.ndarray, lost: np.ndarray) -> None:
     """Whether each example is predicted right by the fit to all folds but its own.
 
@@ -319,7 +326,7 @@ def _equals(bits: _Row) -> int:
     return count
 
 
-@_compiled
+@_entry
 def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
     """For every sorted row: sum of the places of class 1 (lowest bit), and whether values tie."""
     for unit in range(len(bits)):
@@ -327,7 +334,7 @@ def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
         tied[unit] = _equals(bits[unit]) > 0
 
 
-@_compiled
+@_entry
 def wins(ones: np.ndarray, zeros: np.ndarray, out: np.ndarray) -> None:
     """Pairs in which the value of class 1 is the larger, ties counted half, for every row.
 
