@@ -444,7 +444,7 @@ def _window_writers(
     named = {site.name: site for site in sites}
     writers = {}
     rows = units.reset_index(drop=True)
-    for (layer, name), group in rows.groupby(["layer", "site"], sort=True):
+    for (layer, name), group in rows.groupby(["layer", "site"], sort=True, observed=True):
         site = named[name]
         for column, size in (("head", site.heads), ("index", site.d_head)):
             if not group[column].between(0, size - 1).all():
@@ -452,7 +452,7 @@ def _window_writers(
                     f"{column} of site {name!r} must be between 0 and {size - 1}, got "
                     f"{group[column].tolist()}"
                 )
-        writers[site.hook_name(layer)] = _window_writer(values, site, group)
+        writers[site.hook_name(int(layer))] = _window_writer(values, site, group)
     return writers
 
 

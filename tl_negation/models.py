@@ -401,7 +401,7 @@ def describe_model(model: Any) -> dict[str, Any]:
         "normalization_type": cfg.normalization_type,  # LNPre, RMSPre: folded into the weights
         "compatibility_mode": getattr(model, "compatibility_mode", None),
         "quantised": _quantisation(cfg, hf_config),
-        "versions": {name: _version(name) for name in _LIBRARIES},
+        "versions": {name: _version(name) for name in _LIBRARIES} | {"torch": torch.__version__},
     } | _ORIGIN.get(model, {})
 
 
@@ -416,7 +416,7 @@ def _quantisation(cfg: Any, hf_config: Any) -> str | None:
     return ", ".join([str(getattr(method, "value", method)), *(f"{n} bits" for n in bits)])
 
 
-_LIBRARIES = ("tl_negation", "transformer_lens", "transformers", "torch")
+_LIBRARIES = ("tl_negation", "transformer_lens", "transformers")
 
 
 def _version(distribution: str) -> str | None:
