@@ -399,7 +399,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {path.parent} is not a complete run")
     try:
-        return pd.read_csv(path, float_precision="round_trip")  # pandas 2 rounds without
+        return pd.read_csv(path, engine="pyarrow")  # pandas 2 rounds with its own
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"{path} is damaged ({error}); scan again") from error
 
