@@ -116,6 +116,27 @@ def test_an_architecture_hooked_transformer_does_not_know_becomes_a_bridge(tmp_p
     assert type(model).__name__ == "TransformerBridge"
 
 
+@pytest.mark.parametrize("name", tiny.CLASSES)
+def test_the_rotary_base_is_that_of_the_configuration(tmp_path, monkeypatch, name):
+    folder = tiny.llama_folder(tmp_path, rope_theta=300.0)
+    if name == "HookedTransformer":  # as TransformerLens 2 does
+        from transformer_lens import loading_from_pretrained as loading
+
+        read = loading.get_pretrained_model_config
+
+        def forgetful(*args, **kwargs):
+            cfg = read(*args, **kwargs)
+            cfg.rotary_base = 10_000
+            return cfg
+
+        monkeypatch.setattr(loading, "get_pretrained_model_config", forgetful)
+    tokens = torch.arange(1, 31)[None]
+    with torch.inference_mode():
+        expected = AutoModelForCausalLM.from_pretrained(folder)(tokens).logits
+        logits = tiny.load(folder, name)(tokens, prepend_bos=False)
+    assert (logits - expected).norm() < 1e-5 * expected.norm()
+
+
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
 def test_no_folder_there(tmp_path, no_network, load):
     with pytest.raises(FileNotFoundError, match=r"there is no .*config\.json.*name on the hub"):

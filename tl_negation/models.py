@@ -185,7 +185,8 @@ def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
     with redirect_stderr(StringIO()):  # a progress bar that cannot be switched off
         hf = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
-    del hf.config.quantization_config  # the weights are plain tensors now
+    # The weights are plain tensors now; transformers 4 says so itself.
+    vars(hf.config).pop("quantization_config", None)
     with tempfile.TemporaryDirectory(prefix="tl_negation_") as folder:
         # HookedTransformer reads its tokenizer a second time, from where it was.
         tokenizer.save_pretrained(folder)
@@ -279,6 +280,8 @@ def _to_hooked(hf: Any, tokenizer: Any) -> Any:
         except (NotImplementedError, AttributeError):
             # Unknown; or known by a configuration that this transformers no longer writes (Phi).
             return None
+        if cfg.positional_embedding_type == "rotary":
+            cfg.rotary_base = _rotary_base(hf.config) or cfg.rotary_base
         model = _hooked_transformer()(cfg, tokenizer)
         state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=hf.dtype)
     own = model.state_dict()
@@ -287,6 +290,12 @@ def _to_hooked(hf: Any, tokenizer: Any) -> Any:
     # As load_and_process_state_dict does without any processing, but all keys in one go.
     model.load_state_dict(model.fill_missing_keys(state), strict=False)
     return model
+
+
+def _rotary_base(config: Any) -> float | None:
+    """Base of the rotary embedding: TransformerLens 2 takes 10,000 for a Llama it does not list."""
+    rope = getattr(config, "rope_parameters", None) or vars(config)  # transformers 5, and before
+    return rope.get("rope_theta")
 
 
 def _config_for_hooked(hf: Any) -> Any:
