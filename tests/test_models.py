@@ -3,6 +3,7 @@
 import gc
 import json
 import socket
+import sys
 import weakref
 from types import SimpleNamespace
 
@@ -114,6 +115,12 @@ def test_an_architecture_hooked_transformer_does_not_know_becomes_a_bridge(tmp_p
         monkeypatch.setattr(target, unknown)
     model = load_model(tiny.gpt2_folder(tmp_path), device="cpu")
     assert type(model).__name__ == "TransformerBridge"
+
+
+def test_without_a_bridge_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformer_lens.model_bridge", None)  # TransformerLens 2
+    with pytest.raises(ImportError, match=r"TransformerLens .* has none: pip install .*>=3"):
+        load_model(tiny.gpt2_folder(tmp_path), bridge=True, device="cpu")
 
 
 @pytest.mark.parametrize("name", tiny.CLASSES)

@@ -85,6 +85,8 @@ def load_model(
         The demo's file is not the published one; a device that is not there; a dtype of integers.
     OSError
         The hub cannot be reached or has no such model.
+    ImportError
+        A ``TransformerBridge`` is needed and TransformerLens 2 is installed, which has none.
     """
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be one of floating-point numbers; got {dtype}")
@@ -177,6 +179,19 @@ def _hooked_transformer() -> Any:
     return HookedTransformer
 
 
+def _transformer_bridge() -> Any:
+    """Return the class, which TransformerLens 2 has not yet."""
+    try:
+        from transformer_lens.model_bridge import TransformerBridge
+    except ImportError as error:
+        raise ImportError(
+            "this model needs a TransformerBridge, since HookedTransformer has not its "
+            f"architecture or bridge=True was said; the installed TransformerLens "
+            f"{_version('transformer_lens')} has none: pip install 'transformer-lens>=3'"
+        ) from error
+    return TransformerBridge
+
+
 def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -259,9 +274,7 @@ def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
     if hooked is not None:
         hooked.cfg.model_name = name
         return hooked
-    from transformer_lens.model_bridge import TransformerBridge
-
-    return TransformerBridge.boot_transformers(
+    return _transformer_bridge().boot_transformers(
         name, hf_model=hf, tokenizer=tokenizer, device=hf.device, dtype=hf.dtype
     )
 
@@ -316,9 +329,7 @@ def _load_from_hub(name: str, device: torch.device, dtype: torch.dtype, bridge: 
         if hooked and official:
             model = hooked.from_pretrained_no_processing(name, **place)
         else:
-            from transformer_lens.model_bridge import TransformerBridge
-
-            model = TransformerBridge.boot_transformers(official or name, **place)
+            model = _transformer_bridge().boot_transformers(official or name, **place)
     _ORIGIN[model] = {"name": name, "revision": _revision(official or name)}
     return model
 
