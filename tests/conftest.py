@@ -47,10 +47,10 @@ def pytest_runtest_setup(item):
 @pytest.fixture
 def few_figures(request, monkeypatch):
     """Let runs and reports draw two figures, not fifteen, unless figures are what is tested."""
-    from tl_negation._gallery import gallery
+    from tl_negation.report.gallery import gallery
 
     if request.node.get_closest_marker("all_figures"):
         return
-    for name in ("scan", "report"):
+    for name in ("runs.directory", "report.page"):
         module = importlib.import_module(f"tl_negation.{name}")
         monkeypatch.setattr(module, "gallery", lambda *given: islice(gallery(*given), 2))

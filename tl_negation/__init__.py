@@ -1,119 +1,207 @@
 """Which units of a transformer know negation? Every unit of a TransformerLens model at once.
 
-The data flows one way, a module a stage::
-
-    text -> contexts -> activations -> probe -> profile -> picture
-
 >>> import tl_negation as tln
 >>> model = tln.load_model("demo")  # or "gpt2-large", or any TransformerLens model you hold
->>> result = tln.scan(model, tln.load_text("builtin:python-docs"))
->>> tln.profile(result)
+>>> result = tln.scan(model, tln.load_text("builtin:python-docs"))  # doctest: +SKIP
+>>> tln.profile(result)  # doctest: +SKIP
+
+The map of the package. The data flows one way, a room a stage, and a room imports only rooms that
+stand below it::
+
+    commands        the command line
+    runs            all stages in one call; the directory of a run
+    report          one HTML file
+    plots           figures (matplotlib)
+    interventions   what units do: ablate, attribute
+    inference       word or category?    views   text and attention, coloured (circuitsvis)
+    probing         activations -> result
+    activations     contexts -> activations
+    corpus          text -> contexts     models  a model and the places in it
+                                         fitting tensors in, tensors out
+    _shared         checks, files, processes, tokens
+
+Names are imported when they are first used, so that ``import tl_negation`` costs little.
 """
 
-from . import plots, views
-from ._newton import STATUSES
-from ._processes import use_processes
-from .activations import Activations, collect, load_activations, token_activations
-from .contexts import Contexts, find_contexts
-from .contrast import ANTICIPATED, NEGATION, Contrast
-from .controls import control
-from .extras import add_extras
-from .inference import (
-    TooFewWordsError,
-    adjusted,
-    cluster_robust,
-    distinct_rows,
-    exchangeable,
-    head_probe,
-    held_out,
-    infer,
-    lexical_null,
-    null_bands,
-    null_p_values,
-    penalise,
-    rotate,
-    selectivity,
-    word_test,
-)
-from .interventions import (
-    Ablation,
-    Attribution,
-    ablate,
-    add_effects,
-    attribute,
-    compare_ablations,
-)
-from .models import load_model, untrained_twin
-from .plan import ModelSizes, plan
-from .probe import probe, unit_statistics
-from .profiles import profile, trend
-from .replication import Replication, replicate
-from .report import report
-from .results import COLUMNS, WORD_COLUMNS, ProbeResult, load_result
-from .scan import compare, scan, write_run
-from .sites import Site, sites_of
-from .text import Corpus, Text, load_text
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from . import plots as plots
+    from . import views as views
+    from ._shared import use_processes as use_processes
+    from .activations import Activations as Activations
+    from .activations import collect as collect
+    from .activations import load_activations as load_activations
+    from .activations import token_activations as token_activations
+    from .corpus import ANTICIPATED as ANTICIPATED
+    from .corpus import NEGATION as NEGATION
+    from .corpus import Contexts as Contexts
+    from .corpus import Contrast as Contrast
+    from .corpus import Corpus as Corpus
+    from .corpus import Text as Text
+    from .corpus import control as control
+    from .corpus import find_contexts as find_contexts
+    from .corpus import load_text as load_text
+    from .fitting import STATUSES as STATUSES
+    from .inference import TooFewWordsError as TooFewWordsError
+    from .inference import add_extras as add_extras
+    from .inference import cluster_robust as cluster_robust
+    from .inference import distinct_rows as distinct_rows
+    from .inference import exchangeable as exchangeable
+    from .inference import head_probe as head_probe
+    from .inference import held_out as held_out
+    from .inference import infer as infer
+    from .inference import lexical_null as lexical_null
+    from .inference import null_bands as null_bands
+    from .inference import null_p_values as null_p_values
+    from .inference import penalise as penalise
+    from .inference import rotate as rotate
+    from .inference import selectivity as selectivity
+    from .inference import word_test as word_test
+    from .interventions import Ablation as Ablation
+    from .interventions import Attribution as Attribution
+    from .interventions import ablate as ablate
+    from .interventions import add_effects as add_effects
+    from .interventions import attribute as attribute
+    from .interventions import compare_ablations as compare_ablations
+    from .models import ModelSizes as ModelSizes
+    from .models import Site as Site
+    from .models import describe_model as describe_model
+    from .models import load_model as load_model
+    from .models import sites_of as sites_of
+    from .models import untrained_twin as untrained_twin
+    from .probing import COLUMNS as COLUMNS
+    from .probing import WORD_COLUMNS as WORD_COLUMNS
+    from .probing import ProbeResult as ProbeResult
+    from .probing import Replication as Replication
+    from .probing import adjusted as adjusted
+    from .probing import calibration_table as calibration_table
+    from .probing import effect_table as effect_table
+    from .probing import head_table as head_table
+    from .probing import load_result as load_result
+    from .probing import probe as probe
+    from .probing import profile as profile
+    from .probing import replicate as replicate
+    from .probing import trend as trend
+    from .probing import unit_statistics as unit_statistics
+    from .probing import word_bands as word_bands
+    from .report import report as report
+    from .runs import compare as compare
+    from .runs import plan as plan
+    from .runs import scan as scan
+    from .runs import write_run as write_run
 
-__all__ = [
-    "ANTICIPATED",
-    "COLUMNS",
-    "NEGATION",
-    "STATUSES",
-    "WORD_COLUMNS",
-    "Ablation",
-    "Activations",
-    "Attribution",
-    "Contexts",
-    "Contrast",
-    "Corpus",
-    "ModelSizes",
-    "ProbeResult",
-    "Replication",
-    "Site",
-    "Text",
-    "TooFewWordsError",
-    "ablate",
-    "add_effects",
-    "add_extras",
-    "adjusted",
-    "attribute",
-    "cluster_robust",
-    "collect",
-    "compare",
-    "compare_ablations",
-    "control",
-    "distinct_rows",
-    "exchangeable",
-    "find_contexts",
-    "head_probe",
-    "held_out",
-    "infer",
-    "lexical_null",
-    "load_activations",
-    "load_model",
-    "load_result",
-    "load_text",
-    "null_bands",
-    "null_p_values",
-    "penalise",
-    "plan",
-    "plots",
-    "probe",
-    "profile",
-    "replicate",
-    "report",
-    "rotate",
-    "scan",
-    "selectivity",
-    "sites_of",
-    "token_activations",
-    "trend",
-    "unit_statistics",
-    "untrained_twin",
-    "use_processes",
-    "views",
-    "word_test",
-    "write_run",
-]
+__version__ = "0.2.0.dev0"
+
+#: Room -> the public names that it hands on; the imports above tell the same to type checkers.
+_ROOMS = {
+    "_shared": ("use_processes",),
+    "corpus": (
+        "ANTICIPATED",
+        "Contexts",
+        "Contrast",
+        "Corpus",
+        "NEGATION",
+        "Text",
+        "control",
+        "find_contexts",
+        "load_text",
+    ),
+    "models": (
+        "ModelSizes",
+        "Site",
+        "describe_model",
+        "load_model",
+        "sites_of",
+        "untrained_twin",
+    ),
+    "activations": (
+        "Activations",
+        "collect",
+        "load_activations",
+        "token_activations",
+    ),
+    "fitting": ("STATUSES",),
+    "probing": (
+        "COLUMNS",
+        "ProbeResult",
+        "Replication",
+        "WORD_COLUMNS",
+        "adjusted",
+        "calibration_table",
+        "effect_table",
+        "head_table",
+        "load_result",
+        "probe",
+        "profile",
+        "replicate",
+        "trend",
+        "unit_statistics",
+        "word_bands",
+    ),
+    "inference": (
+        "TooFewWordsError",
+        "add_extras",
+        "cluster_robust",
+        "distinct_rows",
+        "exchangeable",
+        "head_probe",
+        "held_out",
+        "infer",
+        "lexical_null",
+        "null_bands",
+        "null_p_values",
+        "penalise",
+        "rotate",
+        "selectivity",
+        "word_test",
+    ),
+    "interventions": (
+        "Ablation",
+        "Attribution",
+        "ablate",
+        "add_effects",
+        "attribute",
+        "compare_ablations",
+    ),
+    "report": ("report",),
+    "runs": (
+        "compare",
+        "plan",
+        "scan",
+        "write_run",
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULES = ("plots", "views")
+
+__all__ = [*_ROOM_OF, *_MODULES]  # noqa: PLE0604 - strings
+
+
+class _Package(ModuleType):
+    """Keeps a function whose room has its name, ``report``, from being replaced by the room."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _ROOM_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room when it is first used."""
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
-"""``python -m tl_negation`` is the command ``tl-negation``."""
+"""``python -m tl_negation``: the command line."""
 
-from .cli import main
+from .commands import main
 
 if __name__ == "__main__":
     main()

@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tl_negation.contexts import Contexts
-from tl_negation.contrast import NEGATION
+from tl_negation.corpus.contexts import Contexts
+from tl_negation.corpus.contrast import NEGATION
 
 CONSOLE = Console(width=110)
 

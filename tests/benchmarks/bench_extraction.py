@@ -25,10 +25,10 @@ from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from tl_negation.activations import START_BATCH, collect
-from tl_negation.contexts import Contexts
-from tl_negation.models import load_model
-from tl_negation.probe import probe
+from tl_negation.activations.collect import START_BATCH, collect
+from tl_negation.corpus.contexts import Contexts
+from tl_negation.models.loading import load_model
+from tl_negation.probing.probe import probe
 
 try:
     from transformer_lens import HookedTransformer  # noqa: F401

@@ -26,16 +26,13 @@ from firthmodels import FirthLogisticRegression
 from scipy.stats import ttest_ind
 from sklearn.linear_model import LogisticRegression
 
-from tl_negation.inference import (
-    adjusted,
-    cluster_robust,
-    held_out,
-    lexical_null,
-    penalise,
-    selectivity,
-    word_test,
-)
-from tl_negation.probe import probe
+from tl_negation.inference.clusters import cluster_robust
+from tl_negation.inference.heldout import held_out, selectivity
+from tl_negation.inference.nulls import lexical_null
+from tl_negation.inference.penalised import penalise
+from tl_negation.inference.words import word_test
+from tl_negation.probing.families import adjusted
+from tl_negation.probing.probe import probe
 
 TASKS = 10
 FOLDS = 5

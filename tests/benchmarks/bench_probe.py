@@ -23,11 +23,11 @@ import statsmodels.api as sm
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from tl_negation import _newton
-from tl_negation._blocks import UNITS, compute
-from tl_negation.activations import Activations
-from tl_negation.probe import probe
-from tl_negation.sites import Site
+from tl_negation.activations.activations import Activations
+from tl_negation.fitting import newton as _newton
+from tl_negation.fitting.blocks import UNITS, compute
+from tl_negation.models.sites import Site
+from tl_negation.probing.probe import probe
 
 EXAMPLES = _common.NEGATIONS + _common.AFFIRMATIONS
 #: A dosage of 1 is stored as 16384, in a 16-bit number (PLINK 2 file format, "dosage").

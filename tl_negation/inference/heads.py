@@ -7,6 +7,7 @@ identified, so "more Q units than K units" is a statement about a basis.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -16,18 +17,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .. import _ridge
-from .._checks import REAL, SEED, takes
+from .._shared import Seed, real, validated
 from ..activations import Activations
-from ..sites import Site
+from ..fitting import ridge
+from ..models import Site
 from .heldout import check_folds, example_weights
 
 #: Heads fitted together: 64 heads of 64 units on 398 examples are 13 MB in float64.
 CHUNK = 64
 
 
-@takes(acts=Activations, seed=SEED)
-def rotate(acts: Activations, *, seed: int = 0) -> Activations:
+@validated
+def rotate(acts: Activations, *, seed: Seed = 0) -> Activations:
     """Rotate the units within every head by a random orthogonal matrix.
 
     Probing the rotated activations tells which unit statistics are properties of the head and
@@ -71,8 +72,10 @@ def _rotated(values: Tensor, site: Site, generator: torch.Generator) -> Tensor:
     return rearrange(turned, "layer example head new -> layer example (head new)")
 
 
-@takes(acts=Activations, penalty=REAL)
-def head_probe(acts: Activations, *, penalty: float = 1.0, progress: bool = True) -> pd.DataFrame:
+@validated
+def head_probe(
+    acts: Activations, *, penalty: Annotated[float, real] = 1.0, progress: bool = True
+) -> pd.DataFrame:
     """Probe every head by all of its units together, scored on words left out.
 
     Parameters
@@ -152,9 +155,9 @@ def _right(
     mean = x[:, train].mean(dim=1, keepdim=True)
     scale = (x[:, train] - mean).square().mean(dim=(1, 2), keepdim=True).sqrt()
     z = (x - mean) / scale.clamp_min(torch.finfo(x.dtype).tiny)
-    weights, intercept = _ridge.fit(z[:, train], y[train], penalty)
+    weights, intercept = ridge.fit(z[:, train], y[train], penalty)
     threshold = torch.logit(y[train].mean())
-    predicted = _ridge.decide(z[:, test], weights, intercept) > threshold
+    predicted = ridge.decide(z[:, test], weights, intercept) > threshold
     return (predicted == (y[test] == 1)).double()
 
 

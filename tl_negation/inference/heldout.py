@@ -12,23 +12,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .._blocks import Scratch, compute
-from .._checks import INTEGER, SEED, STRING, takes
-from .._folds import predictions_right
-from ..contexts import Contexts
-from ..results import ProbeResult, needs_activations
-from ._errors import TooFewWordsError
+from .._shared import Seed, validated
+from ..corpus import Contexts
+from ..fitting import Scratch, compute, predictions_right
+from ..probing import ProbeResult, needs_activations
+from .words import TooFewWordsError
 
 SPLITS = ("word", "fold", "block", "document")
 
 
-@takes(result=ProbeResult, by=STRING, folds=INTEGER, seed=SEED)
+@validated
 def held_out(
     result: ProbeResult,
     *,
     by: str = "word",
     folds: int = 5,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
     """Score every unit on examples that its fit has not seen.
@@ -125,13 +124,13 @@ def _by_word(result: ProbeResult, by_cell: Mapping[tuple[str, int], Tensor]) -> 
     }
 
 
-@takes(result=ProbeResult, tasks=INTEGER, folds=INTEGER, seed=SEED)
+@validated
 def selectivity(
     result: ProbeResult,
     *,
     tasks: int = 10,
     folds: int = 5,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
     """Accuracy minus the mean accuracy on control tasks that only the words decide.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._checks import INTEGER, SEED, takes
-from .._checks import table as table_of
-from .._families import adjust, family_ids
+from .._shared import Seed, table, validated
 from ..activations import Activations
-from ..probe import probe
-from ..results import ProbeResult, needs_activations
-from ..sites import Site
+from ..models import Site
+from ..probing import ProbeResult, adjust, family_ids, needs_activations, probe
 from .heldout import held_out
 from .words import word_test
 
@@ -28,19 +25,19 @@ MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
 COPIED_BYTES = 2**30
 
 
-@takes(result=ProbeResult, replicates=INTEGER, seed=SEED)
+@validated
 def lexical_null(
     result: ProbeResult,
     *,
     replicates: int = 20,
     held_out_words: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Scan activations from which the category was taken and only the words were left.
 
     In each replicate the word types' mean activations are dealt to the word types at random (the
-    same deal for all units and layers). The spread within every word, the correlation between
+    same swap_word_means for all units and layers). The spread within every word, the correlation between
     units, the labels and the word counts stay as they are; that a unit knows *negation* is then
     excluded, that it knows *words* is not.
 
@@ -78,7 +75,9 @@ def lexical_null(
     frames = []
     for replicate in tqdm(range(replicates), desc="lexical null", disable=not progress):
         dealt = rng.permutation(len(types))
-        null = _probed(acts, partial(deal, words=words, dealt=dealt), test, held_out_words)
+        null = _probed(
+            acts, partial(swap_word_means, words=words, dealt=dealt), test, held_out_words
+        )
         frames.append(_means(null).assign(replicate=replicate))
     table = pd.concat(frames, ignore_index=True)
     return table[["replicate", *(name for name in table if name != "replicate")]]
@@ -107,18 +106,18 @@ def _probed(
     return replace(parts[0], columns=columns, layers=acts.layers)
 
 
-@takes(result=ProbeResult, deals=INTEGER, units=INTEGER, permutations=INTEGER, seed=SEED)
+@validated
 def null_p_values(
     result: ProbeResult,
     *,
     deals: int = 40,
     units: int = 500,
     permutations: int = 10_000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> pd.DataFrame:
     """Test units that know words and nothing else, to see how often each test says otherwise.
 
-    Each deal is one of :func:`lexical_null`, on units drawn at random from all layers and sites.
+    Each swap_word_means is one of :func:`lexical_null`, on units drawn at random from all layers and sites.
 
     Parameters
     ----------
@@ -127,7 +126,7 @@ def null_p_values(
     deals
         How often the words' means are dealt anew.
     units
-        Units of each deal, or all if there are fewer.
+        Units of each swap_word_means, or all if there are fewer.
     permutations
         Of :func:`word_test`.
     seed
@@ -136,7 +135,7 @@ def null_p_values(
     Returns
     -------
     DataFrame
-        A row per deal and unit: ``by example (Wald)`` and ``over words (permutation)``, p values
+        A row per swap_word_means and unit: ``by example (Wald)`` and ``over words (permutation)``, p values
         of one unit by itself, uncorrected; NaN where there is none. For
         :func:`tl_negation.plots.calibration`.
 
@@ -149,11 +148,13 @@ def null_p_values(
 
     Notes
     -----
-    Units share the deal and are correlated: the share of rejections varies more than that of as
+    Units share the swap_word_means and are correlated: the share of rejections varies more than that of as
     many independent tests.
     """
     if min(deals, units) < 1:
-        raise ValueError(f"at least one deal of one unit is needed; got {deals} of {units}")
+        raise ValueError(
+            f"at least one swap_word_means of one unit is needed; got {deals} of {units}"
+        )
     acts = needs_activations(result, "null_p_values")
     words, types = pd.factorize(np.array(acts.contexts.words))
     rng = np.random.default_rng(seed)
@@ -164,7 +165,7 @@ def null_p_values(
         layer, unit = np.divmod(rng.choice(n_layers * n_units, units, replace=False), n_units)
         values = acts.values[torch.from_numpy(layer), :, torch.from_numpy(unit)].T[None]
         drawn = replace(
-            acts, values=deal(values, words, rng.permutation(len(types))), layers=(0,),
+            acts, values=swap_word_means(values, words, rng.permutation(len(types))), layers=(0,),
             sites=(Site("drawn", "", "mlp", 1, units),),
         )  # fmt: skip
         found = word_test(
@@ -175,8 +176,8 @@ def null_p_values(
     return pd.concat(tables, ignore_index=True)
 
 
-@takes(table=table_of("layer", "site"))
-def null_bands(table: pd.DataFrame) -> pd.DataFrame:
+@validated
+def null_bands(table: Annotated[pd.DataFrame, table("layer", "site")]) -> pd.DataFrame:
     """Summarise :func:`lexical_null` over its replicates.
 
     Returns
@@ -195,7 +196,7 @@ def null_bands(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, axis=1).reset_index()
 
 
-def deal(
+def swap_word_means(
     values: Float[Tensor, "layer example unit"],
     words: Int[np.ndarray, " example"],
     dealt: Int[np.ndarray, " word"],
@@ -211,7 +212,7 @@ def deal(
     return moved
 
 
-@takes(acts=Activations)
+@validated
 def distinct_rows(acts: Activations) -> pd.DataFrame:
     """Count the distinct activation rows of each layer among all examples.
 

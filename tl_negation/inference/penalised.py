@@ -2,16 +2,14 @@
 
 import torch
 
-from .. import _firth
-from .._blocks import units_at_once
-from .._checks import STRING, takes
-from .._newton import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED
-from ..results import ProbeResult, needs_activations
+from .._shared import validated
+from ..fitting import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, firth, units_at_once
+from ..probing import ProbeResult, needs_activations
 
 WHICH = ("invalid", "all")
 
 
-@takes(result=ProbeResult, units=STRING)
+@validated
 def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
     """Add Firth's penalised fit and its likelihood-ratio test.
 
@@ -49,12 +47,12 @@ def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
     n1 = int(acts.labels.sum())
     columns = {
         f"firth_{name}": torch.full(status.shape, torch.nan, dtype=torch.float64).to(status.device)
-        for name in (*_firth.FirthFit._fields, "p")
+        for name in (*firth.FirthFit._fields, "p")
     }
     size = units_at_once(acts.values.device, len(acts.contexts))
     for layer, values in enumerate(acts.values):
         for index in wanted[layer].nonzero().squeeze(1).split(size):
-            fit = _firth.fit(values[order][:, index], n1)._asdict()
+            fit = firth.fit(values[order][:, index], n1)._asdict()
             fit["p"] = torch.erfc(torch.sqrt(fit["lr"].clamp_min(0) / 2))
             for name, column in fit.items():
                 columns[f"firth_{name}"][layer, index] = column

@@ -16,11 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._checks import INTEGER, SEED, STRING, takes
-from .._families import family_ids
-from ..contexts import Contexts
-from ..results import ProbeResult, needs_activations
-from ._errors import TooFewWordsError
+from .._shared import Seed, validated
+from ..corpus import Contexts
+from ..probing import ProbeResult, family_ids, needs_activations
 
 ALTERNATIVES = ("two-sided", "greater", "less")
 #: Fewest labelings with which a p value of 5 % exists.
@@ -31,7 +29,7 @@ ROUNDING = 1e-12
 BLOCK = 8_000_000
 
 
-@takes(contexts=Contexts)
+@validated
 def exchangeable(contexts: Contexts) -> pd.DataFrame:
     """Which word types are permuted, and which tokens were merged into each.
 
@@ -50,7 +48,7 @@ def exchangeable(contexts: Contexts) -> pd.DataFrame:
     return table[["word", "label", "group", "examples", "tokens"]]
 
 
-@takes(result=ProbeResult, permutations=INTEGER, family=STRING, alternative=STRING, seed=SEED)
+@validated
 def word_test(
     result: ProbeResult,
     *,
@@ -58,7 +56,7 @@ def word_test(
     family: str = "all",
     alternative: str = "two-sided",
     alpha: float = 0.05,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
     """Test every unit over word types, family-wise error controlled by max-T.
@@ -295,3 +293,7 @@ def _step_down(
 def _never_rising(p: Tensor) -> Tensor:
     """Step-down: no p value lies below that of a unit of larger statistic, which comes later."""
     return p.flip(0).cummax(dim=0).values.flip(0)
+
+
+class TooFewWordsError(ValueError):
+    """The examples hold too few word types, or too unequal ones, for inference over words."""

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from .._checks import INTEGER, takes
+from .._shared import Count, Seed, validated
 from ..activations import Activations
-from ..contexts import Contexts
-from ._setting import PER_CLASS, TAKEN, Setting, make_setting, measure
-from ._units import check_units, matched_sets, places, table_of, variances
+from ..corpus import Contexts
+from ..models import check_units, places, table_of
+from .matching import matched_sets, variances
+from .setting import PER_CLASS, Setting, make_setting, measure
 
 #: Quantiles of the random sets' effects that a table holds.
 QUANTILES = {"random_q025": 0.025, "random_q25": 0.25, "random_q50": 0.5}
@@ -82,7 +83,7 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
-@takes(**TAKEN, draws=INTEGER)
+@validated
 def ablate(
     model: Any,
     contexts: Contexts,
@@ -90,11 +91,11 @@ def ablate(
     how: str = "mean",
     *,
     acts: Activations | None = None,
-    per_class: int | None = PER_CLASS,
+    per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     draws: int = DRAWS,
-    seed: int = 0,
-    batch_size: int | None = None,
+    seed: Seed = 0,
+    batch_size: Count | None = None,
     keep: bool = True,
     progress: bool = True,
 ) -> Ablation:

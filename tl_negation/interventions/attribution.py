@@ -13,11 +13,18 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._checks import INTEGER, LIST, optional, takes
+from .._shared import Count, Seed, validated
 from ..activations import Activations
-from ..contexts import Contexts
-from ._setting import CONTEXTS, PER_CLASS, TAKEN, WHOLE_WINDOW, Setting, make_setting, measure
-from ._units import table_of
+from ..corpus import Contexts
+from ..models import table_of
+from .setting import (
+    CONTEXTS,
+    PER_CLASS,
+    WHOLE_WINDOW,
+    Setting,
+    make_setting,
+    measure,
+)
 
 #: Units whose effect is also measured: half of them those with the largest estimate.
 CHECKED = 40
@@ -69,7 +76,7 @@ class Attribution:
         return f"<pre>{escape(repr(self))}</pre><p>largest estimated difference</p>{table}"
 
 
-@takes(**TAKEN, layers=optional(LIST), checked=INTEGER)
+@validated
 def attribute(
     model: Any,
     contexts: Contexts,
@@ -78,11 +85,11 @@ def attribute(
     sites: Iterable[str] = ("q", "k", "v"),
     layers: Iterable[int] | None = None,
     how: str = "mean",
-    per_class: int | None = PER_CLASS,
+    per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     checked: int = CHECKED,
-    seed: int = 0,
-    batch_size: int | None = None,
+    seed: Seed = 0,
+    batch_size: Count | None = None,
     keep: bool = True,
     progress: bool = True,
 ) -> Attribution:

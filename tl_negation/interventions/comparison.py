@@ -1,47 +1,45 @@
 """Units picked in different ways, ablated on the same contexts: which of them matter."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
-from .._checks import COUNT, INTEGER, LIST, optional, takes
+from .._shared import Count, Seed, sequence, validated
 from ..inference import head_probe
-from ..results import INDEX_COLUMNS, ProbeResult, needs_activations
-from ._setting import PER_CLASS, TAKEN, make_setting
-from ._units import check_units, places
+from ..models import UNIT, check_units, places
+from ..probing import ProbeResult, needs_activations
 from .ablation import DRAWS, Ablation, ablations, check_draws
+from .setting import PER_CLASS, make_setting
 
 #: Units of each selection.
 UNITS = 64
 
 
-def SELECTIONS(name: str, value: Any) -> None:  # noqa: N802 - reads as a kind
+def check_selections(name: str, value: Any) -> None:
     """Refuse what neither lists selections nor gives their tables."""
     if not isinstance(value, Mapping):
-        LIST(name, value)
+        sequence(name, value)
 
 
 #: What :func:`compare_ablations` and what builds on it take.
-SELECTING = TAKEN | {
-    "result": ProbeResult, "n": COUNT, "selections": optional(SELECTIONS), "draws": INTEGER,
-}  # fmt: skip
+Selections = Annotated[Sequence[str] | Mapping[str, pd.DataFrame], check_selections]
 
 
-@takes(**SELECTING)
+@validated
 def compare_ablations(
     model: Any,
     result: ProbeResult,
     *,
-    n: int = UNITS,
-    selections: Sequence[str] | Mapping[str, pd.DataFrame] | None = None,
+    n: Count = UNITS,
+    selections: Selections | None = None,
     how: str = "mean",
-    per_class: int | None = PER_CLASS,
+    per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     draws: int = DRAWS,
-    seed: int = 0,
-    batch_size: int | None = None,
+    seed: Seed = 0,
+    batch_size: Count | None = None,
     keep: bool = True,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -143,7 +141,7 @@ def _tables(
 
 
 def _top(result: ProbeResult, n: int, by: str) -> pd.DataFrame:
-    return result.top(n, by=by)[list(INDEX_COLUMNS)].reset_index(drop=True)
+    return result.top(n, by=by)[list(UNIT)].reset_index(drop=True)
 
 
 def units_of_best_heads(result: ProbeResult, n: int, *, progress: bool = True) -> pd.DataFrame:
@@ -160,4 +158,4 @@ def units_of_best_heads(result: ProbeResult, n: int, *, progress: bool = True) -
     frame = result.to_frame().astype({"site": str})
     units = frame.merge(order[["layer", "site", "head", "place"]], on=["layer", "site", "head"])
     units = units.sort_values(["place", "lr"], ascending=[True, False], kind="stable")
-    return units[list(INDEX_COLUMNS)].head(n).reset_index(drop=True)
+    return units[list(UNIT)].head(n).reset_index(drop=True)

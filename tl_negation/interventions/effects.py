@@ -1,41 +1,32 @@
 """Both kinds of intervention beside the columns and tables of a result."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from .._checks import INTEGER, takes
-from ..results import ProbeResult
-from ._setting import PER_CLASS
+from .._shared import Count, Seed, validated
+from ..probing import ESTIMATE_COLUMNS, ProbeResult
 from .ablation import DRAWS
 from .attribution import CHECKED, attribute
-from .comparison import SELECTING, UNITS, ablate_selections, one_table
-
-#: The columns that are added to a result's units.
-ESTIMATE_COLUMNS = {
-    "attribution_1": "gradient's estimate of what replacing the unit does to the log-probability "
-    "of the words after the target, in contexts of class 1 (nats)",
-    "attribution_0": "the same in contexts of class 0",
-}
+from .comparison import UNITS, Selections, ablate_selections, one_table
+from .setting import PER_CLASS
 
 
-@takes(**SELECTING, checked=INTEGER)
+@validated
 def add_effects(
     model: Any,
     result: ProbeResult,
     *,
-    n: int = UNITS,
-    selections: Sequence[str] | Mapping[str, pd.DataFrame] | None = None,
+    n: Count = UNITS,
+    selections: Selections | None = None,
     how: str = "mean",
-    per_class: int | None = PER_CLASS,
+    per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     draws: int = DRAWS,
     checked: int = CHECKED,
-    seed: int = 0,
-    batch_size: int | None = None,
+    seed: Seed = 0,
+    batch_size: Count | None = None,
     keep: bool = True,
     progress: bool = True,
 ) -> ProbeResult:

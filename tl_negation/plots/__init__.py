@@ -4,13 +4,13 @@ Every function takes a result or a table and draws what is in it; none computes 
 and none calls ``show``. The background is opaque, so figures read in dark notebooks too.
 """
 
-from ._save import save, write
-from ._style import STYLE, rule_text, site_style
 from .depth import laminar, word_or_category
 from .heads import heads, units_by_head
 from .interventions import ablation, attribution
 from .replication import replication
+from .save import save, write
 from .spread import calibration, effects
+from .style import STYLE, rule_text, site_style
 from .units import unit, volcano
 
 __all__ = [

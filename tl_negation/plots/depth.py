@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .._checks import NUMBER, optional, takes
-from ..profiles import profile
-from ..results import ProbeResult
-from ._style import (
+from .._shared import validated
+from ..probing import ProbeResult, profile
+from .style import (
     GREY,
     WIDTH,
     axes_for,
@@ -44,7 +43,7 @@ BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_ac
 BALANCED += ("document_accuracy",)
 
 
-@takes(width=NUMBER)
+@validated
 def laminar(
     result: Any,  # ProbeResult | DataFrame: checked below, with a message of our own
     *,
@@ -207,7 +206,7 @@ _SHARE = (
 )
 
 
-@takes(width=optional(NUMBER))
+@validated
 def word_or_category(
     result: Any, *, axes: np.ndarray | None = None, width: float | None = None
 ) -> np.ndarray:

@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from .._checks import NUMBER, STRING, optional, takes
-from ..profiles import head_table
-from ..results import ProbeResult
-from ._style import (
+from .._shared import validated
+from ..probing import ProbeResult, head_table
+from .style import (
     NARROW_FIGURE,
     WIDTH,
     axes_for,
@@ -44,7 +43,7 @@ UNIT_LABELS = {
 LOOK = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
 
 
-@takes(site=optional(STRING), width=optional(NUMBER))
+@validated
 def heads(
     source: Any,
     *,
@@ -116,7 +115,7 @@ def heads(
     return axes
 
 
-@takes(site=optional(STRING), value=STRING, ax=optional(Axes), width=NUMBER)
+@validated
 def units_by_head(
     result: Any,
     *,

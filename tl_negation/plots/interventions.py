@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .._checks import NUMBER, optional, takes
+from .._shared import validated
 from ..interventions import Ablation, Attribution
-from ._style import (
+from .style import (
     CLASSES,
     GREY,
     NARROW_FIGURE,
@@ -32,7 +32,7 @@ DIFFERENCE = ("#1a1a1a", "D")
 WIDE = 7.4
 
 
-@takes(width=NUMBER)
+@validated
 def ablation(source: Any, *, ax: Any = None, width: float = WIDE) -> np.ndarray:
     """Draw what replacing units did to the words that follow, against random units.
 
@@ -133,7 +133,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
-@takes(ax=optional(Axes), width=NUMBER)
+@validated
 def attribution(
     source: Any,
     *,

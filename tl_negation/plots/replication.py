@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .._checks import NUMBER, takes
-from ..replication import ALL, Replication
-from ._style import (
+from .._shared import validated
+from ..probing import ALL, Replication
+from .style import (
     GREY,
     WIDTH,
     axes_for,
@@ -24,7 +24,7 @@ from ._style import (
 PANELS = ("ranks", "signs", "overlap")
 
 
-@takes(width=NUMBER)
+@validated
 def replication(
     source: Any,
     *,

@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from .._checks import NUMBER, optional, takes
-from ..profiles import calibration_table, effect_table
-from ..results import ProbeResult
-from ._style import GREY, SPARE, WIDTH, axes_for, headline, legend, narrow, site_style, styled
+from .._shared import validated
+from ..probing import ProbeResult, calibration_table, effect_table
+from .style import GREY, SPARE, WIDTH, axes_for, headline, legend, narrow, site_style, styled
 
 EFFECT_COLUMNS = ("part", "site", "units", "q5", "q25", "q50", "q75", "q95")
 #: Lines of a calibration figure: colour, marker, line style.
@@ -20,7 +19,7 @@ LEVEL_COLUMNS = ("n", "level", "share", "low", "high")
 P_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 1)
 
 
-@takes(ax=optional(Axes), width=NUMBER)
+@validated
 def effects(source: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw how large the units' effects are, site against site, in each third of the depth.
 
@@ -113,7 +112,7 @@ def _counted(table: pd.DataFrame, site: str) -> str:
     return f"{site} ({int(rows['units'].sum()):,} units)"
 
 
-@takes(ax=optional(Axes), width=NUMBER)
+@validated
 def calibration(
     p: Any,
     *,

@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from .._checks import NUMBER, optional, takes
-from .._families import family_ids
-from .._newton import STATUSES
-from ..results import ProbeResult, unit_of
-from ..sites import locate, unit_name
-from ._style import (
+from .._shared import validated
+from ..fitting import STATUSES
+from ..models import locate, unit_name, unit_of
+from ..probing import ProbeResult, family_ids
+from .style import (
     CLASSES,
     GREY,
     WIDTH,
@@ -37,7 +36,7 @@ EFFECT_TICKS = ((-100, -20, -4, -2, 0, 2, 4, 20, 100), (-200, -20, -2, 0, 2, 20,
 CURVE_ROWS = 5
 
 
-@takes(ax=optional(Axes), width=NUMBER)
+@validated
 def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw effect per SD against -log10 p for every unit of one layer.
 
@@ -95,7 +94,7 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = W
     return ax
 
 
-@takes(ax=optional(Axes), width=NUMBER)
+@validated
 def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
     """Draw one unit's activation in every context, by word, under its fitted curve.
 
@@ -129,7 +128,7 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDT
     words rather than the category. The vertical scatter within a row means nothing.
     """
     _require_result(result)
-    row, column = unit_of(result, where)
+    row, column = unit_of(result.sites, result.layers, where)
     if result.activations is None:
         raise ValueError(
             "this figure needs the activations, and a result read from disk has none: run "

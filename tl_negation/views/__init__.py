@@ -5,7 +5,6 @@ inlines 1.3 MB of it per view, and puts texts into it unescaped. Here the script
 the installed package, once per page, and nothing in a text can end the script or become HTML.
 """
 
-from ._page import CSS, POLICY, WORD_JOINER, View, heatmap_from_values, page_script, to_script
 from .attention import head_attention, tuned_heads
 from .browser import spread_units, unit_browser
 from .contexts import (
@@ -17,6 +16,7 @@ from .contexts import (
     text_heatmap,
     top_contexts,
 )
+from .page import CSS, POLICY, WORD_JOINER, View, heatmap_from_values, page_script, to_script
 
 __all__ = [
     "CSS",

@@ -11,16 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import INTEGER, LIST, optional, takes
-from .._devices import token_device
-from ..activations import _check_tokens
-from ..contexts import Contexts
-from ..models import check_model
-from ..profiles import head_table
-from ..results import ProbeResult
-from ..sites import require_transformer_lens
-from ._page import View, heatmap_from_values, inert, to_script, visible
+from .._shared import validated
+from ..activations import check_tokens
+from ..corpus import Contexts
+from ..models import check_model, require_transformer_lens, token_device
+from ..probing import ProbeResult, head_table
 from .contexts import chosen_examples, token_texts
+from .page import View, heatmap_from_values, inert, to_script, visible
 
 HOOK = "blocks.{layer}.attn.hook_pattern"
 
@@ -32,7 +29,7 @@ LABELLED = """new MutationObserver((_, seen) => {
 }).observe(document.body, { childList: true, subtree: true });"""
 
 
-@takes(n=INTEGER)
+@validated
 def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
     """Find the heads with the most significant units of a site.
 
@@ -62,7 +59,7 @@ def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
     return table.assign(significant=count).nlargest(n, "significant", keep="first")
 
 
-@takes(contexts=Contexts, examples=optional(LIST), n=INTEGER)
+@validated
 def head_attention(
     model: Any,
     contexts: Contexts,
@@ -115,7 +112,7 @@ def head_attention(
     chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)
     check_model(model, (), contexts.before + 1, sorted({layer for layer, _ in pairs}))
-    _check_tokens(model, contexts)
+    check_tokens(model, contexts)
     tokens = contexts.tokens[chosen, : contexts.before + 1]
     patterns = _patterns(model, tokens, sorted({layer for layer, _ in pairs}))
     texts = token_texts(model.tokenizer, tokens)

@@ -7,11 +7,11 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from .._checks import INTEGER, takes
-from ..results import ProbeResult
-from ..sites import unit_name
-from ._page import View, to_script
+from .._shared import validated
+from ..models import unit_name
+from ..probing import ProbeResult
 from .contexts import UNIT, display_table, heatmap
+from .page import View, to_script
 
 #: Fills the second list when a layer is chosen, and shows one panel, drawn when first shown.
 SCRIPT = """(() => {
@@ -45,7 +45,7 @@ SCRIPT = """(() => {
 })();"""
 
 
-@takes(n=INTEGER, contexts=INTEGER)
+@validated
 def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int = 10) -> View:
     """Choose among the strongest units by layer and name, and see each in text.
 

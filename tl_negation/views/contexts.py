@@ -10,20 +10,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .._bos import prepends_bos
-from .._checks import INTEGER, LIST, SEED, optional, takes
-from .._matching import decoder as _decoder
+from .._shared import Seed, prepends_bos, validated
+from .._shared import decoder as _decoder
 from ..activations import collect, token_activations
-from ..contexts import Contexts
-from ..contrast import NEGATION
-from ..results import ProbeResult, unit_of
-from ..sites import require_transformer_lens, unit_name
-from ._page import View, heatmap_from_values
-
-UNIT = ["layer", "site", "head", "index"]
+from ..corpus import NEGATION, Contexts
+from ..models import UNIT, require_transformer_lens, unit_name, unit_of
+from ..probing import ProbeResult
+from .page import View, heatmap_from_values
 
 
-@takes(contexts=Contexts, examples=optional(LIST), n=INTEGER)
+@validated
 def text_heatmap(
     model: Any,
     contexts: Contexts,
@@ -70,7 +66,7 @@ def text_heatmap(
     return heatmap(display_table(model, contexts, units, examples=examples, n=n), contexts)
 
 
-@takes(contexts=Contexts, examples=optional(LIST), n=INTEGER)
+@validated
 def display_table(
     model: Any,
     contexts: Contexts,
@@ -133,8 +129,8 @@ def token_texts(tokenizer: Any, tokens: Int[Tensor, "example pos"]) -> list[list
     return [[decode(token) for token in row] for row in tokens.tolist()]
 
 
-@takes(contexts=Contexts, n=INTEGER, seed=SEED)
-def spread_examples(contexts: Contexts, n: int = 10, seed: int = 0) -> list[int]:
+@validated
+def spread_examples(contexts: Contexts, n: int = 10, seed: Seed = 0) -> list[int]:
     """Choose ``n`` contexts: half of each class, its words in turn, each drawn at random.
 
     Going through the words, frequent ones first, shows whether a unit knows more than the one
@@ -160,7 +156,7 @@ def spread_examples(contexts: Contexts, n: int = 10, seed: int = 0) -> list[int]
     return chosen
 
 
-@takes(contexts=Contexts)
+@validated
 def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
     """Draw a table of :func:`display_table` (``result.display``) as :func:`text_heatmap` does.
 
@@ -187,7 +183,7 @@ def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
     )
 
 
-@takes(n=INTEGER)
+@validated
 def top_contexts(model: Any, result: Any, where: Any, *, n: int = 5) -> View:
     """Show the contexts in which a unit is largest, and those in which it is smallest.
 
@@ -222,7 +218,7 @@ def top_contexts(model: Any, result: Any, where: Any, *, n: int = 5) -> View:
     """
     if not isinstance(result, ProbeResult):
         raise TypeError(f"top_contexts needs a ProbeResult; got {type(result).__name__}")
-    row, column = unit_of(result, where)
+    row, column = unit_of(result.sites, result.layers, where)
     if not 1 <= n <= len(result.contexts) // 2:
         raise ValueError(
             f"n must lie between 1 and half of the {len(result.contexts)} contexts; got {n}"
@@ -251,8 +247,8 @@ def _at_target(
     return acts.values[0, :, index].cpu().double().numpy()
 
 
-@takes(text=(str, list, tuple))
-def over_text(model: Any, text: Any, units: pd.DataFrame) -> View:
+@validated
+def over_text(model: Any, text: str | list[str] | tuple[str, ...], units: pd.DataFrame) -> View:
     """Show a unit's activation at every token of any text: *rusty, dead, corroded*.
 
     Parameters

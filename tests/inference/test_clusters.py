@@ -1,0 +1,192 @@
+"""Corrections over families against scipy, clustered errors against statsmodels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+import torch
+from helpers import synthetic
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student
+
+from tl_negation.fitting import blocks as _blocks
+from tl_negation.inference.clusters import cluster_robust
+from tl_negation.inference.penalised import penalise
+from tl_negation.inference.words import TooFewWordsError, word_test
+from tl_negation.probing.families import adjusted, family_ids
+
+
+def with_p(p, column="p"):
+    """A result that holds nothing but these p values."""
+    result = synthetic.bare(
+        synthetic.activations(np.zeros((3, 61, synthetic.WIDTH)), small_contexts())
+    )
+    return result.with_columns({**result.columns, column: torch.as_tensor(p)})
+
+
+def small_contexts():
+    return synthetic.contexts(*synthetic.small()[1:])
+
+
+@pytest.fixture
+def p():
+    return np.random.default_rng(0).uniform(size=(3, synthetic.WIDTH)) ** 5
+
+
+# ------------------------------------------------------------------ corrections
+
+
+def holm(p):
+    """Holm 1979, written out."""
+    adjusted_p, least = np.empty(len(p)), 0.0
+    for rank, unit in enumerate(np.argsort(p)):
+        least = max(least, (len(p) - rank) * p[unit])
+        adjusted_p[unit] = min(least, 1)
+    return adjusted_p
+
+
+ORACLES = {
+    "bonferroni": lambda p: np.minimum(len(p) * p, 1),
+    "holm": holm,
+    "bh": lambda p: false_discovery_control(p, method="bh"),
+    "by": lambda p: false_discovery_control(p, method="by"),
+}
+
+
+@pytest.mark.parametrize("family", ["layer", "site", "all"])
+@pytest.mark.parametrize("correction", list(ORACLES))
+def test_every_correction_over_every_family(p, family, correction):
+    got = adjusted(with_p(p), family=family, correction=correction)
+    ids = family_ids(synthetic.SITES, 3, family)
+    assert len(np.unique(ids)) == {"layer": 6, "site": 3, "all": 1}[family]
+    for one in np.unique(ids):
+        member = ids == one
+        np.testing.assert_allclose(got.numpy()[member], ORACLES[correction](p[member]))
+    assert (got < 0.05).any()
+
+
+def test_the_example_of_scipys_documentation():
+    """The 15 p values of Benjamini & Hochberg 1995, in scipy.stats.false_discovery_control."""
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240]
+    p += [0.4262, 0.5719, 0.6528, 0.7590, 1.000]
+    printed = [0.0015, 0.003, 0.0095, 0.035625, 0.0603, 0.06385714, 0.06385714, 0.0645, 0.0765]
+    printed += [0.486, 0.58118182, 0.714875, 0.75323077, 0.81321429, 1.0]
+    of = synthetic.contexts([1, 0], ["not", "can"])
+    result = synthetic.bare(synthetic.activations(np.zeros((1, 2, 15)), of))
+    result = result.with_columns({"p": torch.tensor([p])})
+    np.testing.assert_allclose(adjusted(result, correction="bh")[0], printed, atol=5e-9)
+
+
+def test_other_columns_of_p_values_can_be_adjusted(p):
+    got = adjusted(with_p(p, "firth_p"), "firth_p", family="all", correction="holm")
+    np.testing.assert_allclose(got.numpy().ravel(), holm(p.ravel()))
+    result = word_test(synthetic.result(*synthetic.small()), progress=False)
+    assert (adjusted(result, "words_p", family="all") >= result.words_p_maxt - 1e-12).all()
+
+
+def test_an_untested_unit_keeps_its_place_in_the_family(p):
+    p[1, 3] = np.nan
+    got = adjusted(with_p(p), family="layer").numpy()
+    assert np.isnan(got[1, 3])
+    assert np.isnan(got).sum() == 1
+    np.testing.assert_allclose(got[1, 4], min(1, p[1, 4] * 28))
+
+
+def test_unknown_names_are_refused(p):
+    result = with_p(p)
+    with pytest.raises(ValueError, match="'status' is no column of p values; there are p"):
+        adjusted(result, "status")
+    with pytest.raises(ValueError, match="'lr_p' is no column of p values"):
+        adjusted(result, "lr_p")
+    with pytest.raises(ValueError, match="family must be one of layer, site, all; got 'head'"):
+        adjusted(result, family="head")
+    with pytest.raises(ValueError, match="correction must be one of bonferroni, holm, bh, by"):
+        adjusted(result, correction="sidak")
+
+
+# ------------------------------------------------------------------ clusters
+
+
+def clustered(x, y, words):
+    """statsmodels' sandwich for one unit.
+
+    With ``use_correction`` the factor is G / (G - 1) * (n - 1) / (n - k), k = 2 parameters; with
+    ``df_correction`` and ``use_t`` the reference distribution is t with G - 1 degrees of freedom.
+    """
+    codes = np.unique(words, return_inverse=True)[1]
+    options = {"groups": codes, "use_correction": True, "df_correction": True}
+    fit = sm.Logit(y, sm.add_constant(x)).fit(
+        disp=False, method="newton", cov_type="cluster", cov_kwds=options, use_t=True
+    )
+    return fit.bse[1], fit.tvalues[1], fit.pvalues[1]
+
+
+def test_clustered_errors_are_those_of_statsmodels():
+    values, labels, words = synthetic.small(seed=6)
+    result = cluster_robust(synthetic.result(values, labels, words))
+    compared = 0
+    for layer, unit in np.argwhere(result.tested.numpy()):
+        x = np.float64(np.float32(values[layer, :, unit]))
+        scale = x.std()  # statsmodels' Newton stops by an absolute rule
+        se, t, p = clustered(x / scale, labels, words)
+        got = [result.columns[f"cluster_{name}"][layer, unit].item() for name in ("se", "t", "p")]
+        assert got == pytest.approx([se / scale, t, p], rel=1e-6)
+        compared += 1
+    assert compared > 100
+    assert result.provenance["cluster_robust"] == {"clusters": 9, "degrees_of_freedom": 8}
+
+
+def test_the_words_decide_not_their_order():
+    values, labels, words = synthetic.small(seed=6)
+    order = np.random.default_rng(0).permutation(61)
+    a = cluster_robust(synthetic.result(values, labels, words))
+    b = cluster_robust(synthetic.result(values[:, order], labels[order], words[order]))
+    torch.testing.assert_close(a.cluster_p, b.cluster_p, rtol=1e-6, atol=1e-12, equal_nan=True)
+
+
+def test_clusters_of_one_example_give_the_heteroscedasticity_robust_error():
+    """HC1 of statsmodels, with n clusters: only the factor G / (G - 1) remains beside it."""
+    values, labels, _ = synthetic.small(seed=6)
+    one = values[:1, :, :5]
+    result = cluster_robust(synthetic.result(one, labels, [f"w{i}" for i in range(61)]))
+    for unit in range(5):
+        x = np.float64(np.float32(one[0, :, unit]))
+        fit = sm.Logit(labels, sm.add_constant(x / x.std())).fit(disp=False, cov_type="HC0")
+        want = fit.bse[1] / x.std() * np.sqrt(61 / 60 * 60 / 59)
+        assert result.cluster_se[0, unit].item() == pytest.approx(want, rel=1e-6)
+
+
+def test_chunks_do_not_matter(monkeypatch):
+    result = synthetic.result(*synthetic.small())
+    whole = cluster_robust(result)
+    monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
+    cut = cluster_robust(result)
+    torch.testing.assert_close(whole.cluster_p, cut.cluster_p, equal_nan=True)
+
+
+def test_units_without_an_estimate_have_no_clustered_error():
+    values, labels, words = synthetic.small()
+    values[0, :, 0] = 1.5
+    values[1, 3, 1] = np.nan
+    values[2, :, 2] = labels * 2.0
+    result = cluster_robust(synthetic.result(values, labels, words))
+    invalid = ~result.tested
+    assert invalid[[0, 1, 2], [0, 1, 2]].all()
+    for name in ("cluster_se", "cluster_t", "cluster_p"):
+        assert torch.equal(torch.isnan(result.columns[name]), invalid)
+    p = result.cluster_p[~invalid]
+    assert torch.equal(torch.isfinite(penalise(result).cluster_p), ~invalid)  # columns are kept
+    assert ((p > 0) & (p <= 1)).all()
+    t = result.cluster_t[~invalid].abs()
+    np.testing.assert_allclose(p, 2 * student.sf(t, 8))
+
+
+def test_one_word_in_all_and_no_activations_are_refused():
+    rng = np.random.default_rng(0)
+    result = synthetic.result(rng.normal(size=(1, 12, 3)), [0, 1] * 6, ["be"] * 12)
+    with pytest.raises(TooFewWordsError, match="at least two word types; all are 'be'"):
+        cluster_robust(result)
+    stored = replace(synthetic.result(*synthetic.small()), activations=None)
+    with pytest.raises(ValueError, match="cluster_robust needs the activations"):
+        cluster_robust(stored)

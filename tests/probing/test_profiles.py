@@ -1,0 +1,217 @@
+"""Profiles: means over the units that remain, shares over the right number, trends over depth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import synthetic
+from scipy.stats import spearmanr
+
+from tl_negation import STATUSES, infer, null_bands
+from tl_negation.inference.nulls import lexical_null
+from tl_negation.models.sites import Site
+from tl_negation.probing.profiles import profile, trend
+from tl_negation.probing.results import ProbeResult
+
+NAN = float("nan")
+OK, SEPARATED, CONSTANT = (STATUSES.index(name) for name in ("ok", "separated", "constant"))
+NOTEBOOK = {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+
+
+def by_hand(sites, test=None, **columns):
+    """A result of the columns given, [layer, unit] as nested lists; layers 1, 4, 7 ...."""
+    kinds = {"status": torch.int8, "significant": torch.bool, "significant_words": torch.bool}
+    tensors = {
+        name: torch.tensor(values, dtype=kinds.get(name, torch.float64))
+        for name, values in columns.items()
+    }
+    layers = tuple(range(1, 1 + 3 * len(columns["status"]), 3))
+    contexts = synthetic.contexts([1] * 6 + [0] * 4, ["not"] * 6 + ["can"] * 4)
+    return ProbeResult(tensors, sites, layers, contexts, {"test": test or NOTEBOOK})
+
+
+@pytest.fixture
+def masked():
+    """Three units, two layers; the reference's plots turn 90 and 75 per cent into 50 and 66.7."""
+    return by_hand(
+        (Site("q", "{layer}", "attn", 3, 1),),
+        status=[[OK, OK, CONSTANT], [OK, OK, OK]],
+        significant=[[True, False, False], [True, True, False]],
+        beta=[[2.0, -1.0, NAN], [0.5, 3.0, -4.0]],
+        accuracy=[[0.9, 0.1, NAN], [0.8, 0.7, 0.5]],
+        beta_per_sd=[[1.0, -0.5, NAN], [0.3, 0.6, -0.9]],
+    )
+
+
+@pytest.fixture
+def modules():
+    """Two attention sites of unequal width and the MLP, one layer."""
+    return by_hand(
+        (
+            Site("q", "{layer}", "attn", 2, 2),
+            Site("k", "{layer}", "attn", 1, 2),
+            Site("mlp_pre", "{layer}", "mlp", 1, 2),
+        ),
+        status=[[OK, OK, OK, SEPARATED, OK, CONSTANT, OK, OK]],
+        significant=[[True, False, True, False, True, False, False, True]],
+        beta=[[1.0, 1.0, -2.0, NAN, -1.0, NAN, 0.5, -0.5]],
+        accuracy=[[0.6, 0.5, 0.8, 1.0, 0.9, NAN, 0.4, 0.7]],
+        beta_per_sd=[[0.1, 0.2, -0.3, NAN, -0.6, NAN, 0.4, -0.8]],
+    )
+
+
+def test_a_mean_over_masked_units_is_the_mean_over_those_that_remain(masked):
+    table = profile(masked)
+    np.testing.assert_allclose(table["accuracy_significant_positive"], [0.9, 0.75])
+    np.testing.assert_allclose(table["accuracy"], [0.5, 2 / 3])  # of all, under its own name
+
+
+def test_every_number_of_a_row(masked):
+    first, second = profile(masked).to_dict("records")
+    assert first == {
+        "layer": 1, "site": "q", "units": 3, "tested": 2,
+        "separated": 0, "quasi_separated": 0, "constant": 1, "nonfinite": 0, "nonconverged": 0,
+        "share_significant": 0.5, "share_significant_positive": 0.5,
+        "accuracy": 0.5, "accuracy_significant_positive": 0.9,
+        "accuracy_significant_negative": pytest.approx(NAN, nan_ok=True),
+        "abs_beta_per_sd": 0.75, **NOTEBOOK, "base_rate": 0.6,
+    }  # fmt: skip
+    assert second["layer"] == 4
+    assert (second["units"], second["tested"]) == (3, 3)
+    assert second["share_significant"] == pytest.approx(2 / 3)
+    assert second["abs_beta_per_sd"] == pytest.approx(0.6)
+
+
+def test_the_notebook_preset_counts_every_unit(masked):
+    table = profile(masked, preset="notebook")
+    np.testing.assert_allclose(table["share_significant"], [1 / 3, 2 / 3])
+    np.testing.assert_allclose(table["share_significant_positive"], [1 / 3, 2 / 3])
+    np.testing.assert_allclose(table["accuracy"], [0.5, 2 / 3])  # a failed fit is no accuracy of 0
+    assert table["tested"].tolist() == [2, 3]
+
+
+def test_sites_are_cut_at_their_widths(modules):
+    table = profile(modules).set_index("site")
+    assert table["units"].to_dict() == {"q": 4, "k": 2, "mlp_pre": 2}
+    assert table["tested"].to_dict() == {"q": 3, "k": 1, "mlp_pre": 2}
+    assert table["separated"].to_dict() == {"q": 1, "k": 0, "mlp_pre": 0}
+    np.testing.assert_allclose(table["share_significant"], [2 / 3, 1, 0.5])
+    np.testing.assert_allclose(table["share_significant_positive"], [1 / 3, 0, 0])
+    np.testing.assert_allclose(table["accuracy"], [2.9 / 4, 0.9, 0.55])  # separated has accuracy 1
+    np.testing.assert_allclose(table["accuracy_significant_negative"], [0.8, 0.9, 0.7])
+
+
+def test_modules_put_all_units_of_their_sites_together(modules):
+    table = profile(modules, by="module")
+    assert table["site"].tolist() == ["q+k", "mlp_pre"]
+    assert table["units"].tolist() == [6, 2]
+    assert table["share_significant"].tolist() == [0.75, 0.5]
+    np.testing.assert_allclose(table["accuracy"], [(2.9 + 0.9) / 5, 0.55])
+    notebook = profile(modules, by="module", preset="notebook")
+    assert notebook["share_significant"].tolist() == [0.5, 0.5]
+
+
+def test_a_layer_without_a_valid_fit_is_nan_and_not_nought():
+    result = by_hand(
+        (Site("q", "{layer}", "attn", 1, 2),),
+        status=[[CONSTANT, CONSTANT]],
+        significant=[[False, False]],
+        beta=[[NAN, NAN]],
+        accuracy=[[NAN, NAN]],
+        beta_per_sd=[[NAN, NAN]],
+        significant_words=[[False, False]],
+        words_p_maxt=[[NAN, NAN]],
+    )
+    row = profile(result).iloc[0]
+    assert row[["share_significant", "accuracy", "abs_beta_per_sd"]].isna().all()
+    assert np.isnan(row["min_words_p_maxt"])
+    assert profile(result, preset="notebook")["share_significant"].tolist() == [0.0]
+
+
+def test_the_rows_are_those_of_a_groupby():
+    result = synthetic.result(*synthetic.small())
+    frame = result.to_frame()
+    assert (frame["status"] == "ok").all()
+    want = frame.groupby(["layer", "site"], observed=True).agg(
+        share_significant=("significant", "mean"), accuracy=("accuracy", "mean")
+    )
+    got = profile(result).set_index(["layer", "site"])[list(want)]
+    np.testing.assert_allclose(got, want)
+    assert list(got.index) == list(want.index)
+
+
+def test_columns_of_inference(masked):
+    columns = {
+        "significant_words": torch.tensor([[False, False, False], [True, False, False]]),
+        "words_p_maxt": torch.tensor([[0.2, 0.5, NAN], [0.01, 0.3, 0.4]]).double(),
+        "held_out_accuracy": torch.tensor([[0.5, 0.25, NAN], [0.5, 0.5, 0.8]]).double(),
+        "selectivity": torch.tensor([[0.1, -0.1, NAN], [0.2, 0.2, 0.2]]).double(),
+        "firth_beta": torch.tensor([[NAN, NAN, NAN], [1.0, NAN, -2.0]]).double(),
+    }
+    table = profile(masked.with_columns({**masked.columns, **columns}))
+    np.testing.assert_allclose(table["held_out_accuracy"], [0.375, 0.6])
+    np.testing.assert_allclose(table["selectivity"], [0.0, 0.2])
+    np.testing.assert_allclose(table["share_significant_words"], [0, 1 / 3])
+    np.testing.assert_allclose(table["min_words_p_maxt"], [0.2, 0.01])
+    assert table["penalised"].tolist() == [0, 2]
+    assert "fold_accuracy" not in table
+
+
+def test_bands_of_the_lexical_null_stand_beside_their_layer_and_site():
+    result = infer(
+        synthetic.result(*synthetic.small()), permutations=50, tasks=1, replicates=3, progress=False
+    )
+    bands = null_bands(lexical_null(result, replicates=3, progress=False))
+    names = [name for name in bands if name.startswith("null_")]
+    table = profile(result)
+    keys = ["layer", "site"]
+    pd.testing.assert_frame_equal(
+        table.set_index(keys)[names].sort_index(), bands.set_index(keys)[names].sort_index()
+    )
+    assert table["layer"].tolist() == [2, 2, 2, 5, 5, 5, 8, 8, 8]
+    assert not any(name in profile(result, by="module") for name in names)
+
+
+def test_trend_is_scipys_spearman():
+    depth = [0, 1, 5, 7, 9]
+    shares = {"q": [0.9, 0.7, 0.8, 0.4, 0.3], "k": [0.1, 0.1, 0.5, NAN, 0.2]}
+    table = pd.DataFrame(
+        [
+            {"layer": layer, "site": site, "share_significant": share, "accuracy": 0.5}
+            for site, of in shares.items()
+            for layer, share in zip(depth, of, strict=True)
+        ]
+    )
+    got = trend(table).set_index(["site", "column"])
+    rho, p = spearmanr(depth, shares["q"])
+    assert got.loc[("q", "share_significant")].tolist() == [rho, p, 5]
+    rho, p = spearmanr([0, 1, 5, 9], [0.1, 0.1, 0.5, 0.2])
+    assert got.loc[("k", "share_significant")].tolist() == [rho, p, 4]
+    assert got.loc[("q", "accuracy"), ["rho", "p"]].isna().all()  # no variation
+    assert got.index.get_level_values("column").unique().tolist() == [
+        "share_significant", "accuracy",
+    ]  # fmt: skip
+
+
+def test_two_layers_have_no_trend(masked):
+    table = trend(profile(masked))
+    assert table[["rho", "p"]].isna().all(axis=None)
+    assert set(table["layers"]) == {2}
+
+
+def test_what_is_refused(masked):
+    with pytest.raises(ValueError, match="preset must be None or 'notebook'; got 'paper'"):
+        profile(masked, preset="paper")
+    with pytest.raises(ValueError, match="by must be 'site' or 'module'; got 'head'"):
+        profile(masked, by="head")
+
+
+@pytest.mark.parametrize("change", [{"alpha": 0.01}, {"family": "all"}, {"correction": "bh"}])
+def test_the_notebook_preset_needs_the_notebooks_test(masked, change):
+    test = NOTEBOOK | change
+    other = masked.with_columns(masked.columns, test=test)
+    assert profile(other)[list(change)].iloc[0].tolist() == list(change.values())
+    with pytest.raises(
+        ValueError, match=r"notebook preset is Wald with Bonferroni per layer at .05"
+    ):
+        profile(other, preset="notebook")

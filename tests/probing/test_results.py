@@ -1,0 +1,292 @@
+"""A result: its columns and their order, cut, ranked and told in words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import synthetic
+
+from tl_negation import COLUMNS, STATUSES, WORD_COLUMNS
+from tl_negation.models.units import unit_of
+from tl_negation.probing.columns import RANKS
+from tl_negation.probing.probe import probe
+from tl_negation.probing.results import needs_activations
+
+#: As DESIGN.md promises for units.parquet from the first day.
+PROMISED = [
+    *("layer", "site", "head", "index", "status", "beta", "intercept", "se", "z", "p", "log10_p"),
+    *("lr", "lr_p", "beta_per_sd", "accuracy", "balanced_accuracy", "auc", "significant"),
+]
+FAILED = {
+    "separated": (2, "q", 0, 1),
+    "quasi_separated": (2, "k", 1, 0),
+    "constant": (5, "q", 4, 3),
+    "nonfinite": (8, "mlp_pre", 0, 6),
+}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return synthetic.result(*synthetic.every_outcome())
+
+
+@pytest.fixture(scope="module")
+def full(result):
+    return synthetic.full(result)
+
+
+# ------------------------------------------------------------------ columns
+
+
+def test_the_promised_columns_come_first_and_in_their_order(result, full):
+    for one in (result, full):
+        names = list(one.to_frame().columns)
+        assert names[: len(PROMISED)] == PROMISED
+        assert len(set(names)) == len(names)
+    assert set(result.columns) == set(COLUMNS)
+    assert set(full.columns) == {*COLUMNS, *WORD_COLUMNS}
+
+
+def test_a_row_per_unit_in_the_order_of_the_tensors(result):
+    frame = result.to_frame()
+    assert len(frame) == 3 * synthetic.WIDTH
+    assert frame["layer"].tolist() == [2] * 35 + [5] * 35 + [8] * 35
+    k = frame[(frame["layer"] == 5) & (frame["site"] == "k")]
+    assert k["head"].tolist() == [0] * 4 + [1] * 4
+    assert k["index"].tolist() == [0, 1, 2, 3] * 2
+    assert list(frame["site"].cat.categories) == ["q", "k", "mlp_pre"]
+    for name, column in result.columns.items():
+        if name != "status":
+            np.testing.assert_array_equal(frame[name], column.flatten())
+    codes = [STATUSES.index(name) for name in frame["status"]]
+    assert codes == result.status.flatten().tolist()
+
+
+def test_every_failed_outcome_is_a_row_without_an_estimate(result):
+    frame = result.to_frame()
+    failed = frame[frame["status"] != "ok"]
+    got = {row.status: (row.layer, row.site, row.head, row.index_) for row in _rows(failed)}
+    assert got == FAILED
+    assert failed[["beta", "intercept", "se", "z", "p", "beta_per_sd"]].isna().all(axis=None)
+    assert not failed["significant"].any()
+    assert int(result.tested.sum()) == 3 * 35 - 4
+    assert result.tested.dtype == torch.bool
+
+
+def _rows(frame):
+    return frame.rename(columns={"index": "index_"}).itertuples(index=False)
+
+
+def test_columns_are_attributes_and_are_listed(result, full):
+    assert result.beta is result.columns["beta"]
+    assert result.beta.shape == (3, synthetic.WIDTH)
+    assert {"beta", "status", "split", "save"} <= set(dir(result))
+    assert "words_p_maxt" in dir(full)
+    assert "words_p_maxt" not in dir(result)
+    with pytest.raises(AttributeError, match=r"has no 'betta'; its columns are status, beta, "):
+        result.betta  # noqa: B018 - the access is the test
+
+
+def test_every_column_is_explained(full):
+    explained = COLUMNS | WORD_COLUMNS
+    assert all(explained[name] for name in full.columns)
+
+
+@pytest.mark.parametrize(("ones", "rate"), [(27, 34 / 61), (50, 50 / 61)])
+def test_base_rate_is_the_share_of_the_larger_class(ones, rate):
+    values, _, words = synthetic.small()
+    labels = np.repeat([1, 0], [ones, 61 - ones])
+    assert synthetic.result(values, labels, words).base_rate == pytest.approx(rate, abs=1e-15)
+
+
+# ------------------------------------------------------------------ split
+
+
+def test_split_is_torch_split_at_the_sites_widths(full):
+    parts = full.split()
+    assert list(parts) == ["q", "k", "mlp_pre"]
+    for name, column in full.columns.items():
+        for part, expected in zip(parts.values(), torch.split(column, [20, 8, 7], 1), strict=True):
+            np.testing.assert_array_equal(part.columns[name], expected)
+    acts = torch.split(full.activations.values, [20, 8, 7], dim=2)
+    for part, expected in zip(parts.values(), acts, strict=True):
+        np.testing.assert_array_equal(part.activations.values, expected)
+
+
+def test_a_part_is_a_result_of_its_own(result):
+    k = result.split()["k"]
+    assert [site.name for site in k.sites] == ["k"]
+    whole = result.to_frame().query("site == 'k'").reset_index(drop=True)
+    whole["site"] = whole["site"].cat.remove_unused_categories()
+    pd.testing.assert_frame_equal(k.to_frame(), whole)
+    again = probe(k.activations, progress=False, family="site")
+    np.testing.assert_allclose(again.lr, k.lr, rtol=1e-9)
+    np.testing.assert_array_equal(k.split()["k"].beta, k.beta)
+
+
+def test_a_result_without_activations_is_split_too(result):
+    bare = replace(result, activations=None)
+    assert all(part.activations is None for part in bare.split().values())
+
+
+# ------------------------------------------------------------------ top
+
+
+@pytest.mark.parametrize("by", RANKS)
+def test_top_ranks_by_size_and_leaves_out_what_has_none(full, by):
+    frame = full.to_frame()
+    size = (frame[by] - (0.5 if by == "auc" else 0)).abs()
+    got = full.top(len(frame), by=by, full=True)
+    assert sorted(got.index) == sorted(size.dropna().index)
+    assert (np.diff(size[got.index]) <= 0).all()
+    pd.testing.assert_frame_equal(full.top(3, by=by, full=True), got.head(3))
+    assert set(got) == set(frame)
+    assert list(got)[:6] == ["layer", "site", "head", "index", "status", by]
+    pd.testing.assert_frame_equal(got, frame.loc[got.index, list(got)])
+
+
+def test_top_takes_a_separated_unit_for_the_strongest_and_a_small_auc_for_a_strong_one(result):
+    first = result.top(1).iloc[0]
+    assert (first["status"], first["layer"], first["index"]) == ("separated", 2, 1)
+    columns = {**result.columns, "auc": torch.full_like(result.auc, 0.6)}
+    columns["auc"][1, 3] = 0.1
+    assert result.with_columns(columns).top(1, by="auc").index.tolist() == [35 + 3]
+
+
+def test_among_equals_the_classes_farther_apart_come_first_then_the_order_of_the_units(result):
+    lr, score = torch.zeros_like(result.lr), torch.ones_like(result.lr)
+    lr[1, [4, 9]] = lr[2, 0] = 2.0
+    score[1, 9] = 3.0
+    tied = result.with_columns({**result.columns, "lr": lr, "score": score})
+    assert tied.top(5).index.tolist() == [35 + 9, 35 + 4, 70, 0, 1]
+
+
+def test_separated_units_share_one_likelihood_ratio_and_are_ranked_by_score():
+    labels = np.repeat([1, 0], 10)
+    noise = np.random.default_rng(0).uniform(size=(20, 2))
+    values = np.stack([1.01 * labels[:, None] + noise, 9 * labels[:, None] + noise])
+    found = synthetic.result(values, labels, ["not"] * 10 + ["can"] * 10)
+    assert found.status_counts()["separated"] == 4
+    assert found.lr.unique().numel() == 1
+    top = found.top(4, full=True)
+    assert top["layer"].tolist() == [5, 5, 2, 2]
+    assert (np.diff(top["score"]) < 0).all()
+    assert set(found.top()) < set(top)
+
+
+def test_top_refuses_what_does_not_rank(result):
+    with pytest.raises(ValueError, match=r"ranked by one of lr, z, score, .*; got 'beta'"):
+        result.top(by="beta")
+    with pytest.raises(ValueError, match=r"ranked by one of lr, z, .*; got 'words_t'"):
+        result.top(by="words_t")  # inference has not run
+    with pytest.raises(ValueError, match="must be at least 1; got 0"):
+        result.top(0)
+
+
+# ------------------------------------------------------------------ unit_of
+
+
+def test_unit_of_is_the_inverse_of_the_rows(result):
+    frame = result.to_frame()
+    for i, row in frame.iterrows():
+        layer, unit = unit_of(result, row)
+        assert layer * synthetic.WIDTH + unit == i
+    assert unit_of(result, (5, "k", 1, 2)) == (1, 20 + 4 + 2)
+    assert unit_of(result, {"layer": 8, "site": "mlp_pre", "head": 0, "index": 6}) == (2, 34)
+    assert unit_of(result, result.top(1)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        ((5, "v", 0, 0), "has the sites q, k, mlp_pre; got 'v'"),
+        ((3, "q", 0, 0), r"has the layers \[2, 5, 8\]; got 3"),
+        ((5, "k", 2, 0), "site k has 2 heads of 4 units; got head 2, index 0"),
+        ((5, "q", 0, 4), "site q has 5 heads of 4 units; got head 0, index 4"),
+        ((5, "q", -1, 0), "got head -1, index 0"),
+    ],
+)
+def test_no_such_unit(result, unit, message):
+    with pytest.raises(ValueError, match=message):
+        unit_of(result, unit)
+
+
+def test_one_unit_at_a_time(result):
+    with pytest.raises(ValueError, match="one unit is wanted; got a table of 2 rows"):
+        unit_of(result, result.top(2))
+
+
+# ------------------------------------------------------------------ in words
+
+
+def test_summary_of_a_plain_probe(result):
+    lines = result.summary().splitlines()
+    frame = result.to_frame()
+    passed = frame[frame["significant"]]
+    assert lines[0] == (
+        "Stands on 27 negation contexts (4 words; 'not' makes 41%); 34 affirmation contexts "
+        "(5 words; 'can' makes 38%); guessing the larger class is right in 55.7%."
+    )
+    assert lines[1] == (
+        "Example by example (Wald, bonferroni per layer, alpha 0.05), "
+        f"{len(passed)} of 105 units are significant ({len(passed) / 105:.2%}); their accuracy in "
+        f"sample is {passed['accuracy'].mean():.1%}."
+    )
+    assert "may be no more than the word" in lines[2]
+    assert len(lines) == 3
+    assert 10 < len(passed) < 100
+
+
+def test_summary_with_inference_over_words(full):
+    text = full.summary()
+    frame = full.to_frame()
+    passed = int(frame["significant_words"].sum())
+    assert (
+        "Over words (50 labelings at random, max-T over all units, alpha 0.05), "
+        f"{passed} of 105 units are significant ({passed / 105:.2%}); the smallest p is "
+        f"{frame['words_p_maxt'].min():.2g}."
+    ) in text
+    assert "affirmation: can (' can')" not in text  # the tokens as they are
+    assert "negation: not ('not'), n't (\"n't\"), never ('never'), nor ('nor')" in text
+    assert (
+        f"the mean unit is right in {frame['held_out_accuracy'].mean():.1%} (balanced; guessing: "
+        f"50 %) against {frame['balanced_accuracy'].mean():.1%} on the words"
+    ) in text
+    assert (
+        f"predicted at {frame['control_accuracy'].mean():.1%}, the real one at "
+        f"{frame['fold_accuracy'].mean():.1%}: mean selectivity "
+        f"{100 * frame['selectivity'].mean():+.1f} points."
+    ) in text
+    best = full.tables["heads"]["held_out_accuracy"]
+    assert f"best of {len(best)}: " in text
+    assert f"{best.max():.1%} (the best of many" in text
+    assert text.endswith("Decodable from, not used by: no intervention was run.")
+
+
+@pytest.mark.parametrize(
+    ("passed", "claim"), [(0, "no single unit can be said"), (3, "over words from 3 units")]
+)
+def test_the_claim_follows_the_test_over_words(full, passed, claim):
+    significant = torch.zeros(3, synthetic.WIDTH, dtype=torch.bool)
+    significant[0, :passed] = True
+    columns = {**full.columns, "significant_words": significant}
+    assert claim in full.with_columns(columns).summary().splitlines()[-1]
+
+
+def test_reprs(result):
+    text = repr(result)
+    assert text.startswith("ProbeResult of made: 3 layers x (q 20, k 8, mlp_pre 7) units on 61 con")
+    assert "units: 101 ok, 1 separated, 1 quasi_separated, 1 constant, 1 nonfinite" in text
+    passed = int(result.significant.sum())
+    assert f"(Wald, bonferroni per layer, alpha 0.05): {passed}; base rate 55.7%" in text
+    page = result._repr_html_()
+    assert page.count("<tr") == 1 + 5
+    assert "separated" in page
+
+
+def test_what_needs_activations_says_so(result):
+    assert needs_activations(result, "this") is result.activations
+    with pytest.raises(ValueError, match=r"this needs the activations, .* collect and probe again"):
+        needs_activations(replace(result, activations=None), "this")

@@ -1,0 +1,316 @@
+"""A result on disk and back: bit by bit, all of it or nothing, and what damaged files give."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers import synthetic
+
+import tl_negation
+from tl_negation import load_result
+from tl_negation._shared.files import check_target, whole_directory, whole_file
+
+
+@pytest.fixture(scope="module")
+def result():
+    return synthetic.result(*synthetic.every_outcome())
+
+
+@pytest.fixture(scope="module")
+def full(result):
+    return synthetic.full(result)
+
+
+def listing(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+# ------------------------------------------------------------------ on disk
+
+
+def assert_same(loaded, saved):
+    assert set(loaded.columns) == set(saved.columns)
+    for name, column in saved.columns.items():
+        got, want = loaded.columns[name].numpy(), column.numpy()
+        assert (got.dtype, got.shape) == (want.dtype, want.shape), name
+        known = ~np.isnan(want)
+        np.testing.assert_array_equal(np.isnan(got), ~known, err_msg=name)
+        assert got[known].tobytes() == want[known].tobytes(), name
+    assert (loaded.sites, loaded.layers) == (saved.sites, saved.layers)
+
+
+def test_round_trip_is_bit_identical(full, tmp_path):
+    loaded = load_result(full.save(tmp_path / "run"))
+    assert_same(loaded, full)
+    assert loaded.status.dtype == torch.int8
+    assert loaded.significant.dtype == loaded.significant_words.dtype == torch.bool
+    assert loaded.activations is None
+    assert loaded.provenance == json.loads(json.dumps(full.provenance))
+    assert loaded.summary() == full.summary()
+    pd.testing.assert_frame_equal(loaded.to_frame(), full.to_frame())
+
+
+def test_contexts_and_display_come_back(full, tmp_path):
+    loaded = load_result(full.save(tmp_path / "run"))
+    contexts = full.contexts
+    assert torch.equal(loaded.contexts.tokens, contexts.tokens)
+    assert loaded.contexts.labels.equal(contexts.labels)
+    pd.testing.assert_frame_equal(loaded.contexts.examples, contexts.examples)
+    assert loaded.contexts.contrast == contexts.contrast
+    assert (loaded.contexts.before, loaded.contexts.after) == (contexts.before, contexts.after)
+    assert loaded.contexts.counts() == contexts.counts()
+    assert loaded.base_rate == full.base_rate
+    for name in ("layer", "site", "head", "index", "example"):
+        assert loaded.display[name].tolist() == full.display[name].tolist()
+    assert [list(tokens) for tokens in loaded.display["tokens"]] == [[" not", "\u2019\n"]] * 2
+    assert [list(values) for values in loaded.display["values"]] == [[0.5, -1.25]] * 2
+
+
+def test_tables_come_back_to_the_last_bit(full, tmp_path):
+    loaded = load_result(full.save(tmp_path / "run"))
+    assert list(loaded.tables) == ["heads"]
+    pd.testing.assert_frame_equal(
+        loaded.tables["heads"],
+        full.tables["heads"].reset_index(drop=True),
+        check_exact=True,
+        check_dtype=False,
+    )
+    (tmp_path / "run" / "heads.csv").write_text("")
+    with pytest.raises(ValueError, match=r"heads\.csv is damaged"):
+        load_result(tmp_path / "run")
+    (tmp_path / "run" / "heads.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"heads\.csv is missing"):
+        load_result(tmp_path / "run")
+
+
+def test_a_saved_result_is_saved_again(result, tmp_path):
+    first = load_result(result.save(tmp_path / "first"))
+    assert first.display is None
+    assert_same(load_result(first.save(tmp_path / "second")), result)
+
+
+def test_files_are_parquet_and_json_and_nothing_is_pickled(full, tmp_path):
+    folder = full.save(tmp_path / "new" / "run")
+    assert listing(folder) == [
+        "contexts.parquet", "display.parquet", "heads.csv", "run.json", "units.parquet",
+    ]  # fmt: skip
+    for path in folder.glob("*.parquet"):
+        data = path.read_bytes()
+        assert data[:4] == data[-4:] == b"PAR1"
+        kinds = {str(field.type) for field in pq.read_schema(path)}
+        assert not any("binary" in kind or "extension" in kind for kind in kinds)
+    json.loads((folder / "run.json").read_text("utf-8"), parse_constant=pytest.fail)
+    for source in Path(tl_negation.__file__).parent.rglob("*.py"):
+        code = source.read_text("utf-8")
+        assert not any(word in code for word in ("import pickle", "torch.save", "torch.load"))
+
+
+def test_a_number_that_json_has_not_becomes_null(result, tmp_path):
+    odd = result.with_columns(result.columns, odd={"low": [float("nan"), 0.5, float("inf")]})
+    folder = odd.save(tmp_path / "run")
+    manifest = json.loads((folder / "run.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert manifest["provenance"]["odd"] == {"low": [None, 0.5, None]}
+
+
+def test_run_json_says_where_everything_comes_from(result, tmp_path):
+    folder = result.save(tmp_path / "run")
+    manifest = json.loads((folder / "run.json").read_text("utf-8"))
+    assert manifest["format_version"] == 1
+    assert manifest["layers"] == [2, 5, 8]
+    assert [site["name"] for site in manifest["sites"]] == ["q", "k", "mlp_pre"]
+    assert manifest["audit"]["groups"]["negation"]["examples"] == 27
+    test = {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+    assert manifest["provenance"]["test"] == test
+    assert manifest["contexts"]["source"]["source"] == "made"
+
+
+@pytest.fixture
+def run(result, tmp_path):
+    return result.save(tmp_path / "run")
+
+
+def test_no_such_run(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no run directory .*nowhere"):
+        load_result(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no run directory .*run\.json; `scan` writes one"):
+        load_result(run / "run.json")
+
+
+@pytest.mark.parametrize("name", ["run.json", "units.parquet", "contexts.parquet"])
+def test_a_missing_file(run, name):
+    (run / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name} is missing: .*run is not a complete run"):
+        load_result(run)
+
+
+@pytest.mark.parametrize("name", ["run.json", "units.parquet", "contexts.parquet"])
+@pytest.mark.parametrize("keep", [0, 0.5])
+def test_a_truncated_file(run, name, keep):
+    data = (run / name).read_bytes()
+    (run / name).write_bytes(data[: int(keep * len(data))])
+    with pytest.raises(ValueError, match=rf"{name} is damaged \(.*\); scan again"):
+        load_result(run)
+
+
+def edit(path, **changes):
+    manifest = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(manifest | changes), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"format": "another"}, {"format_version": 2}, {"format_version": None}]
+)
+def test_a_run_of_another_format(run, changes):
+    edit(run / "run.json", **changes)
+    with pytest.raises(ValueError, match=r"not a run of format 1 of tl_negation; scan again with"):
+        load_result(run)
+
+
+def test_json_that_is_no_manifest(run):
+    (run / "run.json").write_text("[1, 2]", "utf-8")
+    with pytest.raises(ValueError, match="not a run of format 1"):
+        load_result(run)
+
+
+@pytest.mark.parametrize("key", ["sites", "layers", "contexts", "provenance"])
+def test_a_manifest_that_lacks_something(run, key):
+    manifest = json.loads((run / "run.json").read_text("utf-8"))
+    del manifest[key]
+    (run / "run.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ValueError, match=rf"run\.json is damaged \(it lacks {key}\); scan again"):
+        load_result(run)
+
+
+def test_files_that_do_not_fit_each_other(run, result):
+    edit(run / "run.json", layers=[2, 5])
+    with pytest.raises(ValueError, match=r"should hold 70 rows .*; it holds 105 with layer, site,"):
+        load_result(run)
+    result.save(run, overwrite=True)
+    units = pd.read_parquet(run / "units.parquet")
+    units.drop(columns="auc").to_parquet(run / "units.parquet")
+    with pytest.raises(ValueError, match=r"should hold 105 rows with the columns status, .*auc"):
+        load_result(run)
+
+
+def test_contexts_that_do_not_fit_the_run(run, result):
+    examples = pd.read_parquet(run / "contexts.parquet")
+    examples.iloc[:5].to_parquet(run / "contexts.parquet")
+    with pytest.raises(ValueError, match=r"contexts\.parquet should hold 61 rows .*; it holds 5 "):
+        load_result(run)
+    examples.drop(columns="tokens").to_parquet(run / "contexts.parquet")
+    with pytest.raises(ValueError, match=r"should hold 61 rows with the columns .*tokens; it hold"):
+        load_result(run)
+
+
+def test_a_damaged_display(full, tmp_path):
+    run = full.save(tmp_path / "run")
+    (run / "display.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"display\.parquet is damaged"):
+        load_result(run)
+
+
+# ------------------------------------------------------------------ all of it or nothing
+
+
+def test_an_earlier_run_is_replaced_only_if_asked_for(run, result):
+    (run / "extra.txt").write_text("of the earlier run")
+    with pytest.raises(FileExistsError, match=r"already holds a run; .*--overwrite"):
+        result.save(run)
+    assert (run / "extra.txt").exists()
+    result.save(run, overwrite=True)
+    assert listing(run) == ["contexts.parquet", "run.json", "units.parquet"]
+    assert listing(run.parent) == ["run", *(f"run/{name}" for name in listing(run))]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_run_is_never_replaced(result, tmp_path, overwrite):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds files but no run\.json, .* left alone"):
+        result.save(tmp_path / "mine", overwrite=overwrite)
+    with pytest.raises(FileExistsError, match=r"file is a file, name another"):
+        result.save(tmp_path / "file", overwrite=overwrite)
+    assert listing(tmp_path) == ["file", "mine", "mine/thesis.tex"]
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_the_working_directory_has_no_name_to_take(name):
+    with pytest.raises(FileExistsError, match=r"needs a directory with a name of its own; got "):
+        check_target(name)
+
+
+def test_an_empty_directory_is_taken(result, tmp_path):
+    (tmp_path / "run").mkdir()
+    check_target(tmp_path / "run")
+    check_target(tmp_path / "not there")
+    assert_same(load_result(result.save(tmp_path / "run")), result)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("there", [False, True])
+def test_an_interrupted_directory_leaves_nothing(run, result, error, there):
+    target = run if there else run.parent / "other"
+    before = {path: path.read_bytes() for path in run.iterdir()}
+
+    def half_done():
+        with whole_directory(target, overwrite=True) as folder:
+            (folder / "run.json").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        half_done()
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_earlier_run_survives_a_failed_replacement(run, result, monkeypatch, error):
+    rename = Path.replace
+
+    def fails(self, target):
+        if self.name == "new":
+            raise error("in the middle of it")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    other = result.with_columns(result.columns, changed=True)
+    with pytest.raises(error, match="in the middle of it"):
+        other.save(run, overwrite=True)
+    monkeypatch.undo()
+    loaded = load_result(run)
+    assert_same(loaded, result)
+    assert "changed" not in loaded.provenance
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+def test_a_run_that_came_meanwhile_is_kept(result, tmp_path):
+    def race():
+        with whole_directory(tmp_path / "run") as folder:
+            (folder / "run.json").write_text("late")
+            result.save(tmp_path / "run")
+
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        race()
+    assert_same(load_result(tmp_path / "run"), result)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "new" / "table.csv"
+    with whole_file(target) as path:
+        path.write_text("first")
+
+    def half_done():
+        with whole_file(target) as path:
+            path.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half_done()
+    assert target.read_text() == "first"
+    assert listing(tmp_path) == ["new", "new/table.csv"]

@@ -1,0 +1,61 @@
+"""What every stage uses: checks of arguments, files written whole or not at all, processes, tokens.
+
+Nothing here knows of contrasts, models or probes.
+"""
+
+from .checks import (
+    Check,
+    Count,
+    Seed,
+    count,
+    instance,
+    integer,
+    optional,
+    real,
+    sequence,
+    string,
+    table,
+    validated,
+)
+from .files import MARKER, check_target, one_writer, too_large, whole_directory, whole_file
+from .processes import current, launched, use_processes
+from .tokens import (
+    Tokenised,
+    decode_tokens,
+    decoder,
+    encodes_bos,
+    prepends_bos,
+    remember_bos,
+    tokenise,
+)
+
+__all__ = [
+    "MARKER",
+    "Check",
+    "Count",
+    "Seed",
+    "Tokenised",
+    "check_target",
+    "validated",
+    "count",
+    "current",
+    "decode_tokens",
+    "decoder",
+    "encodes_bos",
+    "instance",
+    "integer",
+    "launched",
+    "one_writer",
+    "optional",
+    "prepends_bos",
+    "real",
+    "remember_bos",
+    "sequence",
+    "string",
+    "table",
+    "tokenise",
+    "too_large",
+    "use_processes",
+    "whole_directory",
+    "whole_file",
+]

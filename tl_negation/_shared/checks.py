@@ -1,0 +1,199 @@
+"""Checks of the arguments of public functions: wrong types are refused at once, in our own words.
+
+``@validated`` above a function reads its signature: an ``int`` must be an integer, a class an
+instance of it, ``Annotated[int, count]`` an integer from 1. Ranges that depend on other arguments
+are checked in the function itself.
+"""
+
+import collections.abc
+import inspect
+import math
+import os
+import types
+from collections.abc import Callable
+from functools import cache, wraps
+from numbers import Integral, Real
+from pathlib import Path
+from reprlib import repr as short
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import pandas as pd
+
+_Given = ParamSpec("_Given")
+_Returned = TypeVar("_Returned")
+#: Takes an argument's name and value, and raises TypeError or ValueError.
+Check = Callable[[str, Any], None]
+#: Where an object of a class comes from.
+_CURES = {
+    "ProbeResult": "probe(acts) makes one, load_result(path) reads one",
+    "Activations": "collect(model, contexts) makes them",
+    "Contexts": "find_contexts(text, tokenizer) makes them",
+    "Contrast": "NEGATION is one",
+    "Text": "load_text(source) makes one",
+    "Corpus": "load_text(sources) makes one",
+}
+
+
+def validated(function: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """Check every argument against its annotation before the function runs.
+
+    Annotations that :func:`check_of` has no check for are left to the function.
+    """
+    signature = inspect.signature(function)
+
+    @cache  # at the first call: a method's own class does not exist before
+    def checks() -> dict[str, Check]:
+        hints = get_type_hints(function, include_extras=True)
+        found = {name: check_of(hint) for name, hint in hints.items() if name != "return"}
+        return {name: check for name, check in found.items() if check is not None}
+
+    @wraps(function)
+    def with_checks(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:  # too many or too few arguments: Python's own message says which
+            return function(*args, **kwargs)
+        for name, check in checks().items():
+            if name in given:
+                check(name, given[name])
+        return function(*args, **kwargs)
+
+    return with_checks
+
+
+def check_of(hint: Any) -> Check | None:
+    """Find the check for an annotation; None where the function itself has to look.
+
+    >>> check_of(int | None)("layers", "all")
+    Traceback (most recent call last):
+    TypeError: layers must be an integer; got 'all'
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        own = [check for check in parts[1:] if callable(check)]
+        return own[0] if own else check_of(parts[0])
+    if origin in (Union, types.UnionType):
+        return _check_of_union(parts)
+    if origin in (collections.abc.Sequence, collections.abc.Iterable):
+        return sequence
+    hint = getattr(hint, "array_type", hint)  # jaxtyping: shapes are checked under pytest
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    return instance(hint) if isinstance(hint, type) and hint not in (bool, object) else None
+
+
+def _check_of_union(parts: tuple[Any, ...]) -> Check | None:
+    rest = [part for part in parts if part is not types.NoneType]
+    if len(rest) < len(parts):
+        check = check_of(Union[tuple(rest)]) if rest else None  # noqa: UP007 - made at run time
+        return None if check is None else optional(check)
+    if set(rest) == {str, Path}:
+        return path
+    kinds = tuple(dict.fromkeys(getattr(part, "array_type", part) for part in rest))
+    if all(isinstance(kind, type) and get_origin(kind) is None for kind in kinds):
+        return instance(kinds)
+    return None
+
+
+def instance(kinds: type | tuple[type, ...]) -> Check:
+    """Build the check of an instance of one of these classes."""
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            cure = _CURES.get(kinds[0].__name__, "")
+            raise TypeError(
+                f"{name} must be of type {names}; got {type(value).__name__}"
+                f"{': ' + cure if cure else ''}"
+            )
+
+    return check
+
+
+def integer(name: str, value: Any) -> None:
+    """Raise TypeError unless the value is an integer; bool does not count."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer; got {short(value)}")
+
+
+def seed(name: str, value: Any) -> None:
+    """Raise unless the value is an integer from 0."""
+    integer(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must not be negative; got {value}")
+
+
+def count(name: str, value: Any) -> None:
+    """Raise unless the value is an integer from 1."""
+    integer(name, value)
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")
+
+
+def real(name: str, value: Any) -> None:
+    """Raise TypeError unless the value is a number; infinity and NaN are numbers."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number; got {short(value)}")
+
+
+def number(name: str, value: Any) -> None:
+    """Raise unless the value is a finite number."""
+    real(name, value)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value}")
+
+
+def string(name: str, value: Any) -> None:
+    """Raise TypeError unless the value is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string; got {short(value)}")
+
+
+def path(name: str, value: Any) -> None:
+    """Raise unless the value can name a file."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path; got {short(value)}")
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"{name} must name a file or folder; got {value!r}")
+
+
+def sequence(name: str, value: Any) -> None:
+    """Raise TypeError unless the value has an order: not a string, a set or a mapping."""
+    ordered = hasattr(value, "__iter__") and not isinstance(value, (str, bytes, set, dict))
+    if not ordered:
+        cure = f": write [{short(value)}]" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a list; got {short(value)}{cure}")
+
+
+def optional(check: Check) -> Check:
+    """Build a check that lets None through."""
+
+    def maybe(name: str, value: Any) -> None:
+        if value is not None:
+            check(name, value)
+
+    return maybe
+
+
+def table(*columns: str) -> Check:
+    """Build the check of a DataFrame that has rows, and these columns."""
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, pd.DataFrame):
+            raise TypeError(f"{name} must be a DataFrame; got {type(value).__name__}")
+        missing = [column for column in columns if column not in value]
+        if missing:
+            raise ValueError(
+                f"{name} must have the columns {', '.join(columns)}; it lacks {', '.join(missing)}"
+            )
+        if not len(value):
+            raise ValueError(f"{name} must have rows; got an empty table")
+
+    return check
+
+
+#: Checks of annotations that are not classes of this package.
+_PLAIN: dict[Any, Check] = {int: integer, float: number, str: string, Path: path}
+Seed = Annotated[int, seed]
+Count = Annotated[int, count]

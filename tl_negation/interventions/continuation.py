@@ -1,0 +1,155 @@
+"""Log-probability of the words that follow the target, while its activations are edited.
+
+Nothing before the target depends on it, so its keys and values are computed once per context and
+kept, where the model's class can do that; every further pass then runs the target and the tokens
+after it only.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..models import token_device
+
+# What an edit does with the activation at the target: ``[row, unit]`` in, ``[row, unit]`` out.
+Edit: TypeAlias = Callable[[Tensor], Tensor]
+
+#: Log-probabilities of a continuation with and without kept keys may differ by rounding only.
+ROUNDING = {torch.float32: 1e-2, torch.float64: 1e-6}
+COARSE_ROUNDING = 0.5
+
+
+class Continuation:
+    """The windows of some contexts, ready to be run with edits at the target.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+    tokens : Int[Tensor, "example pos"]
+        The windows up to the last token whose probability counts.
+    before : int
+        Column of the target.
+    keep : bool
+        Keep keys and values of the tokens before the target, if that gives the same numbers.
+    """
+
+    def __init__(self, model: Any, tokens: Int[Tensor, "example pos"], before: int, keep: bool):
+        self.model, self.before = model, before
+        self.edits: Mapping[str, Edit] = {}
+        self.tokens = tokens.to(token_device(model))
+        self.cache = None
+        with torch.no_grad():
+            full = self.log_p(1)
+            if keep and before:
+                self.cache = _kept(model, self.tokens[:, :before])
+        if self.cache is not None and not self._same(full, self.log_p(1)):
+            self.cache = None
+
+    @property
+    def target(self) -> int:
+        """Where the target is, from the end: some hooks see the kept tokens too, others do not."""
+        return self.before + 1 - self.tokens.shape[1]
+
+    def log_p(self, copies: int) -> Float[Tensor, "example copy"]:
+        """Sum of the log-probabilities of the tokens after the target.
+
+        Every window is run in so many copies, one behind the other, which edits may treat
+        differently.
+        """
+        tokens = repeat(self.tokens, "example pos -> (example copy) pos", copy=copies)
+        given, options = tokens[:, :-1], {}
+        if self.cache is not None:
+            given, options = given[:, self.before :], _options(self.cache, copies)
+        elif hasattr(self.model, "original_model"):
+            options = {"use_cache": False}
+        logits = self.model(given, return_type="logits", **options)[:, self.target :]
+        wanted = tokens[:, self.before + 1 :].to(logits.device)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        by_token = rearrange(logits, "row pos token -> row token pos")
+        loss = cross_entropy(by_token, wanted, reduction="none")
+        return rearrange(-loss.sum(dim=1), "(example copy) -> example copy", copy=copies)
+
+    def _same(self, full: Tensor, kept: Tensor) -> bool:
+        dtype = next(self.model.parameters()).dtype
+        return bool((full - kept).abs().max() <= ROUNDING.get(dtype, COARSE_ROUNDING))
+
+    @contextmanager
+    def hooked(self, hooks: Mapping[str, Any]) -> Iterator[None]:
+        """Put the hooks in, for any number of passes; ``edits`` says what each pass does.
+
+        Parameters
+        ----------
+        hooks
+            Hook name -> its site.
+        """
+        pairs = [(name, self._hook(name, site)) for name, site in hooks.items()]
+        with self.model.hooks(fwd_hooks=pairs):
+            yield
+
+    def _hook(self, name: str, site: Any) -> Callable[..., Tensor | None]:
+        def edit(act: Tensor, hook: Any) -> Tensor | None:  # noqa: ARG001 - TransformerLens passes it
+            if name not in self.edits:
+                return None
+            _check_shape(act, site, name)
+            new = act.clone()
+            at = act[:, self.target]
+            edited = self.edits[name](at.reshape(len(at), site.width))
+            new[:, self.target] = edited.to(act.dtype).reshape(at.shape)
+            return new
+
+        return edit
+
+
+def _check_shape(act: Tensor, site: Any, name: str) -> None:
+    shapes = {(site.heads, site.d_head), (site.width,)}
+    if tuple(act.shape[2:]) not in shapes:
+        raise RuntimeError(
+            f"hook {name} gave {tuple(act.shape)}, but an intervention needs [example, pos, "
+            f"{site.heads} heads, {site.d_head} per head] or [example, pos, {site.width}]: leave "
+            f"site {site.name!r} out"
+        )
+
+
+def _kept(model: Any, tokens: Int[Tensor, "example pos"]) -> Any:
+    """Keys and values of these tokens as the model's class reads them; None if it cannot."""
+    hf = getattr(model, "original_model", None)
+    if hf is None:
+        import transformer_lens
+
+        name = "TransformerLensKeyValueCache"  # since 3.0; before, HookedTransformerKeyValueCache
+        kind = getattr(transformer_lens, name, None)
+        kind = kind or transformer_lens.HookedTransformerKeyValueCache
+        cache = kind.init_cache(model.cfg, tokens.device, len(tokens))
+        model(tokens, return_type=None, past_kv_cache=cache)
+        cache.freeze()  # a later pass reads it and adds nothing
+        return cache
+    # The bridge's attention reads the cache under the name that transformers gave it until 5.23.
+    if "past_key_values" not in inspect.signature(hf.forward).parameters:
+        return None
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    model(tokens, return_type=None, past_key_values=cache, use_cache=True)
+    return cache if cache.get_seq_length() == tokens.shape[1] else None
+
+
+def _options(cache: Any, copies: int) -> dict[str, Any]:
+    """Arguments of a forward pass that reads a copy of the cache, each context so many times."""
+    cache = copy.deepcopy(cache)
+    if hasattr(cache, "batch_repeat_interleave"):
+        cache.batch_repeat_interleave(copies)
+        return {"past_key_values": cache, "use_cache": True}
+    for entry in cache.entries:
+        entry.past_keys = entry.past_keys.repeat_interleave(copies, dim=0)
+        entry.past_values = entry.past_values.repeat_interleave(copies, dim=0)
+    mask = cache.previous_attention_mask
+    cache.previous_attention_mask = mask.repeat_interleave(copies, dim=0)
+    return {"past_kv_cache": cache}

@@ -1,0 +1,64 @@
+"""A TransformerLens model and the places in it: how it is loaded, its sites, where a unit is.
+
+TransformerLens and transformers are imported when a model is loaded, not before.
+"""
+
+from .check import check_model
+from .devices import token_device, values_device
+from .loading import (
+    demo_file,
+    describe_model,
+    load_model,
+    load_tokenizer,
+    untrained_twin,
+    usable_device,
+)
+from .sites import (
+    LEXICAL_AT_FIRST,
+    MEANINGS,
+    WITH_HEADS,
+    Site,
+    require_transformer_lens,
+    select_sites,
+    sites_of,
+)
+from .sizes import ModelSizes, sizes_of
+from .units import (
+    UNIT,
+    check_units,
+    locate,
+    places,
+    table_of,
+    unit_index,
+    unit_name,
+    unit_of,
+)
+
+__all__ = [
+    "LEXICAL_AT_FIRST",
+    "MEANINGS",
+    "ModelSizes",
+    "Site",
+    "UNIT",
+    "WITH_HEADS",
+    "usable_device",
+    "unit_index",
+    "check_model",
+    "check_units",
+    "demo_file",
+    "describe_model",
+    "load_model",
+    "load_tokenizer",
+    "locate",
+    "places",
+    "require_transformer_lens",
+    "select_sites",
+    "sites_of",
+    "sizes_of",
+    "table_of",
+    "token_device",
+    "unit_name",
+    "unit_of",
+    "untrained_twin",
+    "values_device",
+]

@@ -1,0 +1,115 @@
+"""What must be said of a model before its forward pass, not after ten minutes of it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .devices import has_float64
+from .sites import Site, require_transformer_lens
+
+
+def check_model(model: Any, sites: Sequence[Site], window: int, layers: Iterable[int]) -> None:
+    """Refuse what would make a forward pass fail or its activations mean something else.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+    sites : sequence of Site
+    window : int
+        Tokens per context, the target included, the trailing ones not.
+    layers : iterable of int
+
+    Raises
+    ------
+    TypeError
+        No TransformerLens model.
+    ValueError
+        Training mode; not a causal model; a missing hook; a window longer than the model's
+        context; queries, keys and values in another basis than the model's own.
+    """
+    require_transformer_lens(model)
+    layers = tuple(layers)
+    _check_mode(model)
+    _check_hooks(model, sites, layers)
+    if window > model.cfg.n_ctx:
+        raise ValueError(
+            f"a window must fit into the model's context of {model.cfg.n_ctx} tokens, got "
+            f"{window} (the tokens before the target, and the target); use a smaller `before`"
+        )
+    # TransformerLens does not refactor a model with rotary embeddings.
+    rotary = getattr(model.cfg, "positional_embedding_type", "standard") == "rotary"
+    if not rotary and any(site.module == "attn" for site in sites):
+        _check_basis(model, layers)
+
+
+def _check_mode(model: Any) -> None:
+    training = [name for name, module in model.named_modules() if module.training]
+    if training:
+        where = training[0] or "the model itself"
+        raise ValueError(
+            f"the model must be in evaluation mode, found training mode at {where}; call "
+            f"model.eval() first"
+        )
+    direction = getattr(model.cfg, "attention_dir", "causal")
+    if direction != "causal":
+        raise ValueError(
+            f"a causal model is needed, because the tokens after the target are left out; "
+            f"the attention of {model.cfg.model_name} is {direction}"
+        )
+
+
+def _check_hooks(model: Any, sites: Sequence[Site], layers: Sequence[int]) -> None:
+    hooks = model.hook_dict
+    wanted = [site.hook_name(layer) for layer in layers for site in sites]
+    missing = [name for name in wanted if name not in hooks]
+    if missing:
+        raise ValueError(
+            f"the model has no hook {missing[0]} ({len(missing)} of {len(wanted)} wanted hooks "
+            f"are missing); choose other sites or layers"
+        )
+
+
+def _check_basis(model: Any, layers: Sequence[int]) -> None:
+    refactored = [layer for layer in layers if _is_refactored(model.blocks[layer].attn)]
+    if refactored:
+        raise ValueError(
+            f"the attention weights of layer {refactored[0]} were processed with "
+            f"refactor_factored_attn_matrices: its Q, K and V are in another basis, so their "
+            f"units are not the model's. Load the model without it: load_model(name)"
+        )
+
+
+def _is_refactored(attn: Any) -> bool:
+    """Recognise what TransformerLens's ``refactor_factored_attn_matrices`` leaves behind.
+
+    It replaces W_Q and W_K of a head (biases appended as a row) by U sqrt(S) and V sqrt(S),
+    U S V' being the singular value decomposition of W_Q W_K'. The columns of both are then
+    orthogonal, with the same squared lengths S: both Gram matrices equal diag(S).
+    """
+    weights = [getattr(attn, name, None) for name in ("W_Q", "b_Q", "W_K", "b_K")]
+    # Weights that are packed by a quantisation, or offloaded by accelerate, were not refactored:
+    # TransformerLens does that to plain tensors only.
+    plain = (isinstance(w, Tensor) and w.is_floating_point() and not w.is_meta for w in weights)
+    if not all(plain):
+        return False
+    query, key = _gram(weights[0], weights[1]), _gram(weights[2], weights[3])
+    if query.shape != key.shape:  # grouped keys cannot be refactored
+        return False
+    lengths = torch.diagonal(query, dim1=-2, dim2=-1)
+    expected = torch.diag_embed(lengths)
+    scale = lengths.amax(dim=-1)[:, None, None]
+    # Rounding of the stored weights; in trained and random weights the Gram matrices differ
+    # by a good part of `scale`.
+    tolerance = 1e-3 if weights[0].dtype in (torch.float32, torch.float64) else 3e-2
+    error = torch.maximum((query - expected).abs(), (key - expected).abs())
+    return bool((scale > 0).all() and (error <= tolerance * scale).all())
+
+
+def _gram(weight: Tensor, bias: Tensor) -> Tensor:
+    """Gram matrices ``[head, d_head, d_head]`` of ``[head, d_model, d_head]`` weights."""
+    extended = torch.cat([weight.detach(), bias.detach()[:, None, :]], dim=1)
+    extended = extended.to("cpu" if not has_float64(extended.device) else extended.device)
+    extended = extended.double()
+    return extended.transpose(-2, -1) @ extended

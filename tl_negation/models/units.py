@@ -1,0 +1,195 @@
+"""Where a unit is: layer, site, head, index <-> column. The only place that does this arithmetic.
+
+The sites of a layer lie side by side. Unit ``i`` of a site is head ``i // d_head``, index
+``i % d_head``; its column is the start of its site plus ``i``; and its position is its column
+plus the width of a layer for every layer before its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from pandas.api.types import is_integer_dtype
+
+from .sites import WITH_HEADS, Site
+
+#: Columns that say where a unit is, and where a head is.
+UNIT = ["layer", "site", "head", "index"]
+HEAD = UNIT[:3]
+
+
+def unit_name(site: str, head: int, index: int) -> str:
+    """Name a unit of a layer as figures, views and reports do: only attention has heads."""
+    of_head = f"head {head}, " if site in WITH_HEADS else ""
+    return f"{site}, {of_head}unit {index}"
+
+
+def layer_width(sites: Sequence[Site]) -> int:
+    """Units of all sites of one layer."""
+    return sum(site.width for site in sites)
+
+
+def locate(sites: Sequence[Site], column: int) -> tuple[Site, int, int]:
+    """Find which site, head and index a column of the side-by-side layout is.
+
+    Parameters
+    ----------
+    sites : sequence of Site
+        In the order in which their columns lie side by side.
+    column : int
+        Column, from 0.
+
+    Returns
+    -------
+    site : Site
+    head : int
+        0 where the site does not have heads.
+    index : int
+
+    Raises
+    ------
+    IndexError
+        There is no such column.
+
+    Examples
+    --------
+    >>> q = Site("q", "blocks.{layer}.attn.hook_q", "attn", heads=2, d_head=4)
+    >>> locate([q], 6)[1:]
+    (1, 2)
+    """
+    within = column
+    for site in sites:
+        if 0 <= within < site.width:
+            return site, within // site.d_head, within % site.d_head
+        within -= site.width
+    raise IndexError(f"unit must be between 0 and {layer_width(sites) - 1}, got {column}")
+
+
+def unit_of(
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    row: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Any],
+) -> tuple[int, int]:
+    """Row and column, in tensors ``[layer, unit]``, of a unit named by layer, site, head, index.
+
+    Raises
+    ------
+    ValueError
+        There is no such layer, site, head or index; the row names none or several units.
+    """
+    layer, name, head, index = _address(row)
+    starts, named = _starts(sites), {site.name: site for site in sites}
+    if name not in named or layer not in layers:
+        raise ValueError(
+            f"there are the sites {', '.join(named)} of the layers {list(layers)}; got {name!r} in "
+            f"layer {layer}"
+        )
+    site = named[name]
+    if not (0 <= head < site.heads and 0 <= index < site.d_head):
+        raise ValueError(
+            f"site {name} has {site.heads} heads of {site.d_head} units; got head {head}, "
+            f"index {index}"
+        )
+    return list(layers).index(layer), starts[name] + head * site.d_head + index
+
+
+def places(
+    units: pd.DataFrame, sites: Sequence[Site], layers: Sequence[int]
+) -> Int[np.ndarray, " chosen"]:
+    """Position of every unit among those of all layers laid end to end.
+
+    Parameters
+    ----------
+    units
+        From :func:`check_units`; whole heads where ``index`` is missing.
+    sites, layers
+        Of the activations, in their order.
+
+    Raises
+    ------
+    ValueError
+        A layer, site, head or index that the activations do not have.
+    """
+    width, per_head = layer_width(sites), {site.name: site.d_head for site in sites}
+    found = []
+    for unit in units.to_dict("records"):
+        first = {"index": 0, **unit}
+        row, column = unit_of(sites, layers, first)
+        together = 1 if "index" in unit else per_head[unit["site"]]
+        found += [row * width + column + i for i in range(together)]
+    return np.array(found, dtype=np.int64)
+
+
+def table_of(
+    positions: Int[np.ndarray, " chosen"], sites: Sequence[Site], layers: Sequence[int]
+) -> pd.DataFrame:
+    """``layer, site, head, index`` of positions as :func:`places` gives them."""
+    index = pd.concat([unit_index(site) for site in sites], ignore_index=True)
+    row, column = np.divmod(positions, len(index))
+    found = index.iloc[column].reset_index(drop=True)
+    found.insert(0, "layer", np.array(layers)[row])
+    return found
+
+
+def unit_index(site: Site) -> pd.DataFrame:
+    """``site, head, index`` of every unit of a site in one layer, in the order of its columns."""
+    unit = np.arange(site.width)
+    return pd.DataFrame(
+        {"site": site.name, "head": unit // site.d_head, "index": unit % site.d_head}
+    )
+
+
+def check_units(units: Any) -> pd.DataFrame:
+    """Raise unless the value is a table of units or of heads.
+
+    Raises
+    ------
+    TypeError
+        Not a DataFrame; layers, heads or indices that are not integers.
+    ValueError
+        A column is missing, a unit is named twice, or no unit is named.
+    """
+    if not isinstance(units, pd.DataFrame):
+        raise TypeError(
+            f"units are a DataFrame with the columns {', '.join(UNIT)} (result.top(20)), or "
+            f"without index for whole heads; got {type(units).__name__}"
+        )
+    missing = [name for name in HEAD if name not in units]
+    if missing:
+        raise ValueError(
+            f"units need the columns {', '.join(UNIT)}, whole heads {', '.join(HEAD)}; the table "
+            f"lacks {', '.join(missing)}"
+        )
+    if not len(units):
+        raise ValueError("at least one unit is needed; got a table without rows")
+    names = UNIT if "index" in units else HEAD
+    for name in (name for name in names if name != "site"):
+        if not is_integer_dtype(units[name]):
+            raise TypeError(f"units are numbered by integers; column {name} is {units[name].dtype}")
+    twice = units[units.duplicated(names)]
+    if len(twice):
+        where = ".".join(str(twice[name].iloc[0]) for name in names)
+        raise ValueError(f"each unit or head once; {where} is named more than once")
+    return units[names]
+
+
+def _starts(sites: Sequence[Site]) -> dict[str, int]:
+    """Column at which each site begins."""
+    edges = np.cumsum([0, *(site.width for site in sites)]).tolist()
+    return dict(zip([site.name for site in sites], edges, strict=False))
+
+
+def _address(row: Any) -> tuple[int, str, int, int]:
+    if isinstance(row, pd.DataFrame):
+        if len(row) != 1:
+            raise ValueError(f"one unit is wanted; got a table of {len(row)} rows")
+        row = row.iloc[0]
+    if isinstance(row, (Mapping, pd.Series)):
+        missing = [name for name in UNIT if name not in row]
+        if missing:
+            raise ValueError(f"a unit is named by {', '.join(UNIT)}; got no {missing[0]}")
+        row = [row[name] for name in UNIT]
+    layer, site, head, index = row
+    return int(layer), str(site), int(head), int(index)

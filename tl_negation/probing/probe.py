@@ -1,0 +1,151 @@
+"""One logistic model per unit, for every unit of every layer at once."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .._shared import validated
+from ..activations import Activations
+from ..fitting import Scratch, auc, compute, newton
+from .families import adjust, check_test, family_ids
+from .results import ProbeResult
+
+
+@validated
+def probe(
+    acts: Activations,
+    *,
+    alpha: float = 0.05,
+    family: str = "layer",
+    correction: str = "bonferroni",
+    chunk: int | None = None,
+    progress: bool = True,
+) -> ProbeResult:
+    """Fit ``logit P(class 1) = intercept + beta * activation`` for every unit of every layer.
+
+    The fit is the exact maximum-likelihood estimate (Newton, float64 at the end), with the Wald
+    and likelihood-ratio tests, in-sample accuracies and AUC. It runs on the activations' device.
+
+    Parameters
+    ----------
+    acts
+        From :func:`tl_negation.collect`.
+    alpha, family, correction
+        Level, family and multiple-testing correction of the column ``significant`` (Wald p):
+        by default Bonferroni over the attention units (or the MLP units) of a layer, as in the
+        reference. Families: layer, site, all. Corrections: bonferroni, holm, bh, by.
+    chunk
+        Units fitted together; the default suits the device. No result depends on it.
+    progress
+        Show a progress bar over layers.
+
+    Returns
+    -------
+    ProbeResult
+        Columns ``[layer, unit]``. A unit without a valid estimate carries a ``status`` and NaN.
+
+    Raises
+    ------
+    TypeError
+        Arguments of another type, named.
+    ValueError
+        A class is missing, ``alpha`` is outside (0, 1), or family or correction are unknown.
+
+    Notes
+    -----
+    A significant unit is one from which the class is decodable in these examples. With a few
+    words per class that may be no more than the identity of the word; and nothing here shows
+    that the model uses it.
+    """
+    check_test(alpha, family, correction)
+    ids = family_ids(acts.sites, len(acts.layers), family)
+    columns = _columns(acts.values, acts.labels, chunk, progress)
+    adjusted = adjust(columns["p"].cpu().numpy(), ids, correction)
+    significant = torch.from_numpy(adjusted <= alpha)
+    columns["significant"] = significant.to(columns["p"].device)
+    test = {"alpha": alpha, "family": family, "correction": correction}
+    provenance: dict[str, Any] = {"model": dict(acts.model), "test": test}
+    return ProbeResult(columns, acts.sites, acts.layers, acts.contexts, provenance, acts)
+
+
+@validated
+def unit_statistics(
+    x: Float[Tensor, "example unit"],
+    y: Int[Tensor, " example"] | Bool[Tensor, " example"],
+    *,
+    chunk: int | None = None,
+) -> dict[str, Tensor]:
+    """All columns of :func:`probe` for one matrix of activations, without labels of the units.
+
+    Parameters
+    ----------
+    x
+        One column per unit; float32 or float64.
+    y
+        Class of each example, 0 or 1.
+    chunk
+        Units fitted together.
+
+    Returns
+    -------
+    dict
+        Column name -> tensor of one entry per unit, on the device of ``x``.
+
+    Raises
+    ------
+    TypeError
+        Arguments of another type, named; ``x`` holds integers.
+    ValueError
+        ``x`` is not a matrix with as many rows as ``y`` has entries; ``y`` holds other values than
+        0 and 1, or only one of them; ``chunk`` is below 1.
+    """
+    if not x.is_floating_point():
+        raise TypeError(f"x must hold floating-point numbers; got {x.dtype}: x.float()")
+    if x.ndim != 2 or y.ndim != 1 or len(x) != len(y):
+        raise ValueError(
+            "x must be [example, unit] and y [example]; got shapes "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    columns = _columns(x[None], y, chunk, progress=False)
+    return {name: column.squeeze(0) for name, column in columns.items()}
+
+
+def _columns(
+    values: Float[Tensor, "layer example unit"], y: Tensor, chunk: int | None, progress: bool
+) -> dict[str, Tensor]:
+    n1 = _count_class_one(y)
+    order = torch.argsort(y.to(values.device, torch.int8), descending=True, stable=True)
+
+    def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
+        x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
+        return {**newton.fit(x, n1, scratch)._asdict(), "auc": auc(x, n1, scratch)}
+
+    columns = compute(values, work, chunk=chunk, desc="probe", progress=progress)
+    return {**columns, **_tests(columns)}
+
+
+def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """p values of the Wald, likelihood-ratio and score tests; log10 keeps what underflows."""
+    z = columns["beta"] / columns["se"]
+    log_p = math.log(2) + torch.special.log_ndtr(-z.abs())
+    return {
+        "z": z,
+        "p": log_p.exp(),
+        "log10_p": log_p / math.log(10),
+        "lr_p": torch.erfc(torch.sqrt(columns["lr"].clamp_min(0) / 2)),
+        "score_p": torch.erfc(torch.sqrt(columns["score"] / 2)),
+    }
+
+
+def _count_class_one(y: Tensor) -> int:
+    if not ((y == 0) | (y == 1)).all():
+        raise ValueError(f"labels must be 0 or 1; got {sorted(set(y.tolist()))[:5]}")
+    n1 = int(y.sum())
+    if not 0 < n1 < len(y):
+        raise ValueError(
+            f"a probe needs examples of both classes; got {n1} of class 1 among {len(y)}"
+        )
+    return n1

@@ -1,0 +1,329 @@
+"""Units summarised per layer and site, and the trend over depth."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom, spearmanr
+
+from .._shared import table, validated
+from ..fitting import STATUSES
+from .results import ProbeResult
+
+PRESETS = (None, "notebook")
+#: Columns of :mod:`tl_negation.inference` whose mean over tested units a profile shows.
+MEANS = ("held_out_accuracy", "fold_accuracy", "block_accuracy", "control_accuracy", "selectivity")
+#: Columns that the summary of a head averages over its units.
+HEAD_MEANS = ("accuracy", "held_out_accuracy", "selectivity")
+#: Points of a distribution that a box and its whiskers show.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: Profile columns whose trend over depth is reported.
+TRENDS = ("share_significant", "accuracy", "abs_beta_per_sd", "held_out_accuracy")
+
+
+@validated
+def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site") -> pd.DataFrame:
+    """Summarise a result: a row per layer and site.
+
+    Parameters
+    ----------
+    result
+        From :func:`tl_negation.probe` or :func:`tl_negation.load_result`.
+    preset
+        None: shares are over the units with a valid fit (``tested``). ``"notebook"``: shares are
+        over all units, Wald, Bonferroni per layer at .05, as the reference counts them; the
+        means of accuracy leave out failed fits, which the reference counted as 0.
+    by
+        ``"site"``, or ``"module"`` for one row per layer of all attention units (site ``q+k+v``),
+        one of all MLP units (the reference's curves) and one of the residual stream's.
+
+    Returns
+    -------
+    DataFrame
+        ``layer, site, units, tested``, the number of units of each other status, ``family,
+        correction, alpha``, ``share_significant``, ``share_significant_positive`` (beta > 0: a
+        larger activation speaks for class 1), mean in-sample accuracy over all tested, over
+        significant positive and over significant negative units, mean |beta per SD|, and the
+        ``base_rate`` that accuracy has to beat. A mean over no unit is NaN. Where the result has
+        them: means of held-out accuracy and selectivity, ``share_significant_words`` (type-level
+        max-T, over all units), the smallest ``words_p_maxt``, and how many units have Firth's fit
+        (``penalised``); the 5th, 50th and 95th percentiles of the lexical null
+        (``null_accuracy_low`` ..., see :func:`tl_negation.lexical_null`); and
+        ``held_out_accuracy_low`` and ``_high``, between which 90 % of the means over words
+        resampled within each class lie (:func:`word_bands`).
+
+    Raises
+    ------
+    ValueError
+        An unknown preset or ``by``; the notebook preset on a result with another test.
+
+    Notes
+    -----
+    The accuracy of units that were selected as significant on the same data is too high by
+    selection alone (the winner's curse).
+    """
+    if by not in ("site", "module"):
+        raise ValueError(f"by must be 'site' or 'module'; got {by!r}")
+    test = result.provenance["test"]
+    check_preset(preset, test)
+    rows = [
+        {"layer": layer, "site": name, **_row(cut, i, preset), **test}
+        for i, layer in enumerate(result.layers)
+        for name, cut in _cuts(result, by)
+    ]
+    table = pd.DataFrame(rows).assign(base_rate=result.base_rate)
+    if by == "site" and "lexical_null" in result.provenance:
+        bands = pd.DataFrame(result.provenance["lexical_null"]["bands"])
+        table = table.merge(bands, how="left", on=["layer", "site"])
+    if by == "site" and "held_out_by_word" in result.provenance:
+        bands = word_bands(result.provenance["held_out_by_word"])
+        table = table.merge(bands, how="left", on=["layer", "site"])
+    return table
+
+
+def check_preset(preset: str | None, test: Mapping[str, Any]) -> None:
+    """Refuse an unknown preset, or one that the test does not fit.
+
+    Raises
+    ------
+    ValueError
+        Says which.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be None or 'notebook'; got {preset!r}")
+    if preset and test != {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}:
+        raise ValueError(
+            "the notebook preset is Wald with Bonferroni per layer at .05; the test here is "
+            f"{dict(test)}: probe with the defaults"
+        )
+
+
+def word_bands(
+    by_word: Mapping[str, Any], *, replicates: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Resample the words of each class, for the uncertainty of accuracy on words left out.
+
+    Parameters
+    ----------
+    by_word
+        ``result.provenance["held_out_by_word"]``, which :func:`tl_negation.held_out` keeps.
+    replicates, seed
+        Of the bootstrap (Efron 1979): words are drawn with replacement, the same draw for all
+        layers and sites.
+
+    Returns
+    -------
+    DataFrame
+        ``layer, site, held_out_accuracy_low, held_out_accuracy_high``: 5th and 95th percentile.
+
+    Notes
+    -----
+    The fits are not repeated, and the bootstrap over k words is too narrow by the factor
+    ``sqrt((k - 1) / k)``: with four words a class, by 13 %. It answers "what if other words of
+    this kind had been there", not "what if the text had been another".
+    """
+    rng = np.random.default_rng(seed)
+    accuracy = np.array(by_word["accuracy"])  # [word, layer and site]
+    labels = np.array([word["label"] for word in by_word["words"]])
+    means = np.zeros((replicates, accuracy.shape[1]))
+    for label in np.unique(labels):
+        words = accuracy[labels == label]
+        drawn = rng.multinomial(len(words), np.full(len(words), 1 / len(words)), size=replicates)
+        means += drawn @ words / len(words) / len(np.unique(labels))
+    low, high = np.quantile(means, (0.05, 0.95), axis=0)
+    where = {"layer": by_word["layer"], "site": by_word["site"]}
+    return pd.DataFrame({**where, "held_out_accuracy_low": low, "held_out_accuracy_high": high})
+
+
+def head_table(result: ProbeResult) -> pd.DataFrame:
+    """Summarise the units of every head.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer, site and head of the attention sites: ``layer, site, head, units,
+        tested, share_significant`` (of tested units), ``accuracy`` and, where the result has
+        them, ``share_significant_words`` (of all units), ``held_out_accuracy`` and
+        ``selectivity``: means over the head's units.
+
+    Raises
+    ------
+    ValueError
+        The result has no attention site.
+
+    Notes
+    -----
+    Queries and keys have no basis of their own: how many units of a head pass depends on the
+    basis. :func:`tl_negation.head_probe` says what does not.
+    """
+    sites = [site.name for site in result.sites if site.module == "attn"]
+    if not sites:
+        raise ValueError(
+            "heads need an attention site (q, k, v); the result has "
+            f"{', '.join(site.name for site in result.sites)}"
+        )
+    frame = result.to_frame()
+    frame = frame[frame["site"].isin(sites)].assign(tested=frame["status"] == STATUSES[0])
+    columns = [name for name in HEAD_MEANS if name in frame]
+    grouped = frame.groupby(["layer", "site", "head"], observed=True, sort=True)
+    table = grouped[columns].mean()
+    table.insert(0, "units", grouped.size())
+    table.insert(1, "tested", grouped["tested"].sum())
+    table.insert(2, "share_significant", grouped["significant"].sum() / table["tested"])
+    if "significant_words" in frame:
+        table["share_significant_words"] = grouped["significant_words"].mean()
+    return table.reset_index().astype({"site": str})
+
+
+def effect_table(result: ProbeResult, *, parts: int = 3) -> pd.DataFrame:
+    """Distribution over units of the size of the effect, per part of the depth and site.
+
+    Parameters
+    ----------
+    result
+        Any result.
+    parts
+        Into how many parts of nearly equal size the layers are cut; at most one a layer.
+
+    Returns
+    -------
+    DataFrame
+        A row per part and site: ``part`` (``"layers 0 to 9"``), ``site``, ``units`` with a valid
+        fit, ``left_out`` (separated units and others without an effect) and the 5th, 25th, 50th,
+        75th and 95th percentile of ``|beta_per_sd|`` as ``q5`` ... ``q95``.
+
+    Raises
+    ------
+    ValueError
+        ``parts`` is below 1.
+    """
+    if parts < 1:
+        raise ValueError(f"the depth has at least one part; got {parts}")
+    rows = []
+    size = {name: cut["beta_per_sd"] for name, cut in _cuts(result, "site")}
+    for layers in np.array_split(np.arange(len(result.layers)), min(parts, len(result.layers))):
+        first, last = result.layers[layers[0]], result.layers[layers[-1]]
+        part = f"layers {first} to {last}" if first != last else f"layer {first}"
+        for site, effects in size.items():
+            known = np.abs(effects[layers])
+            n_all, known = known.size, known[np.isfinite(known)]
+            points = np.quantile(known, QUANTILES) if known.size else [np.nan] * len(QUANTILES)
+            row = {"part": part, "site": site, "units": known.size, "left_out": n_all - known.size}
+            rows.append(
+                {**row, **{f"q{100 * q:.0f}": v for q, v in zip(QUANTILES, points, strict=True)}}
+            )
+    return pd.DataFrame(rows)
+
+
+def calibration_table(p: Any, *, points: int = 60) -> pd.DataFrame:
+    """Share of p values at or below each level, beside what uniform p values would give.
+
+    Parameters
+    ----------
+    p
+        p values of tests whose null hypothesis is true (shuffled labels, units that know words
+        only ...); NaN is left out.
+    points
+        Number of levels, evenly spaced in the logarithm from ``1 / n`` to 1.
+
+    Returns
+    -------
+    DataFrame
+        ``n`` (p values), ``level, share, low, high``: the central 95 % of the share under n
+        independent uniform p values (binomial). Units of one model are correlated: their share
+        varies more.
+
+    Raises
+    ------
+    ValueError
+        No p value, or one outside 0 to 1.
+    """
+    values = np.asarray(p, float).ravel()
+    values = np.sort(values[~np.isnan(values)])
+    if not values.size or values[0] < 0 or values[-1] > 1:
+        raise ValueError(
+            f"p values between 0 and 1 are needed; got {values.size} of them"
+            + (f" from {values[0]:g} to {values[-1]:g}" if values.size else "")
+        )
+    level = np.geomspace(1 / max(values.size, 2), 1, points)
+    share = np.searchsorted(values, level, side="right") / values.size
+    low, high = (binom.ppf(q, values.size, level) / values.size for q in (0.025, 0.975))
+    return pd.DataFrame(
+        {"n": values.size, "level": level, "share": share, "low": low, "high": high}
+    )
+
+
+@validated
+def trend(table: Annotated[pd.DataFrame, table("layer", "site")]) -> pd.DataFrame:
+    """Spearman correlation with depth of the main columns of a profile, per site.
+
+    Returns
+    -------
+    DataFrame
+        ``site, column, rho, p, layers``; NaN with fewer than three layers or no variation.
+    """
+    rows = []
+    for site, part in table.groupby("site", sort=False, observed=True):
+        for column in (name for name in TRENDS if name in table):
+            known = part[["layer", column]].dropna()
+            rho, p = np.nan, np.nan
+            if len(known) > 2 and known[column].nunique() > 1:
+                rho, p = spearmanr(known["layer"], known[column])
+            rows.append({"site": site, "column": column, "rho": rho, "p": p, "layers": len(known)})
+    return pd.DataFrame(rows)
+
+
+def _cuts(result: ProbeResult, by: str) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    key = {site.name: site.name if by == "site" else site.module for site in result.sites}
+    names = list(key)
+    unit_key = np.repeat([key[n] for n in names], [site.width for site in result.sites])
+    columns = {name: column.cpu().numpy() for name, column in result.columns.items()}
+    for one in dict.fromkeys(key.values()):
+        label = "+".join(name for name in names if key[name] == one)
+        yield label, {name: column[:, unit_key == one] for name, column in columns.items()}
+
+
+def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str, Any]:
+    unit = {name: column[layer] for name, column in cut.items()}
+    counts = np.bincount(unit["status"], minlength=len(STATUSES))
+    units, tested = int(counts.sum()), int(counts[0])
+    passed, up = unit["significant"], unit["beta"] > 0
+    base = units if preset else tested
+    return {
+        "units": units,
+        "tested": tested,
+        **dict(zip(STATUSES[1:], counts[1:].tolist(), strict=True)),
+        "share_significant": _ratio(passed.sum(), base),
+        "share_significant_positive": _ratio((passed & up).sum(), base),
+        "accuracy": _mean(unit["accuracy"]),
+        "accuracy_significant_positive": _mean(unit["accuracy"][passed & up]),
+        "accuracy_significant_negative": _mean(unit["accuracy"][passed & ~up]),
+        "abs_beta_per_sd": _mean(np.abs(unit["beta_per_sd"])),
+        **_word_columns(unit),
+    }
+
+
+def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, Any]:
+    row = {name: _mean(unit[name]) for name in MEANS if name in unit}
+    if "significant_words" in unit:
+        passed = unit["significant_words"]
+        row["share_significant_words"] = _ratio(passed.sum(), passed.size)
+        row["min_words_p_maxt"] = _least(unit["words_p_maxt"])
+    if "firth_beta" in unit:
+        row["penalised"] = int(np.isfinite(unit["firth_beta"]).sum())
+    return row
+
+
+def _ratio(part: Any, whole: int) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _least(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.min()) if known.size else float("nan")

@@ -1,0 +1,144 @@
+"""A contrast beside what is carried forward from it and beside controls."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .._shared import Count, Seed, validated
+from ..activations import collect
+from ..corpus import (
+    ANTICIPATED,
+    NEGATION,
+    Contexts,
+    Contrast,
+    Corpus,
+    Text,
+    control,
+    find_contexts,
+    load_text,
+)
+from ..inference import TooFewWordsError, add_extras, held_out, infer
+from ..models import load_model, require_transformer_lens
+from ..probing import ProbeResult, probe
+
+
+@validated
+def compare(
+    model: Any,
+    text: Text | Corpus | str | Path | Sequence[Any],
+    *,
+    contrast: Contrast = NEGATION,
+    distances: Sequence[int] = (1, 2, 3),
+    sites: Sequence[str] = ("q", "k", "v"),
+    layers: Sequence[int] | None = None,
+    before: int = 90,
+    after: int = 10,
+    prepend_bos: bool | None = None,
+    per_class: int | None = None,
+    permutations: Count = 10_000,
+    tasks: int = 10,
+    heads: bool = False,
+    seed: Seed = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Scan a contrast, what is carried forward from it, and controls: side by side.
+
+    Parameters
+    ----------
+    model, text, sites, layers, before, after, per_class, permutations, tasks, seed, progress
+        As in :func:`scan`.
+    contrast
+        The contrast itself.
+    prepend_bos
+        As in :func:`tl_negation.find_contexts`.
+    distances
+        Distances of the carried contrasts (:meth:`tl_negation.Contrast.carried`).
+    heads
+        Probe whole heads too (:func:`tl_negation.head_probe`).
+
+    Returns
+    -------
+    DataFrame
+        A row per contrast: the contrast itself, carried at each distance, anticipated (for
+        ``NEGATION``) and a control of arbitrary words (:func:`tl_negation.control`). Columns:
+        ``contrast, examples_1, examples_0, words_1, words_0, base_rate``, means over tested units
+        of ``accuracy`` (in sample), ``fold_accuracy``, ``held_out_accuracy``, ``selectivity``,
+        the shares ``share_significant`` and ``share_significant_words``, the ``best_unit`` by
+        fold accuracy and its ``best_fold_accuracy``, with ``heads`` the mean over heads of their
+        accuracy on words left out (``heads_held_out``) and the best head's, and a ``note`` where
+        something could not be computed. The best of many units is too good by its selection;
+        compare it with the best unit of the control.
+
+    Raises
+    ------
+    ValueError
+        The contrast itself has no examples in the text.
+    """
+    text = load_text(text)
+    model = load_model(model) if isinstance(model, (str, Path)) else model
+    require_transformer_lens(model)
+    window = {"before": before, "after": after, "prepend_bos": prepend_bos}
+    own = find_contexts(text, model.tokenizer, contrast, **window)
+    own = own if per_class is None else own.sample(per_class, seed)
+    made: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]
+    others = [contrast.carried(distance) for distance in distances]
+    others += [ANTICIPATED] if contrast == NEGATION else []
+    for other in others:
+        find = partial(find_contexts, text, model.tokenizer, other, seed=seed, **window)
+        made.append((other.name, find))
+    made.append(("control", partial(control, own, text, model.tokenizer, seed=seed)))
+    options = {"permutations": permutations, "tasks": tasks, "seed": seed, "progress": progress}
+    rows = []
+    for name, make in made:
+        try:
+            contexts = make()
+        except ValueError as error:
+            if name == contrast.name:
+                raise
+            rows.append({"contrast": name, "note": str(error)})
+            continue
+        acts = collect(model, contexts, sites, layers=layers, progress=progress)
+        rows.append(_comparison_row(probe(acts, progress=progress), heads, options))
+    return pd.DataFrame(rows)
+
+
+def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -> dict[str, Any]:
+    note = ""
+    try:
+        result = infer(result, **options)
+    except TooFewWordsError as error:
+        result, without = _in_folds(result, options)
+        note = f"{error}. {without}".strip(". ")
+    counts = result.contexts.counts()
+    row: dict[str, Any] = {"contrast": result.contexts.contrast.name}
+    for of in counts["groups"].values():
+        row[f"examples_{of['label']}"] = of["examples"]
+        row[f"words_{of['label']}"] = len(of["word_types"])
+    row["base_rate"] = result.base_rate
+    for name in ("accuracy", "fold_accuracy", "held_out_accuracy", "selectivity"):
+        if name in result.columns:
+            row[name] = float(result.columns[name].nanmean())
+    for name in ("significant", "significant_words"):
+        if name in result.columns:
+            row[f"share_{name}"] = float(result.columns[name].double().mean())
+    best = result.top(1, by="fold_accuracy") if "fold_accuracy" in result.columns else ()
+    for unit in best.to_dict("records") if len(best) else ():
+        row["best_unit"] = f"{unit['layer']}.{unit['site']}.{unit['head']}.{unit['index']}"
+        row["best_fold_accuracy"] = unit["fold_accuracy"]
+    if heads and not note:
+        table = add_extras(result, ("heads",), progress=options["progress"]).tables["heads"]
+        row["heads_held_out"] = table["held_out_accuracy"].mean()
+        row["best_head_held_out"] = table["held_out_accuracy"].max()
+    return {**row, "note": note}
+
+
+def _in_folds(result: ProbeResult, options: dict[str, Any]) -> tuple[ProbeResult, str]:
+    """Score in folds where there are examples enough, or say why not."""
+    seed, progress = options["seed"], options["progress"]
+    try:
+        return held_out(result, by="fold", seed=seed, progress=progress), ""
+    except ValueError as error:
+        return result, str(error)

@@ -1,0 +1,220 @@
+"""All the stages in one call, and the run directory that they end in."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import torch
+
+from .. import views
+from .._shared import Count, Seed, check_target, current, one_writer, validated
+from ..activations import Activations, collect
+from ..corpus import NEGATION, Contrast, Corpus, Text, find_contexts, load_text
+from ..inference import (
+    TooFewWordsError,
+    add_calibration,
+    add_extras,
+    check_extras,
+    check_infer,
+    distinct_rows,
+    infer,
+)
+from ..models import LEXICAL_AT_FIRST, load_model, require_transformer_lens, untrained_twin
+from ..probing import ProbeResult, check_preset, check_test, probe
+from .directory import kept_if_not_written, write_run
+
+_Given = ParamSpec("_Given")
+#: Units and contexts per class whose activations over the whole window are kept for display.
+DISPLAY_UNITS, DISPLAY_CONTEXTS = 18, 5
+
+
+def _alone_in_out(function: Callable[_Given, ProbeResult]) -> Callable[_Given, ProbeResult]:
+    """Let no second scan work towards the same ``out`` for hours, only to find it taken."""
+
+    @wraps(function)
+    def alone(*args: _Given.args, **kwargs: _Given.kwargs) -> ProbeResult:
+        out = kwargs.get("out")
+        is_writer = isinstance(out, (str, Path)) and current().is_main
+        with one_writer(out) if is_writer else nullcontext():
+            return function(*args, **kwargs)
+
+    return alone
+
+
+@validated
+@_alone_in_out
+def scan(
+    model: Any,
+    text: Text | Corpus | str | Path | Sequence[Any],
+    *,
+    contrast: Contrast = NEGATION,
+    sites: Sequence[str] = ("q", "k", "v"),
+    layers: Sequence[int] | None = None,
+    before: int = 90,
+    after: int = 10,
+    preset: str | None = None,
+    prepend_bos: bool | None = None,
+    per_class: int | None = None,
+    family: str = "layer",
+    correction: str = "bonferroni",
+    alpha: float = 0.05,
+    words: bool = True,
+    word_family: str = "all",
+    alternative: str = "two-sided",
+    permutations: Count = 10_000,
+    tasks: int = 10,
+    extras: Sequence[str] = (),
+    device: str | None = None,
+    untrained: bool = False,
+    seed: Seed = 0,
+    batch_size: int | None = None,
+    store: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> ProbeResult:
+    """Find the contexts, collect the activations, probe every unit; write a run if asked to.
+
+    Parameters
+    ----------
+    model
+        A TransformerLens model, or a name for :func:`tl_negation.load_model`.
+    text
+        A :class:`~tl_negation.Text` or :class:`~tl_negation.Corpus`, or a source (or several) for
+        :func:`tl_negation.load_text`.
+    contrast, before, after, preset, prepend_bos
+        As in :func:`tl_negation.find_contexts`; ``preset="notebook"`` also sets the rules of the
+        profile that is written.
+    sites, layers, batch_size, store
+        As in :func:`tl_negation.collect`; the store lies outside ``out``.
+    per_class
+        Draw that many contexts of each class at random instead of using all.
+    family, correction, alpha
+        As in :func:`tl_negation.probe`.
+    words, word_family, alternative, permutations, tasks
+        Run :func:`tl_negation.infer`: the word-type permutation test, words left out, selectivity
+        and Firth's fit. A contrast with too few words for it is scanned without, and
+        ``provenance["words_left_out"]`` says why.
+    extras
+        What to compute besides: see :func:`tl_negation.add_extras`.
+    device
+        Where a model given by name goes.
+    untrained
+        Scan the untrained twin of the model instead (same architecture and tokenizer, random
+        weights): what the architecture and the words alone give.
+    seed
+        Of the draw of contexts, of the inference and of the twin's weights.
+    out
+        Directory for the tables, figures and report; nothing is written without it.
+    overwrite
+        Replace an earlier run in ``out``.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    ProbeResult
+        With the seconds of each stage in ``provenance["seconds"]`` and, for the strongest units,
+        the activations over whole windows in ``display``.
+
+    Raises
+    ------
+    FileExistsError
+        ``out`` holds something that may not be replaced; said before anything is computed.
+    BlockingIOError
+        Another scan is writing to ``out``.
+    OSError
+        ``out`` cannot be written (a full disk); the message says where the tables were kept.
+    ValueError
+        The store lies within ``out``. Whatever the stages refuse; see there.
+
+    Notes
+    -----
+    Splits over processes after :func:`tl_negation.use_processes`, whose notes say what is split;
+    every process gets the result, the main one writes it.
+    """
+    test = {"family": family, "correction": correction, "alpha": alpha}
+    check_test(**test)
+    check_preset(preset, test)
+    check_infer(family=word_family, alternative=alternative, tasks=tasks)
+    check_extras(extras)
+    if out is not None:
+        check_target(out, overwrite=overwrite)
+        _check_apart(out, store)
+    progress = progress and current().is_main
+    seconds: dict[str, float] = {}
+    text = load_text(text)
+    with _timed(seconds, "model"):
+        if isinstance(model, (str, Path)):
+            model = load_model(model, device=device)
+        require_transformer_lens(model)
+        model = untrained_twin(model, seed=seed) if untrained else model
+    with _timed(seconds, "contexts"):
+        contexts = find_contexts(
+            text, model.tokenizer, contrast, before, after, preset, prepend_bos=prepend_bos
+        )
+        contexts = contexts if per_class is None else contexts.sample(per_class, seed)
+        check_extras(extras, contexts)
+    with _timed(seconds, "activations"):
+        options = {"layers": layers, "batch_size": batch_size, "store": store}
+        acts = collect(model, contexts, sites, progress=progress, **options)
+    with _timed(seconds, "probe"):
+        result = probe(acts, progress=progress, **test)
+    with _timed(seconds, "words"):
+        options = {
+            "permutations": permutations, "family": word_family, "alternative": alternative,
+            "tasks": tasks, "seed": seed, "progress": progress,
+        }  # fmt: skip
+        result = _over_words(result, options) if words else result
+        result = add_extras(result, extras, seed=seed, progress=progress)
+    with _timed(seconds, "display"):
+        units = views.spread_units(result, DISPLAY_UNITS)
+        display = views.display_table(model, contexts, units, n=2 * DISPLAY_CONTEXTS)
+    lexical = _lexical_baseline(acts)
+    provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
+    result = replace(result, provenance={**result.provenance, **provenance}, display=display)
+    if out is not None and current().is_main:
+        with kept_if_not_written(result, out):
+            write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
+    return result
+
+
+def _check_apart(out: str | Path, store: str | Path | None) -> None:
+    if store is None:
+        return
+    out, store = Path(out).absolute(), Path(store).absolute()
+    if out in (store, *store.parents):
+        raise ValueError(
+            f"a run directory is replaced as a whole, so its activations cannot lie within it: "
+            f"the store is {store}, the run {out}; name another directory for one of them"
+        )
+
+
+def _lexical_baseline(acts: Activations) -> dict[str, Any]:
+    """Count distinct rows of the first layer; what sees the context there is left out."""
+    sites = tuple(site for site in acts.sites if site.name in LEXICAL_AT_FIRST) or acts.sites
+    values = torch.cat([acts.site(site.name)[:1] for site in sites], dim=2)
+    first = replace(acts, values=values, sites=sites, layers=acts.layers[:1])
+    counts = {name: int(value) for name, value in distinct_rows(first).iloc[0].items()}
+    tokens = acts.contexts.tokens[:, acts.contexts.before]
+    return {**counts, "tokens": len(tokens.unique()), "sites": [site.name for site in sites]}
+
+
+def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
+    try:
+        result = infer(result, **options)
+    except TooFewWordsError as error:
+        return result.with_columns(result.columns, words_left_out=str(error))
+    drawn = {name: options[name] for name in ("permutations", "seed")}
+    return add_calibration(result, **drawn)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 3)

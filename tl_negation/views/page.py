@@ -1,0 +1,221 @@
+"""A page that circuitsvis draws on, and its tokens coloured by numbers: no model, no contexts."""
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from .._shared import whole_file
+
+#: Sky blue and orange of Okabe and Ito's palette: told apart by every reader, and black text is
+#: legible on both (contrast above 9).
+NEGATIVE, POSITIVE = "#56B4E9", "#E69F00"
+#: Colours saturate at this share of |activation|: the first tokens of a window tend to be huge.
+SATURATION = 0.98
+#: No request may leave a page of ours, whatever the text shown.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+WORD_JOINER = "\u2060"  # invisible, no width
+
+CSS = f"""
+.tln-view {{ font: 14px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; }}
+.tln-view p {{ margin: 0 0 .4em; }}
+.tln-scale {{ display: flex; flex-wrap: wrap; gap: .2em .6em; align-items: center;
+  font-size: 13px; margin-bottom: .8em; }}
+.tln-bar {{ width: 10em; height: .9em; border: 1px solid #767676;
+  background: linear-gradient(to right, {NEGATIVE}, #fff, {POSITIVE}); }}
+.tln-up {{ background: linear-gradient(to right, #fff, {POSITIVE}); }}
+.tln-row {{ border-top: 1px solid #ddd; padding: .5em 0 .3em; }}
+.tln-label {{ font-size: 12.5px; color: #404040; }}
+.tln-tokens {{ font: 12.5px/1.6 ui-monospace, Menlo, Consolas, monospace;
+  overflow-wrap: anywhere; }}
+.tln-tokens mark {{ outline: 2px solid #1a1a1a; background: none; font-weight: 700; }}
+.tln-choice {{ display: flex; flex-wrap: wrap; gap: .4em 1.2em; margin-bottom: .9em; }}
+.tln-choice select {{ font: inherit; padding: .15em .4em; max-width: 100%; }}
+.tln-scroll {{ overflow-x: auto; }}
+/* circuitsvis writes white on whatever the attention makes of a token's colour */
+.tln-scroll button {{ color: #111 !important;
+  background-image: linear-gradient(#ffffff8c, #ffffff8c) !important; }}
+@media print {{ .tln-row {{ break-inside: avoid; }}
+  .tln-bar, .tln-tokens span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """Something circuitsvis draws: shown by a notebook, saved as a page, or put into one.
+
+    Attributes
+    ----------
+    body
+        HTML of the view, with the bare text where the drawing goes (what a reader without
+        JavaScript sees).
+    script
+        JavaScript that draws it; needs circuitsvis (:func:`page_script`) on the page.
+    title
+        One line, plain text.
+    """
+
+    body: str
+    script: str
+    title: str
+
+    @property
+    def html(self) -> str:
+        """A whole page that needs nothing from anywhere."""
+        return (
+            "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            "<meta name='viewport' content='width=device-width'><link rel='icon' href='data:,'>"
+            f"<title>{html.escape(self.title)}</title>"
+            f"<style>body {{ margin: 12px; background: #fff; }}{CSS}</style></head><body>"
+            f"<main>{self.body}</main><script>{page_script()}</script>"
+            f"<script>{self.script}</script></body></html>"
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page; returns its path."""
+        with whole_file(path) as file:
+            file.write_text(self.html, encoding="utf-8")
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        """Frame the page, so that views of one notebook do not get into each other's way."""
+        fit = "this.style.height = this.contentDocument.documentElement.scrollHeight + 24 + 'px'"
+        return (
+            f'<iframe srcdoc="{html.escape(self.html)}" title="{html.escape(self.title)}" '
+            f'onload="setTimeout(() => {{ {fit} }}, 400)" '
+            'style="width: 100%; height: 480px; border: 0; background: #fff"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        return f"View({self.title}; .save(path) writes it as a page)"
+
+
+def heatmap_from_values(
+    tokens: Sequence[Sequence[str]],
+    values: Sequence[np.ndarray],
+    labels: Sequence[str],
+    *,
+    target: int | None,
+    title: str,
+    quantity: str = "activation",
+) -> View:
+    """Draw rows of tokens coloured by values: no model, no contexts.
+
+    Parameters
+    ----------
+    tokens, values, labels
+        A row each: texts, numbers (NaN stays white) and one line of plain text.
+    target
+        Position of the token to outline, if any.
+    title, quantity
+        Plain text: what the view is, and what the numbers are.
+
+    Raises
+    ------
+    ValueError
+        A row has not as many values as tokens.
+    """
+    limit = _limit(values)
+    signed = any(np.nanmin(row, initial=0) < 0 for row in values)
+    body, calls = [_legend(quantity, limit, signed=signed, marked=target is not None)], []
+    for text, numbers, label in zip(tokens, values, labels, strict=True):
+        if len(text) != len(numbers):
+            raise ValueError(
+                f"Length of values ({len(numbers)}) does not match number of tokens ({len(text)})"
+            )
+        name = f"tln-{uuid4().hex}"
+        body.append(_row_html(name, text, target, label))
+        calls.append(_row_call(name, text, numbers, limit))
+    mark = "" if target is None else _mark(target)
+    return View(f'<div class="tln-view">{mark}{"".join(body)}</div>', "\n".join(calls), title)
+
+
+@cache
+def page_script() -> str:
+    """Read the installed circuitsvis' script, to stand once in a page's script element."""
+    script = files("circuitsvis").joinpath("dist/cdn/iife.js").read_text(encoding="utf-8")
+    script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")  # React's strings
+    return script[: script.rfind("//# sourceMappingURL")]  # no request for the map
+
+
+def to_script(value: Any) -> str:
+    """JSON that no text in it can make end the script element it stands in.
+
+    Raises
+    ------
+    ValueError
+        A number that JSON has not (NaN, infinity).
+    """
+    escapes = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).translate(escapes)
+
+
+def _limit(values: Sequence[np.ndarray]) -> float:
+    every = np.abs(np.concatenate(list(values)))
+    every = every[np.isfinite(every)]
+    limit = float(np.quantile(every, SATURATION)) if every.size else 0.0
+    return limit or 1.0
+
+
+def _mark(target: int) -> str:
+    css = f".tln-tokens .colored-tokens > span:nth-of-type({target + 1}) > span"
+    style = "outline: 2px solid #1a1a1a; font-weight: 700; position: relative; z-index: 1;"
+    return f"<style>{css} {{ {style} }}</style>"
+
+
+def _legend(quantity: str, limit: float, *, signed: bool, marked: bool) -> str:
+    kind, low, says = "tln-bar", f"-{limit:.3g}", "blue is negative, white zero, orange positive"
+    if not signed:
+        kind, low, says = "tln-bar tln-up", "0", "white is zero, orange more"
+    return (
+        f'<div class="tln-scale"><span>{html.escape(quantity)}: {low}</span>'
+        f'<span class="{kind}" role="img" aria-label="{says}"></span>'
+        f"<span>+{limit:.3g}</span><span>one scale for all rows; stronger "
+        f"ones have the end colour. {'The target is outlined. ' * marked}Point at a token for its "
+        "value.</span></div>"
+    )
+
+
+def _row_html(name: str, tokens: Sequence[str], target: int | None, label: str) -> str:
+    shown = [html.escape(visible(token)) for token in tokens]
+    if target is not None and target < len(shown):
+        shown[target] = f"<mark>{shown[target]}</mark>"
+    return (
+        f'<div class="tln-row"><p class="tln-label">{html.escape(label)}</p>'
+        f'<div class="tln-tokens" id="{name}">{"".join(shown)}</div></div>'
+    )
+
+
+def _row_call(name: str, tokens: Sequence[str], values: np.ndarray, limit: float) -> str:
+    props = {
+        "tokens": [inert(visible(token)) for token in tokens],
+        "values": [float(f"{v:.4g}") if np.isfinite(v) else None for v in values],
+        "minValue": -limit,
+        "maxValue": limit,
+        "negativeColor": NEGATIVE,
+        "positiveColor": POSITIVE,
+        "paddingBottom": 0,
+    }
+    return f"CircuitsVis.render({to_script(name)}, CircuitsVis.ColoredTokens, {to_script(props)});"
+
+
+def visible(token: str) -> str:
+    """Show a line end as a sign: circuitsvis breaks the line for each, and shows nothing."""
+    return token.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵")
+
+
+def inert(token: str) -> str:
+    """Keep the token from becoming HTML: circuitsvis assigns it to innerHTML.
+
+    "<" and "&" begin markup only with a letter or sign right behind them. An entity would do
+    as well, but would show as such in the tooltip.
+    """
+    return token.replace("<", f"<{WORD_JOINER}").replace("&", f"&{WORD_JOINER}")
