@@ -57,7 +57,7 @@ TABLE = table("layer", "site")
         (instance((int, str)), 1.5, TypeError, "it must be of type int or str; got float$"),
         (instance(ProbeResult), 3, TypeError, r"type ProbeResult; got int: probe\(acts\) makes"),
         (optional(count), 0, ValueError, "it must be at least 1; got 0"),
-        (optional(string), 0, TypeError, "it must be a string; got int"),
+        (optional(string), 0, TypeError, "it must be a string; got 0"),
         (TABLE, {}, TypeError, "it must be a DataFrame; got dict"),
         (TABLE, pd.DataFrame({"site": []}), ValueError, "columns layer, site; it lacks layer"),
         (TABLE, pd.DataFrame({"site": [], "layer": []}), ValueError, "must have rows; got an emp"),

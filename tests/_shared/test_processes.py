@@ -1,14 +1,14 @@
 """Several processes: each thing done once, and the same bits as one process."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import process_worker, tiny_models
+from helpers import process_worker
+from helpers.child_process import environment, tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +35,13 @@ def one_thread():
 
 
 def launched(*arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
     command = [*LAUNCH, *map(str, arguments)]
-    options = {"env": environment, "capture_output": True, "text": True, "timeout": PATIENCE}
+    options = {
+        "env": environment(OMP_NUM_THREADS="1", COLUMNS="100"),
+        "capture_output": True,
+        "text": True,
+        "timeout": PATIENCE,
+    }
     return subprocess.run(command, check=False, **options)
 
 

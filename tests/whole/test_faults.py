@@ -1,7 +1,6 @@
 """Runs that die, disks that fill up, files that rot: nothing is lost, nothing wrong is read."""
 
 import json
-import os
 import pickle
 import shutil
 import signal
@@ -13,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import crash_cases, tiny_models
+from helpers import crash_cases
+from helpers.child_process import environment, tiny_models
 
 import tl_negation as tln
 from tl_negation._shared.files import one_writer
@@ -62,12 +62,10 @@ def died(folder, tmp_path_factory):
         (work / name).mkdir()
     small = work / "disk_full"
     has_small_disk = mounted(small)
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one: it forks
+    threads = environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # one: it forks
     program = [sys.executable, crash_cases.__file__, str(folder), str(work)]
     try:
-        subprocess.run(
-            program, env=os.environ | threads, check=True, capture_output=True, text=True
-        )
+        subprocess.run(program, env=threads, check=True, capture_output=True, text=True)
         yield work
     finally:
         if has_small_disk:

@@ -1,17 +1,15 @@
 """A hundred malformed inputs to each public function end in an error with words of ours."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers.child_process import environment
 
 import tl_negation as tln
 from tl_negation import plots, views
 
-TESTS = Path(__file__).parents[1]
 FUNCTIONS = (
     "load_text", "Text.from_string", "Contrast", "Contrast.carried", "find_contexts",
     "Contexts.sample", "control", "ModelSizes", "plan", "load_model", "untrained_twin", "sites_of",
@@ -42,11 +40,9 @@ NOT_ASKED = {
 @pytest.fixture(scope="module")
 def found():
     """Every function asked, without beartype (see helpers/malformed/run.py)."""
-    paths = os.pathsep.join([str(Path(tln.__file__).parents[1]), str(TESTS)])
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "helpers.malformed.run"],
-        env=environment, capture_output=True, text=True, check=False,
+        env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

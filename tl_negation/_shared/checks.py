@@ -79,7 +79,7 @@ def check_of(hint: Any) -> Check | None:
     hint = getattr(hint, "array_type", hint)  # jaxtyping: shapes are checked under pytest
     if hint in _PLAIN:
         return _PLAIN[hint]
-    return instance(hint) if isinstance(hint, type) and hint not in (bool, object) else None
+    return instance(hint) if _is_class(hint) else None
 
 
 def _check_of_union(parts: tuple[Any, ...]) -> Check | None:
@@ -90,9 +90,13 @@ def _check_of_union(parts: tuple[Any, ...]) -> Check | None:
     if set(rest) == {str, Path}:
         return path
     kinds = tuple(dict.fromkeys(getattr(part, "array_type", part) for part in rest))
-    if all(isinstance(kind, type) and get_origin(kind) is None for kind in kinds):
-        return instance(kinds)
-    return None
+    return instance(kinds) if all(map(_is_class, kinds)) else None
+
+
+def _is_class(hint: Any) -> bool:
+    """Whether ``isinstance`` says what is meant: Any is a class, too, and so is a Protocol."""
+    plain = isinstance(hint, type) and get_origin(hint) is None and hint not in (Any, bool, object)
+    return plain and not getattr(hint, "_is_protocol", False)
 
 
 def instance(kinds: type | tuple[type, ...]) -> Check:

@@ -141,7 +141,7 @@ def report(result: Any, path: str | Path, *, model: Any = None, preset: str | No
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tl_negation"),
+        loader=jinja2.PackageLoader("tl_negation", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
