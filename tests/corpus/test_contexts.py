@@ -362,6 +362,36 @@ def test_reprs_are_short_and_escaped():
     assert "<td>" in contexts._repr_html_()
 
 
+# Words as numbers, rows in another order
+
+
+def test_word_codes_number_the_word_types_as_they_first_occur(tokenizer):
+    contexts = find(corpora.STORY * 2, tokenizer)
+    assert contexts.word_types[:4] == ("not", "can", "n't", "should")
+    assert len(set(contexts.word_types)) == len(contexts.word_types)
+    assert contexts.word_codes.dtype == np.int64
+    assert [contexts.word_types[code] for code in contexts.word_codes] == list(contexts.words)
+
+
+def test_class_one_comes_first_and_each_class_stays_in_the_order_of_the_text():
+    contexts = find(corpora.STORY * 3)
+    order, labels = contexts.class_one_first.tolist(), contexts.labels.tolist()
+    assert order == [row for label in (1, 0) for row, own in enumerate(labels) if own == label]
+
+
+def test_taken_rows_are_the_examples_in_the_order_asked_for():
+    contexts = find(corpora.STORY)
+    taken = contexts.take(contexts.class_one_first)
+    assert taken.labels.tolist() == sorted(contexts.labels.tolist(), reverse=True)
+    assert taken.word_types[-1] == "allow"
+    rows = [5, 2]
+    taken = contexts.take(np.array(rows))
+    assert taken.words == (contexts.words[5], contexts.words[2])
+    assert taken.tokens.tolist() == contexts.tokens[rows].tolist()
+    assert taken.examples.index.tolist() == [0, 1]
+    assert (taken.before, taken.contrast, taken.source) == (2, NEGATION, contexts.source)
+
+
 # Samples
 
 

@@ -4,7 +4,7 @@ Everything that decides which examples a result rests on happens in this room, b
 runs. It knows tokenizers, but no models.
 """
 
-from .contexts import Contexts, find_contexts
+from .contexts import Contexts, class_one_first, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
 from .finding import COLUMNS
@@ -13,11 +13,12 @@ from .text import Corpus, Text, load_text
 __all__ = [
     "ANTICIPATED",
     "COLUMNS",
+    "NEGATION",
     "Contexts",
     "Contrast",
     "Corpus",
-    "NEGATION",
     "Text",
+    "class_one_first",
     "control",
     "find_contexts",
     "load_text",

@@ -102,9 +102,24 @@ class Contexts:
         return torch.tensor(self.examples["label"].to_numpy(np.int64))
 
     @property
+    def class_one_first(self) -> Int[Tensor, " example"]:
+        """Rows of the examples of class 1, then of class 0, each in the order of the text."""
+        return class_one_first(self.labels)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Word type of each example."""
         return tuple(self.examples["word"])
+
+    @property
+    def word_types(self) -> tuple[str, ...]:
+        """Every word type once, in the order in which they first occur."""
+        return tuple(dict.fromkeys(self.words))
+
+    @property
+    def word_codes(self) -> Int[np.ndarray, " example"]:
+        """Word type of each example as its index in `word_types`."""
+        return pd.factorize(np.array(self.words))[0]
 
     @property
     def documents(self) -> Int[np.ndarray, " example"]:
@@ -112,6 +127,21 @@ class Contexts:
         if "document" not in self.examples:  # saved before there could be several
             return np.zeros(len(self), dtype=np.int64)
         return self.examples["document"].to_numpy(np.int64)
+
+    def take(self, rows: Int[np.ndarray, " row"] | Int[Tensor, " row"]) -> "Contexts":
+        """Keep some of the examples, in the order of `rows`; `source` stays that of the text.
+
+        Parameters
+        ----------
+        rows
+            Indices of the examples to keep.
+        """
+        index = np.asarray(rows)
+        return replace(
+            self,
+            tokens=self.tokens[torch.from_numpy(index)],
+            examples=self.examples.iloc[index].reset_index(drop=True),
+        )
 
     @validated
     def sample(self, per_class: int, seed: Seed = 0) -> "Contexts":
@@ -144,12 +174,7 @@ class Contexts:
             drawn.append(rng.choice(rows, size=min(per_class, len(rows)), replace=False))
         rows = np.sort(np.concatenate(drawn))
         sample = {"per_class": per_class, "seed": seed, "of": self._per_group(self.examples)}
-        return replace(
-            self,
-            tokens=self.tokens[torch.from_numpy(rows)],
-            examples=self.examples.iloc[rows].reset_index(drop=True),
-            source={**self.source, "sample": sample},
-        )
+        return replace(self.take(rows), source={**self.source, "sample": sample})
 
     def counts(self) -> dict[str, Any]:
         """Count what a result from these contexts would rest on.
@@ -252,6 +277,14 @@ class Contexts:
 
     def _repr_html_(self) -> str:
         return audit_html(repr(self), self.counts())
+
+
+def class_one_first(labels: Int[Tensor, " example"]) -> Int[Tensor, " example"]:
+    """Rows of the examples of class 1, then of class 0: the order in which the fits take them.
+
+    Each class keeps the order that it has.
+    """
+    return torch.argsort(labels, descending=True, stable=True)
 
 
 @validated

@@ -2,11 +2,9 @@
 
 import re
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from .._shared import Seed, validated
 from .contexts import Contexts, find_contexts
@@ -110,6 +108,4 @@ def _draw(available: dict[str, int], counts: list[int], rng: np.random.Generator
 def _take(contexts: Contexts, counts: dict[str, int], rng: np.random.Generator) -> Contexts:
     words = np.array(contexts.words)
     drawn = [rng.permutation(np.flatnonzero(words == word))[:n] for word, n in counts.items()]
-    rows = np.sort(np.concatenate(drawn))
-    examples = contexts.examples.iloc[rows].reset_index(drop=True)
-    return replace(contexts, tokens=contexts.tokens[torch.from_numpy(rows)], examples=examples)
+    return contexts.take(np.sort(np.concatenate(drawn)))

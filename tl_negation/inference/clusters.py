@@ -1,7 +1,5 @@
 """Corrections over named families, and errors that allow for words as clusters."""
 
-import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import t as student
 from torch import Tensor
@@ -37,16 +35,17 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     :func:`word_test` for a claim.
     """
     acts = needs_activations(result, "cluster_robust")
-    labels = acts.labels
-    order = torch.argsort(labels, descending=True, stable=True)
-    words, types = pd.factorize(np.array(acts.contexts.words)[order.numpy()])
-    if len(types) < 2:
+    order = acts.contexts.class_one_first
+    in_order = acts.contexts.take(order)
+    words = torch.from_numpy(in_order.word_codes)
+    if len(in_order.word_types) < 2:
         raise TooFewWordsError(
-            f"errors clustered by word need at least two word types; all are {str(types[0])!r}"
+            "errors clustered by word need at least two word types; all are "
+            f"{in_order.word_types[0]!r}"
         )
-    member = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(acts.values.device)
+    member = torch.nn.functional.one_hot(words).double().to(acts.values.device)
     size = units_at_once(acts.values.device, len(acts.contexts))
-    n1 = int(labels.sum())
+    n1 = int(acts.labels.sum())
     rows = []
     for layer, values in enumerate(acts.values):
         x = values[order.to(values.device)]

@@ -114,7 +114,7 @@ def head_probe(
         names = ", ".join(site.name for site in acts.sites)
         raise ValueError(f"a head probe needs an attention site (q, k, v); there are {names}")
     labels = acts.labels.numpy()
-    words = pd.factorize(np.array(acts.contexts.words))[0]
+    words = acts.contexts.word_codes
     check_folds(labels, words, "word")
     frames = []
     for site in sites:

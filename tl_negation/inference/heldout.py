@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -84,7 +83,7 @@ def held_out(
     labels = contexts.labels.numpy()
     check_folds(labels, groups, by)
     names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
-    words = pd.factorize(np.array(contexts.words))[0]
+    words = contexts.word_codes
     weights = example_weights(labels, words if by == "word" else None)
     cells, of_cell = _cells(contexts) if by == "word" else ((), weights[:0])
     weights = torch.cat([weights, of_cell])
@@ -211,14 +210,13 @@ def control_labels(
         draws a task.
     """
     rng = np.random.default_rng((seed, 1))
-    words, types = pd.factorize(np.array(contexts.words))
+    words, types = contexts.word_codes, contexts.word_types
     by_type = np.zeros(len(types), dtype=np.int64)
     by_type[words] = contexts.labels.numpy()
     both = by_type[words] != contexts.labels.numpy()
     if both.any():
         raise TooFewWordsError(
-            "a control task gives each word type one class; "
-            f"{str(types[words[both][0]])!r} has both"
+            f"a control task gives each word type one class; {types[words[both][0]]!r} has both"
         )
     found: list[np.ndarray] = []
     for _ in range(100 * tasks):
@@ -259,7 +257,7 @@ def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarra
     """Fold number of every example."""
     n = len(contexts)
     if by == "word":
-        return pd.factorize(np.array(contexts.words))[0]
+        return contexts.word_codes
     if not 2 <= folds <= n:
         raise ValueError(f"folds must lie between 2 and the {n} examples; got {folds}")
     if by == "document":

@@ -69,7 +69,7 @@ def lexical_null(
     if replicates < 1:
         raise ValueError(f"the lexical null needs at least one replicate; got {replicates}")
     acts = needs_activations(result, "lexical_null")
-    words, types = pd.factorize(np.array(acts.contexts.words))
+    words, types = acts.contexts.word_codes, acts.contexts.word_types
     rng = np.random.default_rng(seed)
     test = result.provenance["test"]
     frames = []
@@ -156,7 +156,7 @@ def null_p_values(
             f"at least one swap_word_means of one unit is needed; got {deals} of {units}"
         )
     acts = needs_activations(result, "null_p_values")
-    words, types = pd.factorize(np.array(acts.contexts.words))
+    words, types = acts.contexts.word_codes, acts.contexts.word_types
     rng = np.random.default_rng(seed)
     n_layers, _, n_units = acts.values.shape
     units = min(units, n_layers * n_units)

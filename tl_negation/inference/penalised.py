@@ -43,7 +43,7 @@ def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
     codes = [SEPARATED, QUASI_SEPARATED, NONCONVERGED, *([OK] if units == "all" else [])]
     status = result.columns["status"]
     wanted = torch.isin(status, torch.tensor(codes, dtype=status.dtype, device=status.device))
-    order = torch.argsort(acts.labels, descending=True, stable=True).to(acts.values.device)
+    order = acts.contexts.class_one_first.to(acts.values.device)
     n1 = int(acts.labels.sum())
     columns = {
         f"firth_{name}": torch.full(status.shape, torch.nan, dtype=torch.float64).to(status.device)

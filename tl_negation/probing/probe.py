@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._shared import validated
 from ..activations import Activations
+from ..corpus import class_one_first
 from ..fitting import Scratch, auc, compute, newton
 from .families import adjust, check_test, family_ids
 from .results import ProbeResult
@@ -117,7 +118,7 @@ def _columns(
     values: Float[Tensor, "layer example unit"], y: Tensor, chunk: int | None, progress: bool
 ) -> dict[str, Tensor]:
     n1 = _count_class_one(y)
-    order = torch.argsort(y.to(values.device, torch.int8), descending=True, stable=True)
+    order = class_one_first(y.to(values.device, torch.int8))
 
     def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
         x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
