@@ -21,6 +21,7 @@ from tl_negation._shared.checks import (
     count,
     instance,
     integer,
+    nearest,
     number,
     optional,
     path,
@@ -29,6 +30,7 @@ from tl_negation._shared.checks import (
     sequence,
     string,
     table,
+    tokens,
     validated,
 )
 
@@ -43,6 +45,8 @@ TABLE = table("layer", "site")
         (seed, "1", TypeError, "it must be an integer; got '1'"),
         (seed, -1, ValueError, "it must not be negative; got -1"),
         (count, 0, ValueError, "it must be at least 1; got 0"),
+        (tokens, True, TypeError, "it must be an integer; got True"),
+        (tokens, -1, ValueError, "it counts tokens and cannot be negative; got -1"),
         (real, "x" * 99, TypeError, r"it must be a number; got 'x+\.\.\.x+'$"),
         (real, False, TypeError, "it must be a number; got False"),
         (number, math.nan, ValueError, "it must be finite; got nan"),
@@ -74,6 +78,7 @@ def test_what_is_refused(check, value, error, message):
         (integer, np.int64(-3)),
         (seed, 0),
         (count, np.uint8(1)),
+        (tokens, 0),
         (real, math.nan),
         (number, Fraction(1, 3)),
         (number, np.float32(2)),
@@ -88,6 +93,11 @@ def test_what_is_refused(check, value, error, message):
 )
 def test_what_is_let_through(check, value):
     check("it", value)
+
+
+def test_the_nearest_name_ends_a_message_where_one_is_near():
+    assert nearest("kk", ["q", "k"]) == ": did you mean 'k'?"
+    assert nearest("paper", {"notebook": ""}) == ""
 
 
 def test_checks_what_is_given_however_it_is_given():

@@ -7,9 +7,11 @@ from .checks import (
     Check,
     Count,
     Seed,
+    TokenCount,
     count,
     instance,
     integer,
+    nearest,
     optional,
     real,
     sequence,
@@ -18,6 +20,7 @@ from .checks import (
     validated,
 )
 from .files import MARKER, check_target, one_writer, too_large, whole_directory, whole_file
+from .presets import PRESETS, Preset
 from .processes import current, launched, use_processes
 from .tokens import (
     Tokenised,
@@ -31,12 +34,14 @@ from .tokens import (
 
 __all__ = [
     "MARKER",
+    "PRESETS",
     "Check",
     "Count",
+    "Preset",
     "Seed",
+    "TokenCount",
     "Tokenised",
     "check_target",
-    "validated",
     "count",
     "current",
     "decode_tokens",
@@ -45,6 +50,7 @@ __all__ = [
     "instance",
     "integer",
     "launched",
+    "nearest",
     "one_writer",
     "optional",
     "prepends_bos",
@@ -56,6 +62,7 @@ __all__ = [
     "tokenise",
     "too_large",
     "use_processes",
+    "validated",
     "whole_directory",
     "whole_file",
 ]

@@ -10,7 +10,8 @@ import inspect
 import math
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from functools import cache, wraps
 from numbers import Integral, Real
 from pathlib import Path
@@ -135,6 +136,13 @@ def count(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 1; got {value}")
 
 
+def tokens(name: str, value: Any) -> None:
+    """Raise unless the value is a number of tokens: an integer from 0."""
+    integer(name, value)
+    if value < 0:
+        raise ValueError(f"{name} counts tokens and cannot be negative; got {value}")
+
+
 def real(name: str, value: Any) -> None:
     """Raise TypeError unless the value is a number; infinity and NaN are numbers."""
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -201,3 +209,10 @@ def table(*columns: str) -> Check:
 _PLAIN: dict[Any, Check] = {int: integer, float: number, str: string, Path: path}
 Seed = Annotated[int, seed]
 Count = Annotated[int, count]
+TokenCount = Annotated[int, tokens]
+
+
+def nearest(value: str, known: Iterable[str]) -> str:
+    """End a message with the known name that is nearest to an unknown one, if one is near."""
+    close = get_close_matches(value, list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""

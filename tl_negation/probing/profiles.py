@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, spearmanr
 
-from .._shared import table, validated
+from .._shared import Preset, table, validated
 from ..fitting import STATUSES
 from .results import ProbeResult
 
-PRESETS = (None, "notebook")
+#: Presets whose shares are over all units, and the test that each is defined by.
+OVER_ALL_UNITS = {"notebook": {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}}
 #: Columns of :mod:`tl_negation.inference` whose mean over tested units a profile shows.
 MEANS = ("held_out_accuracy", "fold_accuracy", "block_accuracy", "control_accuracy", "selectivity")
 #: Columns that the summary of a head averages over its units.
@@ -23,7 +24,7 @@ TRENDS = ("share_significant", "accuracy", "abs_beta_per_sd", "held_out_accuracy
 
 
 @validated
-def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site") -> pd.DataFrame:
+def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> pd.DataFrame:
     """Summarise a result: a row per layer and site.
 
     Parameters
@@ -82,7 +83,8 @@ def profile(result: ProbeResult, *, preset: str | None = None, by: str = "site")
     return table
 
 
-def check_preset(preset: str | None, test: Mapping[str, Any]) -> None:
+@validated
+def check_preset(preset: Preset, test: Mapping[str, Any]) -> None:
     """Refuse an unknown preset, or one that the test does not fit.
 
     Raises
@@ -90,11 +92,9 @@ def check_preset(preset: str | None, test: Mapping[str, Any]) -> None:
     ValueError
         Says which.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be None or 'notebook'; got {preset!r}")
-    if preset and test != {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}:
+    if preset in OVER_ALL_UNITS and test != OVER_ALL_UNITS[preset]:
         raise ValueError(
-            "the notebook preset is Wald with Bonferroni per layer at .05; the test here is "
+            f"the {preset} preset is Wald with Bonferroni per layer at .05; the test here is "
             f"{dict(test)}: probe with the defaults"
         )
 
@@ -289,7 +289,7 @@ def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str
     counts = np.bincount(unit["status"], minlength=len(STATUSES))
     units, tested = int(counts.sum()), int(counts[0])
     passed, up = unit["significant"], unit["beta"] > 0
-    base = units if preset else tested
+    base = units if preset in OVER_ALL_UNITS else tested
     return {
         "units": units,
         "tested": tested,
