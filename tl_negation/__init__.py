@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .interventions import compare_ablations as compare_ablations
     from .models import ModelSizes as ModelSizes
     from .models import Site as Site
+    from .models import TransformerLensModel as TransformerLensModel
     from .models import describe_model as describe_model
     from .models import load_model as load_model
     from .models import sites_of as sites_of
@@ -113,6 +114,7 @@ _ROOMS = {
     "models": (
         "ModelSizes",
         "Site",
+        "TransformerLensModel",
         "describe_model",
         "load_model",
         "sites_of",

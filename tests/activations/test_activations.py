@@ -338,7 +338,7 @@ def test_refusals(tmp_path):
         collect(model, contexts, layers=(1, 1))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         collect(model, contexts, batch_size=0)
-    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+    with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
         collect(tiny_models.gpt2(), contexts)
     with pytest.raises(ValueError, match="context of 32 tokens, got 41"):
         collect(model, tiny_models.contexts(before=40))

@@ -3,6 +3,7 @@
 import random
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from transformers import (
 from tl_negation.corpus.contexts import Contexts
 from tl_negation.corpus.contrast import NEGATION
 from tl_negation.models.loading import load_model
+from tl_negation.models.protocol import TransformerLensModel
 
 try:
     from transformer_lens import HookedTransformer  # noqa: F401
@@ -112,6 +114,12 @@ def llama_folder(path: Path, seed: int = 0, **changes: Any) -> Path:
 def load(folder: Path, name: str = CLASSES[0], **options: Any) -> Any:
     """Load a folder as the class of that name."""
     return load_model(folder, bridge=name == "TransformerBridge", device="cpu", **options)
+
+
+def stand_in(**parts: Any) -> SimpleNamespace:
+    """An object with the members of a TransformerLens model and nothing behind them."""
+    members = {name for name in vars(TransformerLensModel) if not name.startswith("_")}
+    return SimpleNamespace(**{name: print for name in (*members, "__call__")} | parts)
 
 
 def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Contexts:

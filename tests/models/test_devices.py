@@ -3,6 +3,7 @@
 A second device is played by a kind of tensor that keeps torch's rules of what may be mixed.
 """
 
+from importlib import import_module
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,7 +13,6 @@ from accelerate import dispatch_model
 from helpers import tiny_models
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from tl_negation.activations import collect as activations
 from tl_negation.activations.collect import collect, token_activations
 from tl_negation.models import devices as _devices
 from tl_negation.models.check import _is_refactored
@@ -20,6 +20,8 @@ from tl_negation.models.loading import describe_model
 from tl_negation.models.sites import Site
 from tl_negation.probing.probe import probe
 
+#: The module; the room hands on its function by the same name.
+activations = import_module("tl_negation.activations.collect")
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
 ALL = ("q", "k", "v", "z", "mlp_pre", "resid_post")
 
@@ -65,7 +67,8 @@ def like_mps(monkeypatch):
 
 
 def test_a_device_without_float64_leaves_the_activations_to_the_cpu(monkeypatch):
-    on_mps = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("mps"))]))
+    weight = SimpleNamespace(device=torch.device("mps"))
+    on_mps = tiny_models.stand_in(parameters=lambda: iter([weight]))
     assert _devices.token_device(on_mps).type == "mps"
     like_mps(monkeypatch)
     assert not _devices.has_float64(torch.device("mps"))
@@ -143,7 +146,7 @@ def test_writers_take_what_a_hook_gives_on_another_device(dtype):
 
 def test_tokens_go_to_the_embedding_and_the_device_of_every_part_is_named():
     embedding = SimpleNamespace(parameters=lambda: iter([torch.empty(1, device="meta")]))
-    offloaded = SimpleNamespace(embed=embedding, parameters=lambda: iter([torch.empty(1)]))
+    offloaded = tiny_models.stand_in(embed=embedding, parameters=lambda: iter([torch.empty(1)]))
     assert _devices.token_device(offloaded).type == "cpu"  # accelerate fetches them from there
     embedding.parameters = lambda: iter([SimpleNamespace(device=torch.device("cuda", 1))])
     assert _devices.token_device(offloaded) == torch.device("cuda", 1)

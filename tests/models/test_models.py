@@ -12,6 +12,7 @@ import torch
 from helpers import tiny_models
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
 
+from tl_negation.models import hub
 from tl_negation.models import loading as models
 from tl_negation.models.check import check_model
 from tl_negation.models.loading import describe_model, load_model, load_tokenizer, untrained_twin
@@ -169,8 +170,8 @@ def test_a_hub_name_goes_to_the_class_that_knows_it(tmp_path, monkeypatch):
         calls.append((name, options))
         return made
 
-    monkeypatch.setattr(models, "_ask_hub_unless_cached", lambda _: None)
-    monkeypatch.setattr(models, "_cached_config", lambda _: "/cache/snapshots/abc/config.json")
+    monkeypatch.setattr(models, "ask_hub_unless_cached", lambda _: None)
+    monkeypatch.setattr(hub, "cached_config", lambda _: "/cache/snapshots/abc/config.json")
     monkeypatch.setattr(BOOT, boot)
     assert load_model("somebody/some-model", device="cpu") is made
     assert calls == [("somebody/some-model", {"device": "cpu", "dtype": torch.float32})]
@@ -184,7 +185,7 @@ def test_an_official_name_is_loaded_unprocessed(tmp_path, monkeypatch):
         "TransformerBridge": BOOT,
     }
     made, asked = tiny_models.load(tiny_models.gpt2_folder(tmp_path), tiny_models.CLASSES[0]), []
-    monkeypatch.setattr(models, "_ask_hub_unless_cached", lambda _: None)
+    monkeypatch.setattr(models, "ask_hub_unless_cached", lambda _: None)
     monkeypatch.setattr(
         methods[tiny_models.CLASSES[0]], lambda name, **_: asked.append(name) or made
     )
@@ -217,13 +218,12 @@ def test_describe(tmp_path, name):
 
 
 def test_describe_a_model_that_was_not_loaded_here():
-    weight = torch.nn.Linear(2, 3)
     sizes = dict.fromkeys(("n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_ctx"), 1)
-    weight.cfg = SimpleNamespace(model_name="mine", normalization_type="LNPre", **sizes)
-    weight.hook_dict, weight.hooks = {}, None
-    described = describe_model(weight)
+    cfg = SimpleNamespace(model_name="mine", normalization_type="LNPre", **sizes)
+    weights = torch.nn.Linear(2, 3).parameters
+    described = describe_model(tiny_models.stand_in(cfg=cfg, parameters=weights))
     assert (described["name"], described["normalization_type"]) == ("mine", "LNPre")
-    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+    with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
         describe_model(torch.nn.Linear(2, 3))
 
 
@@ -298,7 +298,7 @@ def test_refactored_attention_is_refused(tmp_path, name, others, dtype):
 
 
 def test_no_transformer_lens_model_is_refused():
-    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+    with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
         check_model(tiny_models.gpt2(), (), 7, (0,))
 
 
@@ -378,5 +378,5 @@ def test_an_untrained_twin_says_what_it_is(tmp_path, name):
 
 
 def test_only_a_transformer_lens_model_has_an_untrained_twin():
-    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+    with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
         untrained_twin(tiny_models.gpt2())

@@ -17,7 +17,7 @@ GROUPED = {"n_layers": 2, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8, "d_
 def model_with(hooks, **changes):
     """A stand-in that has what the sites are read off: a configuration and hook names."""
     cfg = SimpleNamespace(**(GROUPED | changes))
-    return SimpleNamespace(cfg=cfg, hook_dict=dict.fromkeys(hooks), hooks=None)
+    return tiny_models.stand_in(cfg=cfg, hook_dict=dict.fromkeys(hooks))
 
 
 @pytest.mark.parametrize("name", tiny_models.CLASSES)
@@ -98,7 +98,7 @@ def test_select_refuses():
 
 
 def test_a_hugging_face_model_is_refused_with_the_cure():
-    with pytest.raises(TypeError, match=r"GPT2LMHeadModel has no cfg, .*boot_transformers"):
+    with pytest.raises(TypeError, match=r"GPT2LMHeadModel, which has no cfg, .*boot_trans"):
         sites_of(tiny_models.gpt2())
 
 

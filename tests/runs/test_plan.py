@@ -234,7 +234,7 @@ def test_sizes_that_are_none(changes, error, message):
 def test_models_that_are_not_known_by_these_sizes(tmp_path):
     from transformers import MixtralConfig
 
-    with pytest.raises(TypeError, match="a TransformerLens model is needed"):
+    with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
         sizes_of(torch.nn.Linear(2, 2))
     MixtralConfig(num_hidden_layers=1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="is a mixture of experts"):

@@ -32,6 +32,8 @@ _CURES = {
     "Contrast": "NEGATION is one",
     "Text": "load_text(source) makes one",
     "Corpus": "load_text(sources) makes one",
+    "TransformerLensModel": "load_model(name) loads one, and TransformerBridge.boot_transformers("
+    "name, hf_model=model, tokenizer=tokenizer) makes one of a Hugging Face model",
 }
 
 
@@ -95,9 +97,13 @@ def _check_of_union(parts: tuple[Any, ...]) -> Check | None:
 
 
 def _is_class(hint: Any) -> bool:
-    """Whether ``isinstance`` says what is meant: Any is a class, too, and so is a Protocol."""
+    """Whether ``isinstance`` can be asked: not of Any, nor of a Protocol that is static only."""
     plain = isinstance(hint, type) and get_origin(hint) is None and hint not in (Any, bool, object)
-    return plain and not getattr(hint, "_is_protocol", False)
+    return plain and (not _is_protocol(hint) or getattr(hint, "_is_runtime_protocol", False))
+
+
+def _is_protocol(hint: type) -> bool:
+    return getattr(hint, "_is_protocol", False)
 
 
 def instance(kinds: type | tuple[type, ...]) -> Check:
@@ -110,10 +116,17 @@ def instance(kinds: type | tuple[type, ...]) -> Check:
             cure = _CURES.get(kinds[0].__name__, "")
             raise TypeError(
                 f"{name} must be of type {names}; got {type(value).__name__}"
-                f"{': ' + cure if cure else ''}"
+                f"{_lacking(kinds[0], value)}{': ' + cure if cure else ''}"
             )
 
     return check
+
+
+def _lacking(kind: type, value: Any) -> str:
+    """Name the members of a Protocol that a value does not have."""
+    members = vars(kind) if _is_protocol(kind) else ()
+    missing = [name for name in members if name[0] != "_" and not hasattr(value, name)]
+    return f", which has no {', '.join(missing)}" if missing else ""
 
 
 def integer(name: str, value: Any) -> None:

@@ -7,8 +7,8 @@ from .activations import Activations
 from .collect import START_BATCH, check_tokens, collect, load_activations, token_activations
 
 __all__ = [
-    "Activations",
     "START_BATCH",
+    "Activations",
     "check_tokens",
     "collect",
     "load_activations",

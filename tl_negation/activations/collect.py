@@ -22,6 +22,7 @@ from ..corpus import Contexts
 from ..models import (
     UNIT,
     Site,
+    TransformerLensModel,
     check_model,
     describe_model,
     select_sites,
@@ -39,7 +40,7 @@ START_BATCH = {"cpu": 16, "cuda": 128}
 
 @validated
 def collect(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     sites: Iterable[str] = ("q", "k", "v"),
     *,
@@ -167,7 +168,7 @@ def load_activations(store: str | Path) -> Activations:
 
 def _collect_into(
     store: _store.Store,
-    model: Any,
+    model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
     sites: Sequence[Site],
     layers: Sequence[int],
@@ -188,7 +189,7 @@ def _collect_into(
 
 def _fill(
     store: _store.Store,
-    model: Any,
+    model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
     sites: Sequence[Site],
     layers: Sequence[int],
@@ -217,7 +218,7 @@ def _fill(
 
 
 def _wanted(
-    model: Any,
+    model: TransformerLensModel,
     sites: Sequence[Site],
     layers: Sequence[int],
     contexts: Contexts,
@@ -242,7 +243,7 @@ def _wanted(
 
 @validated
 def token_activations(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     units: Annotated[pd.DataFrame, table(*UNIT)],
     examples: Sequence[int],
@@ -309,7 +310,7 @@ def _layers(n_layers: int, layers: Iterable[int] | None) -> tuple[int, ...]:
     return numbers
 
 
-def check_tokens(model: Any, contexts: Contexts) -> None:
+def check_tokens(model: TransformerLensModel, contexts: Contexts) -> None:
     largest, vocabulary = int(contexts.tokens.max()), model.cfg.d_vocab
     if largest >= vocabulary:
         raise ValueError(

@@ -15,6 +15,8 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from ..models import TransformerLensModel
+
 # A hook's function: takes the activation and the examples that are in the batch.
 Writer: TypeAlias = Callable[[Tensor, slice], None]
 
@@ -27,7 +29,7 @@ _POSITIONWISE = ("MLP", "GatedMLP", "MLPBridge", "GatedMLPBridge")
 
 
 @contextmanager
-def _target_alone(model: Any, names: Iterable[str]) -> Iterator[None]:
+def _target_alone(model: TransformerLensModel, names: Iterable[str]) -> Iterator[None]:
     """Give the last modules of a pass the last position only, where they mix positions no more.
 
     Nothing behind the last attention whose output is wanted looks at the other positions: not
@@ -57,7 +59,7 @@ def _cut(module: Any, inputs: tuple) -> tuple:  # noqa: ARG001 - torch passes it
 
 
 @contextmanager
-def _fused_gelu(model: Any) -> Iterator[None]:
+def _fused_gelu(model: TransformerLensModel) -> Iterator[None]:
     """Let torch compute GPT-2's GELU in one step instead of the seven that the libraries take.
 
     That saves about a tenth of a pass on a CPU. In half precision the seven roundings belong to
@@ -104,7 +106,7 @@ class _Recorder:
 
         return record
 
-    def forward(self, model: Any, tokens: Int[Tensor, "example pos"]) -> None:
+    def forward(self, model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> None:
         """Run the model as far as needed."""
         # A Hugging Face model would fill a key/value cache that nobody reads.
         options = {"use_cache": False} if hasattr(model, "original_model") else {}
@@ -119,7 +121,7 @@ class _Recorder:
 
 
 def run(
-    model: Any,
+    model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
     writers: Mapping[str, Writer],
     batch_size: int,

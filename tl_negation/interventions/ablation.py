@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from .._shared import Count, Seed, validated
 from ..activations import Activations
 from ..corpus import Contexts
-from ..models import check_units, places, table_of
+from ..models import TransformerLensModel, check_units, places, table_of
 from .matching import matched_sets, variances
 from .setting import PER_CLASS, Setting, make_setting, measure
 
@@ -85,7 +85,7 @@ def _count(n: int, what: str) -> str:
 
 @validated
 def ablate(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     units: Any,  # DataFrame: checked below, with a message of our own
     how: str = "mean",

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .._shared import Count, Seed, validated
 from ..activations import Activations
 from ..corpus import Contexts
-from ..models import table_of
+from ..models import TransformerLensModel, table_of
 from .setting import (
     CONTEXTS,
     PER_CLASS,
@@ -78,7 +78,7 @@ class Attribution:
 
 @validated
 def attribute(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     *,
     acts: Activations | None = None,

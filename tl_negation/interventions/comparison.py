@@ -8,7 +8,7 @@ import pandas as pd
 
 from .._shared import Count, Seed, sequence, validated
 from ..inference import head_probe
-from ..models import UNIT, check_units, places
+from ..models import UNIT, TransformerLensModel, check_units, places
 from ..probing import ProbeResult, needs_activations
 from .ablation import DRAWS, Ablation, ablations, check_draws
 from .setting import PER_CLASS, make_setting
@@ -29,7 +29,7 @@ Selections = Annotated[Sequence[str] | Mapping[str, pd.DataFrame], check_selecti
 
 @validated
 def compare_ablations(
-    model: Any,
+    model: TransformerLensModel,
     result: ProbeResult,
     *,
     n: Count = UNITS,
@@ -99,7 +99,7 @@ def one_table(found: Mapping[str, Ablation]) -> pd.DataFrame:
 
 
 def ablate_selections(
-    model: Any,
+    model: TransformerLensModel,
     result: ProbeResult,
     *,
     n: int,

@@ -1,11 +1,10 @@
 """Both kinds of intervention beside the columns and tables of a result."""
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from .._shared import Count, Seed, validated
+from ..models import TransformerLensModel
 from ..probing import ESTIMATE_COLUMNS, ProbeResult
 from .ablation import DRAWS
 from .attribution import CHECKED, attribute
@@ -15,7 +14,7 @@ from .setting import PER_CLASS
 
 @validated
 def add_effects(
-    model: Any,
+    model: TransformerLensModel,
     result: ProbeResult,
     *,
     n: Count = UNITS,

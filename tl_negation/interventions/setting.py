@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..activations import Activations, collect
 from ..corpus import Contexts
-from ..models import Site, check_model
+from ..models import Site, TransformerLensModel, check_model
 from .continuation import Continuation
 
 HOWS = ("mean", "zero", "resample")
@@ -55,7 +55,7 @@ class Setting:
     progress : bool
     """
 
-    model: Any
+    model: TransformerLensModel
     acts: Activations
     rows: Int[np.ndarray, " example"]
     how: str
@@ -136,7 +136,7 @@ class Setting:
 
 
 def make_setting(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     acts: Activations | None,
     *,

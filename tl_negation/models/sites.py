@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .._shared import validated
+from .protocol import TransformerLensModel, blocks_of
+
 #: Name -> hook within the block, family of a correction, what it is. The order is that of a block.
 _SITES = {
     "resid_pre": ("hook_resid_pre", "resid", "residual stream before the block"),
@@ -86,25 +89,8 @@ class Site:
         return self.hook.format(layer=layer)
 
 
-def require_transformer_lens(model: Any) -> None:
-    """Refuse an object that is no TransformerLens model.
-
-    Raises
-    ------
-    TypeError
-        ``model`` has no ``cfg``, ``hook_dict`` or ``hooks``; a bare Hugging Face model has not.
-    """
-    missing = [name for name in ("cfg", "hook_dict", "hooks") if not hasattr(model, name)]
-    if missing:
-        raise TypeError(
-            f"a TransformerLens model is needed (HookedTransformer or TransformerBridge); "
-            f"{type(model).__name__} has no {', '.join(missing)}. Use "
-            f"tl_negation.load_model(name), or wrap a Hugging Face model with "
-            f"TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer)"
-        )
-
-
-def sites_of(model: Any) -> dict[str, Site]:
+@validated
+def sites_of(model: TransformerLensModel) -> dict[str, Site]:
     """List the sites that the model has, in at least one layer.
 
     Parameters
@@ -123,7 +109,6 @@ def sites_of(model: Any) -> dict[str, Site]:
     TypeError
         ``model`` is no TransformerLens model.
     """
-    require_transformer_lens(model)
     hooks, layers = model.hook_dict, range(model.cfg.n_layers)
     refused = _refused(model)
     return {
@@ -133,9 +118,9 @@ def sites_of(model: Any) -> dict[str, Site]:
     }
 
 
-def _refused(model: Any) -> dict[str, str]:
+def _refused(model: TransformerLensModel) -> dict[str, str]:
     """Sites whose hooks are there, or may be, and are not what their name says; and why."""
-    blocks = list(getattr(model, "blocks", ()))
+    blocks = blocks_of(model)
     refused = {}
     experts = getattr(model.cfg, "num_experts", None)
     if experts or any("MoE" in type(getattr(block, "mlp", None)).__name__ for block in blocks):
@@ -161,7 +146,7 @@ def _shape(cfg: Any, name: str, module: str) -> tuple[int, int]:
     return grouped, cfg.d_head
 
 
-def select_sites(model: Any, names: Iterable[str]) -> tuple[Site, ...]:
+def select_sites(model: TransformerLensModel, names: Iterable[str]) -> tuple[Site, ...]:
     """Look up sites by name.
 
     Parameters

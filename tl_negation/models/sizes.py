@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._shared import validated
 from .hub import (
     DEMO,
     ask_hub_unless_cached,
@@ -20,7 +21,7 @@ from .hub import (
     quiet,
 )
 from .loading import DEMO_NAME, demo_file
-from .sites import require_transformer_lens
+from .protocol import TransformerLensModel
 
 #: Sites in the order in which a layer computes them, with the last product that each needs: a pass
 #: ends behind its last hook. "gate" is the first input matrix of an MLP, "up" the second.
@@ -186,7 +187,8 @@ class ModelSizes:
 _SIZES = ("n_layers", "d_model", "n_heads", "d_head", "d_mlp")
 
 
-def sizes_of(model: Any) -> ModelSizes:
+@validated
+def sizes_of(model: TransformerLensModel | ModelSizes | str | Path) -> ModelSizes:
     """Read the sizes of a model without loading its weights.
 
     Parameters
@@ -208,7 +210,6 @@ def sizes_of(model: Any) -> ModelSizes:
     if isinstance(model, ModelSizes):
         return model
     if not isinstance(model, (str, Path)):
-        require_transformer_lens(model)
         return _of_cfg(vars(model.cfg), model.cfg.model_name)
     with quiet():
         return _of_name(str(model))

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from .. import plots, views
 from .._shared import validated, whole_file
 from ..fitting import STATUSES
-from ..models import MEANINGS, WITH_HEADS, require_transformer_lens
+from ..models import MEANINGS, WITH_HEADS, TransformerLensModel
 from ..probing import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS, ProbeResult, profile, trend
 from .effects import HINTS as EFFECT_HINTS
 from .effects import effects_section
@@ -93,7 +93,13 @@ class Table(NamedTuple):
 
 
 @validated
-def report(result: Any, path: str | Path, *, model: Any = None, preset: str | None = None) -> Path:
+def report(
+    result: Any,
+    path: str | Path,
+    *,
+    model: TransformerLensModel | None = None,
+    preset: str | None = None,
+) -> Path:
     """Write a result as one HTML file that needs nothing from anywhere.
 
     Parameters
@@ -131,8 +137,6 @@ def report(result: Any, path: str | Path, *, model: Any = None, preset: str | No
             f"a report needs a ProbeResult (probe(acts) or load_result(path)); got "
             f"{type(result).__name__}"
         )
-    if model is not None:
-        require_transformer_lens(model)
     page = _template().render(_page(result, model, preset))
     with whole_file(path) as file:
         file.write_text(page, encoding="utf-8")
@@ -150,7 +154,9 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _page(result: ProbeResult, model: Any, preset: str | None) -> dict[str, Any]:
+def _page(
+    result: ProbeResult, model: TransformerLensModel | None, preset: str | None
+) -> dict[str, Any]:
     table = profile(result, preset=preset)
     modules = profile(result, preset=preset, by="module")
     audit = result.contexts.counts()
@@ -326,7 +332,9 @@ def _svg(picture: Picture, width: float | None, suffix: str = "") -> Markup:
     return Markup(head.replace("<svg", label, 1) + ">" + about + rest)  # noqa: S704 - matplotlib's own
 
 
-def _views(result: ProbeResult, model: Any) -> list[tuple[str, Markup, Markup]]:
+def _views(
+    result: ProbeResult, model: TransformerLensModel | None
+) -> list[tuple[str, Markup, Markup]]:
     """(title, body, script): units in text and, with a model, where heads look."""
     display = result.display
     if model is not None:

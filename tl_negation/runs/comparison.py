@@ -21,13 +21,13 @@ from ..corpus import (
     load_text,
 )
 from ..inference import TooFewWordsError, add_extras, held_out, infer
-from ..models import load_model, require_transformer_lens
+from ..models import TransformerLensModel, load_model
 from ..probing import ProbeResult, probe
 
 
 @validated
 def compare(
-    model: Any,
+    model: TransformerLensModel | str | Path,
     text: Text | Corpus | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
@@ -79,7 +79,6 @@ def compare(
     """
     text = load_text(text)
     model = load_model(model) if isinstance(model, (str, Path)) else model
-    require_transformer_lens(model)
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)
     own = own if per_class is None else own.sample(per_class, seed)

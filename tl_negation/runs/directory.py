@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .. import plots
 from .._shared import validated, whole_directory
 from ..activations import collect
+from ..models import TransformerLensModel
 from ..probing import ProbeResult, jsonable, profile, trend, unit_statistics
 from ..report import gallery, report
 
@@ -105,7 +106,7 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
 SAME_SCORES = 0.01
 
 
-def with_activations(result: ProbeResult, model: Any) -> ProbeResult:
+def with_activations(result: ProbeResult, model: TransformerLensModel) -> ProbeResult:
     """Collect the activations of a result read from disk, and make sure they are the same.
 
     Raises

@@ -12,7 +12,7 @@ import torch
 from .._shared import integer
 from ..activations import START_BATCH
 from ..corpus import Contexts, Corpus, Text, find_contexts, load_text
-from ..models import ModelSizes, load_tokenizer, sizes_of, usable_device
+from ..models import ModelSizes, TransformerLensModel, load_tokenizer, sizes_of, usable_device
 from ..probing import WORD_COLUMNS, unit_statistics
 from . import machine
 from .machine import HARDWARE, UTILISATION, Speed
@@ -58,7 +58,7 @@ class _Found(NamedTuple):
 
 
 def plan(
-    model: Any,
+    model: TransformerLensModel | ModelSizes | str | Path,
     *,
     tokens: int | float | None = None,
     text: Text | Corpus | str | Path | Sequence[Any] | None = None,
@@ -227,7 +227,11 @@ def _peak(
 
 
 def _expected(
-    model: Any, tokenizer: Any, text: Any, tokens: int | float | None, before: int
+    model: TransformerLensModel | ModelSizes | str | Path,
+    tokenizer: Any,
+    text: Any,
+    tokens: int | float | None,
+    before: int,
 ) -> _Found:
     if text is None:
         shares = tuple(sum(n for _, of, n in MEASURED if of == label) for label in (0, 1))
@@ -257,7 +261,9 @@ def _words(contexts: Contexts) -> Sequence[tuple[str, int, int | float]]:
     return MEASURED if few else words
 
 
-def _tokenizer(model: Any, name: Any) -> Any:
+def _tokenizer(
+    model: TransformerLensModel | ModelSizes | str | Path, name: str | Path | None
+) -> Any:
     if name is not None:
         return load_tokenizer(name)
     if isinstance(model, ModelSizes):

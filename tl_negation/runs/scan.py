@@ -23,7 +23,12 @@ from ..inference import (
     distinct_rows,
     infer,
 )
-from ..models import LEXICAL_AT_FIRST, load_model, require_transformer_lens, untrained_twin
+from ..models import (
+    LEXICAL_AT_FIRST,
+    TransformerLensModel,
+    load_model,
+    untrained_twin,
+)
 from ..probing import ProbeResult, check_preset, check_test, probe
 from .directory import kept_if_not_written, write_run
 
@@ -48,7 +53,7 @@ def _alone_in_out(function: Callable[_Given, ProbeResult]) -> Callable[_Given, P
 @validated
 @_alone_in_out
 def scan(
-    model: Any,
+    model: TransformerLensModel | str | Path,
     text: Text | Corpus | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
@@ -151,7 +156,6 @@ def scan(
     with _timed(seconds, "model"):
         if isinstance(model, (str, Path)):
             model = load_model(model, device=device)
-        require_transformer_lens(model)
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
         contexts = find_contexts(

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._shared import validated
 from ..activations import check_tokens
 from ..corpus import Contexts
-from ..models import check_model, require_transformer_lens, token_device
+from ..models import TransformerLensModel, check_model, token_device
 from ..probing import ProbeResult, head_table
 from .contexts import chosen_examples, token_texts
 from .page import View, heatmap_from_values, inert, to_script, visible
@@ -61,7 +61,7 @@ def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
 
 @validated
 def head_attention(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     heads: Any,
     *,
@@ -108,7 +108,6 @@ def head_attention(
     Where a head attends is not what it moves, and a head whose queries hold the category need not
     do anything with it.
     """
-    require_transformer_lens(model)
     chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)
     check_model(model, (), contexts.before + 1, sorted({layer for layer, _ in pairs}))
@@ -171,7 +170,7 @@ def _interactive(
     return row, f"{call}\n{LABELLED % to_script(name)}"
 
 
-def _query_heads(model: Any, heads: Any) -> list[tuple[int, int]]:
+def _query_heads(model: TransformerLensModel, heads: Any) -> list[tuple[int, int]]:
     """(layer, query head) of each row, each once; a key head stands for those that share it."""
     if not isinstance(heads, pd.DataFrame):
         raise TypeError(
@@ -203,7 +202,7 @@ def _query_heads(model: Any, heads: Any) -> list[tuple[int, int]]:
 
 
 def _patterns(
-    model: Any, tokens: Tensor, layers: Sequence[int]
+    model: TransformerLensModel, tokens: Tensor, layers: Sequence[int]
 ) -> Mapping[int, Float[Tensor, "example head query key"]]:
     found: dict[int, Tensor] = {}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._shared import validated
-from ..models import unit_name
+from ..models import TransformerLensModel, unit_name
 from ..probing import ProbeResult
 from .contexts import UNIT, display_table, heatmap
 from .page import View, to_script
@@ -46,7 +46,9 @@ SCRIPT = """(() => {
 
 
 @validated
-def unit_browser(result: Any, *, model: Any = None, n: int = 20, contexts: int = 10) -> View:
+def unit_browser(
+    result: Any, *, model: TransformerLensModel | None = None, n: int = 20, contexts: int = 10
+) -> View:
     """Choose among the strongest units by layer and name, and see each in text.
 
     Parameters

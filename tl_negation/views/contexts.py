@@ -14,14 +14,14 @@ from .._shared import Seed, prepends_bos, validated
 from .._shared import decoder as _decoder
 from ..activations import collect, token_activations
 from ..corpus import NEGATION, Contexts
-from ..models import UNIT, require_transformer_lens, unit_name, unit_of
+from ..models import UNIT, TransformerLensModel, unit_name, unit_of
 from ..probing import ProbeResult
 from .page import View, heatmap_from_values
 
 
 @validated
 def text_heatmap(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     units: Any,
     *,
@@ -68,7 +68,7 @@ def text_heatmap(
 
 @validated
 def display_table(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     units: Any,
     *,
@@ -184,7 +184,7 @@ def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
 
 
 @validated
-def top_contexts(model: Any, result: Any, where: Any, *, n: int = 5) -> View:
+def top_contexts(model: TransformerLensModel, result: Any, where: Any, *, n: int = 5) -> View:
     """Show the contexts in which a unit is largest, and those in which it is smallest.
 
     Parameters
@@ -236,7 +236,7 @@ def top_contexts(model: Any, result: Any, where: Any, *, n: int = 5) -> View:
 
 
 def _at_target(
-    model: Any, result: ProbeResult, unit: pd.DataFrame, row: int, column: int
+    model: TransformerLensModel, result: ProbeResult, unit: pd.DataFrame, row: int, column: int
 ) -> np.ndarray:
     if result.activations is not None:
         return result.activations.values[row, :, column].cpu().double().numpy()
@@ -248,7 +248,9 @@ def _at_target(
 
 
 @validated
-def over_text(model: Any, text: str | list[str] | tuple[str, ...], units: pd.DataFrame) -> View:
+def over_text(
+    model: TransformerLensModel, text: str | list[str] | tuple[str, ...], units: pd.DataFrame
+) -> View:
     """Show a unit's activation at every token of any text: *rusty, dead, corroded*.
 
     Parameters
@@ -279,7 +281,6 @@ def over_text(model: Any, text: str | list[str] | tuple[str, ...], units: pd.Dat
     The first token of a text tends to have activations of its own; put words before the one that
     is meant. What a unit does at words of neither list was not tested.
     """
-    require_transformer_lens(model)
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("over_text needs a text; got none")
@@ -298,7 +299,7 @@ def over_text(model: Any, text: str | list[str] | tuple[str, ...], units: pd.Dat
     )
 
 
-def _typed(model: Any, text: Any, units: pd.DataFrame) -> pd.DataFrame:
+def _typed(model: TransformerLensModel, text: Any, units: pd.DataFrame) -> pd.DataFrame:
     """One typed text as a context of its own."""
     if not isinstance(text, str):
         raise TypeError(f"over_text reads strings; got {type(text).__name__}")
