@@ -4,7 +4,7 @@ Everything that decides which examples a result rests on happens in this room, b
 runs. It knows tokenizers, but no models.
 """
 
-from .contexts import Contexts, find_contexts
+from .contexts import PRESETS, Contexts, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
 from .finding import COLUMNS
@@ -13,10 +13,11 @@ from .text import Corpus, Text, load_text
 __all__ = [
     "ANTICIPATED",
     "COLUMNS",
+    "NEGATION",
+    "PRESETS",
     "Contexts",
     "Contrast",
     "Corpus",
-    "NEGATION",
     "Text",
     "control",
     "find_contexts",
