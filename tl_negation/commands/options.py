@@ -1,9 +1,18 @@
-"""The options that several commands share, each declared once."""
+"""The options that several commands share, each declared once, and how their values are read.
 
+A name in braces, such as ``{sites}``, is replaced by the entries of that table when the help is
+printed: see ``help``.
+"""
+
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+DEFAULT_MODEL = "gpt2-large"
+DEFAULT_SITES = "q,k,v"
+
+RunDirectory = Annotated[Path, typer.Argument(help="A run directory that scan or demo wrote.")]
 Model = Annotated[
     str,
     typer.Option(
@@ -15,17 +24,19 @@ TextSource = Annotated[
     list[str],
     typer.Option(
         "--text",
-        help="A path, gutenberg:ID, or builtin:python-docs. For many documents a folder of .txt "
+        help="A path, gutenberg:ID, or builtin:python-docs. For many documents: a folder of .txt "
         "files, a pattern in quotes, hf:NAME?split=train&column=text&limit=1000 (a data set of the "
         "Hugging Face hub, a folder or a file of rows), or the option several times.",
     ),
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(help="*notebook*: the reference notebook's rules, licence text included."),
+    typer.Option(
+        help="{presets}. *notebook*: the rules of the reference notebook, licence text included."
+    ),
 ]
 Before = Annotated[int, typer.Option(help="Tokens before the target that the model reads.")]
-After = Annotated[int, typer.Option(help="Tokens after it, for display only.")]
+After = Annotated[int, typer.Option(help="Tokens after the target, for display only.")]
 Bos = Annotated[
     bool | None,
     typer.Option(
@@ -34,27 +45,42 @@ Bos = Annotated[
         show_default="what the tokenizer does with a text",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace an earlier run in the directory.")]
-Sites = Annotated[str, typer.Option(help="Sites to scan, separated by commas.")]
-PerClass = Annotated[
-    int | None, typer.Option(help="Draw so many contexts of each class; all if not given.")
+Sites = Annotated[
+    str, typer.Option(help="Sites to scan, separated by commas. A layer may have: {sites}.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+PerClass = Annotated[int, typer.Option(help="Contexts of each class, drawn at random.")]
+PerClassOrAll = Annotated[
+    int | None,
+    typer.Option(help="Contexts of each class, drawn at random.", show_default="all of them"),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(help="Contexts in one forward pass.", show_default="chosen by the device"),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="cuda if there is one, else cpu"),
+]
 Words = Annotated[
     bool,
     typer.Option(
         help="Test over words too: permutation of word types, words left out, selectivity, Firth."
     ),
 ]
-Permutations = Annotated[int, typer.Option(help="Labelings of the words, if there are more.")]
+Permutations = Annotated[
+    int, typer.Option(help="Labelings of the words to draw, unless all of them are fewer.")
+]
 Tasks = Annotated[int, typer.Option(help="Control tasks of the selectivity.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace an earlier run in the directory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 
 
 def one_or_several(texts: list[str]) -> str | list[str]:
-    """One source, or the list of several."""
+    """Return the one source, or the list of several."""
     return texts[0] if len(texts) == 1 else texts
 
 
-def split_names(sites: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in sites.split(",") if name.strip())
+def split_names(names: str) -> tuple[str, ...]:
+    """Split names at commas: ``"q, k"`` is ``("q", "k")``."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())

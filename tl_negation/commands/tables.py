@@ -1,6 +1,8 @@
 """What a command prints: tables and sentences for the terminal, JSON for machines."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +10,21 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from ..probing import ProbeResult, profile, trend
-from ..runs import summary
+from ..probing import ProbeResult, trend
+from ..runs import read_profile, summary
 
 console = Console()
 
 
-def print_run(result: ProbeResult, out: Path, preset: str | None, *, as_json: bool) -> None:
-    """Print what was found and where it was written."""
+def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
+    """Print what a scan found, and the files that it wrote."""
+    table = read_profile(out)
     written = sorted(str(path) for path in out.rglob("*") if path.is_file())
     if as_json:
-        print(json.dumps({**summary(result, preset=preset), "written": written}))
+        print(json.dumps({**summary(result, table=table), "written": written}))
         return
-    console.print(_profile_table(profile(result, preset=preset)))
-    console.print(_trend_table(trend(profile(result, preset=preset))))
-    console.print(_word_table(profile(result, preset=preset)))
+    for view in (_profile_table(table), _trend_table(trend(table)), _word_table(table)):
+        console.print(view)
     for line in result.summary().splitlines():
         console.print(f"- {line}", highlight=False)
     if "words_left_out" in result.provenance:
@@ -41,9 +43,10 @@ def _profile_table(table: pd.DataFrame) -> Table:
     view = Table(
         title="Units from which the class is decodable, by layer",
         caption=(
-            f"sig.: significant units (Wald p, {rule.correction} per {rule.family}, alpha "
-            f"{rule.alpha}); acc.: accuracy in sample, mean over tested units (base rate "
-            f"{rule.base_rate:.1%}); untested: units without a valid fit (separated, constant ...)"
+            f"sig.: significant units (Wald p, {rule['correction']} per {rule['family']}, alpha "
+            f"{rule['alpha']}); acc.: accuracy in sample, mean over tested units (base rate "
+            f"{rule['base_rate']:.1%}); untested: units without a valid fit (separated, constant "
+            "...)"
         ),
         padding=(0, 0),
     )
@@ -54,12 +57,8 @@ def _profile_table(table: pd.DataFrame) -> Table:
         view.add_column("\nacc.", justify="right", no_wrap=True)
     view.add_column("un-\ntested", justify="right", no_wrap=True)
     for layer, rows in table.groupby("layer", sort=False):
-        by_site = rows.set_index("site").loc[sites]
-        cells = [
-            f"{value:.1%}"
-            for row in by_site.itertuples()
-            for value in (row.share_significant, row.accuracy)
-        ]
+        by_site = rows.set_index("site").loc[sites, ["share_significant", "accuracy"]]
+        cells = [f"{value:.1%}" for value in by_site.to_numpy().ravel()]
         view.add_row(str(layer), *cells, str(int((rows["units"] - rows["tested"]).sum())))
     return view
 
@@ -79,12 +78,22 @@ def _word_table(table: pd.DataFrame) -> Table:
     for head in names.values():
         view.add_column(head, justify="right")
     for site, rows in table.groupby("site", sort=False):
-        view.add_row(site, *(f"{rows[name].mean():.2%}" for name in names))
+        view.add_row(str(site), *(f"{rows[name].mean():.2%}" for name in names))
+    return view
+
+
+def _trend_table(table: pd.DataFrame) -> Table:
+    view = Table(title="Trend over depth (Spearman)")
+    for name in ("site", "column", "rho", "p", "layers"):
+        view.add_column(name, justify="left" if name in ("site", "column") else "right")
+    for row in table.to_dict("records"):
+        numbers = (f"{row['rho']:+.2f}", f"{row['p']:.2g}", str(row["layers"]))
+        view.add_row(row["site"], row["column"], *numbers)
     return view
 
 
 def comparison_table(table: pd.DataFrame) -> Table:
-    """A column per contrast."""
+    """Show a column per contrast."""
     view = Table(title="Contrasts side by side: means over units", padding=(0, 0))
     names = {
         "examples_1": "n, class 1", "examples_0": "n, class 0", "words_1": "words, class 1",
@@ -113,10 +122,64 @@ def _cell(name: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.1%}"
 
 
-def _trend_table(table: pd.DataFrame) -> Table:
-    view = Table(title="Trend over depth (Spearman)")
-    for name in ("site", "column", "rho", "p", "layers"):
-        view.add_column(name, justify="left" if name in ("site", "column") else "right")
-    for row in table.itertuples():
-        view.add_row(row.site, row.column, f"{row.rho:+.2f}", f"{row.p:.2g}", str(row.layers))
+def ablation_table(table: pd.DataFrame, about: Mapping[str, Any]) -> Table:
+    """Show what replacing each selection of units did, beside what random units did."""
+    r, n = about["correlation"], sum(about["contexts"].values())
+    view = Table(
+        title=f"Change of the log-probability of the next {about['follow']} tokens (nats)",
+        caption=(
+            f"units replaced ({about['how']}) at the target in {n} contexts; p: {about['draws']} "
+            f"matched random sets, two-sided, each row by itself. The gradient's estimate against "
+            f"the measurement of single units: r = {r['all']:.2f} (random units {r['random']:.2f})"
+        ),
+    )
+    for name in ("selection", "class"):
+        view.add_column(name)
+    for name in ("effect", "random, 95 %", "p"):
+        view.add_column(name, justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        band = f"{row['random_q025']:+.3f} to {row['random_q975']:+.3f}"
+        cells = (f"{row['effect']:+.3f}", band, f"{row['p']:.2g}")
+        view.add_row(row["selection"], row["class"], *cells)
     return view
+
+
+def plan_table(table: pd.DataFrame) -> Table:
+    """Show a plan, its stages apart from each other."""
+    view = Table(title="Before a run: bytes and hours", padding=(0, 1))
+    view.add_column("stage", no_wrap=True)
+    view.add_column("quantity")
+    view.add_column("value", justify="right", no_wrap=True)
+    view.add_column("basis", style="dim")
+    for stage, rows in table.groupby("stage", sort=False):
+        view.add_section()
+        first = str(stage)
+        for row in rows.to_dict("records"):
+            value = format_value(row["value"], row["unit"])
+            view.add_row(first, row["quantity"], value, row["basis"])
+            first = ""
+    return view
+
+
+def format_value(value: int | float, unit: str) -> str:
+    """Write a value as people read it: 34.4 TB, 26 hours, 10,503,235."""
+    if math.isnan(value):
+        return "-"
+    if unit == "s":
+        return _duration(value)
+    if unit:
+        return _prefixed(value, unit)
+    return f"{value:,.0f}"
+
+
+def _prefixed(value: int | float, unit: str) -> str:
+    prefixes = ("", "k", "M", "G", "T", "P", "E", "Z")
+    power = min(len(prefixes) - 1, max(0, int(math.log10(value) // 3))) if value > 0 else 0
+    return f"{value / 1000**power:.3g} {prefixes[power]}{unit}"
+
+
+def _duration(seconds: int | float) -> str:
+    for size, name in ((365.25 * 86_400, "years"), (86_400, "days"), (3600, "hours")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds / 60:.3g} minutes" if seconds >= 120 else f"{seconds:.3g} s"

@@ -5,15 +5,17 @@ returns one with more columns; :func:`infer` runs those that a claim needs.
 """
 
 from .clusters import cluster_robust
-from .extras import add_calibration, add_extras, check_extras
+from .extras import EXTRAS, add_calibration, add_extras, check_extras
 from .heads import head_probe, rotate
 from .heldout import held_out, selectivity
 from .infer import check_infer, infer
 from .nulls import distinct_rows, lexical_null, null_bands, null_p_values
 from .penalised import penalise
-from .words import TooFewWordsError, exchangeable, word_test
+from .words import ALTERNATIVES, TooFewWordsError, exchangeable, word_test
 
 __all__ = [
+    "ALTERNATIVES",
+    "EXTRAS",
     "TooFewWordsError",
     "add_calibration",
     "add_extras",

@@ -8,9 +8,11 @@ from .ablation import Ablation, ablate
 from .attribution import Attribution, attribute
 from .comparison import compare_ablations
 from .effects import ESTIMATE_COLUMNS, add_effects
+from .setting import HOWS
 
 __all__ = [
     "ESTIMATE_COLUMNS",
+    "HOWS",
     "Ablation",
     "Attribution",
     "ablate",

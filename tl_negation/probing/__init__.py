@@ -1,7 +1,7 @@
 """From activations to a result: one logistic model per unit, its columns, tables and files."""
 
 from .columns import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS
-from .families import adjust, adjusted, check_family, check_test, family_ids
+from .families import CORRECTIONS, FAMILIES, adjust, adjusted, check_family, check_test, family_ids
 from .probe import probe, unit_statistics
 from .profiles import (
     calibration_table,
@@ -14,15 +14,17 @@ from .profiles import (
 )
 from .replication import ALL, Replication, replicate
 from .results import ProbeResult, load_result, needs_activations
-from .storage import jsonable
+from .storage import jsonable, read_csv
 
 __all__ = [
     "ALL",
     "COLUMNS",
+    "CORRECTIONS",
     "ESTIMATE_COLUMNS",
+    "FAMILIES",
+    "WORD_COLUMNS",
     "ProbeResult",
     "Replication",
-    "WORD_COLUMNS",
     "adjust",
     "adjusted",
     "calibration_table",
@@ -37,6 +39,7 @@ __all__ = [
     "needs_activations",
     "probe",
     "profile",
+    "read_csv",
     "replicate",
     "trend",
     "unit_statistics",

@@ -43,21 +43,22 @@ def compare(
     heads: bool = False,
     seed: Seed = 0,
     progress: bool = True,
+    device: str | None = None,
 ) -> pd.DataFrame:
     """Scan a contrast, what is carried forward from it, and controls: side by side.
 
     Parameters
     ----------
-    model, text, sites, layers, before, after, per_class, permutations, tasks, seed, progress
-        As in :func:`scan`.
+    model, text, sites, layers, before, after, prepend_bos, per_class, permutations, tasks, seed
+        As in :func:`tl_negation.scan`.
     contrast
         The contrast itself.
-    prepend_bos
-        As in :func:`tl_negation.find_contexts`.
     distances
         Distances of the carried contrasts (:meth:`tl_negation.Contrast.carried`).
     heads
         Probe whole heads too (:func:`tl_negation.head_probe`).
+    progress, device
+        As in :func:`tl_negation.scan`.
 
     Returns
     -------
@@ -69,29 +70,49 @@ def compare(
         the shares ``share_significant`` and ``share_significant_words``, the ``best_unit`` by
         fold accuracy and its ``best_fold_accuracy``, with ``heads`` the mean over heads of their
         accuracy on words left out (``heads_held_out``) and the best head's, and a ``note`` where
-        something could not be computed. The best of many units is too good by its selection;
-        compare it with the best unit of the control.
+        something could not be computed.
 
     Raises
     ------
+    TypeError
+        ``model`` is not a TransformerLens model.
     ValueError
-        The contrast itself has no examples in the text.
+        The contrast itself has no examples in the text; whatever the stages refuse.
+
+    Notes
+    -----
+    The best of many units is too good by its selection; compare it with the best unit of the
+    control. A difference between two rows is one between words as much as between categories:
+    what the control reaches, any split of frequent words reaches.
+
+    Examples
+    --------
+    >>> table = tln.compare(
+    ...     model, text, distances=(1,), before=6, after=2, permutations=60, tasks=2, progress=False
+    ... )
+    >>> table[["contrast", "examples_1", "words_1"]]
+                    contrast  examples_1  words_1
+    0               negation          ...
+    1    negation, carried 1          ...
+    2  anticipated negation           ...
+    3       control (seed 0)          ...
     """
     text = load_text(text)
-    model = load_model(model) if isinstance(model, (str, Path)) else model
+    model = load_model(model, device=device) if isinstance(model, (str, Path)) else model
+    require_transformer_lens(model)
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)
     own = own if per_class is None else own.sample(per_class, seed)
-    made: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]
     others = [contrast.carried(distance) for distance in distances]
     others += [ANTICIPATED] if contrast == NEGATION else []
+    makers: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]
     for other in others:
         find = partial(find_contexts, text, model.tokenizer, other, seed=seed, **window)
-        made.append((other.name, find))
-    made.append(("control", partial(control, own, text, model.tokenizer, seed=seed)))
+        makers.append((other.name, find))
+    makers.append(("control", partial(control, own, text, model.tokenizer, seed=seed)))
     options = {"permutations": permutations, "tasks": tasks, "seed": seed, "progress": progress}
     rows = []
-    for name, make in made:
+    for name, make in makers:
         try:
             contexts = make()
         except ValueError as error:
@@ -111,11 +132,10 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
     except TooFewWordsError as error:
         result, without = _in_folds(result, options)
         note = f"{error}. {without}".strip(". ")
-    counts = result.contexts.counts()
     row: dict[str, Any] = {"contrast": result.contexts.contrast.name}
-    for of in counts["groups"].values():
-        row[f"examples_{of['label']}"] = of["examples"]
-        row[f"words_{of['label']}"] = len(of["word_types"])
+    for group in result.contexts.counts()["groups"].values():
+        row[f"examples_{group['label']}"] = group["examples"]
+        row[f"words_{group['label']}"] = len(group["word_types"])
     row["base_rate"] = result.base_rate
     for name in ("accuracy", "fold_accuracy", "held_out_accuracy", "selectivity"):
         if name in result.columns:
@@ -123,10 +143,7 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
     for name in ("significant", "significant_words"):
         if name in result.columns:
             row[f"share_{name}"] = float(result.columns[name].double().mean())
-    best = result.top(1, by="fold_accuracy") if "fold_accuracy" in result.columns else ()
-    for unit in best.to_dict("records") if len(best) else ():
-        row["best_unit"] = f"{unit['layer']}.{unit['site']}.{unit['head']}.{unit['index']}"
-        row["best_fold_accuracy"] = unit["fold_accuracy"]
+    row |= _best_unit(result)
     if heads and not note:
         table = add_extras(result, ("heads",), progress=options["progress"]).tables["heads"]
         row["heads_held_out"] = table["held_out_accuracy"].mean()
@@ -134,8 +151,20 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
     return {**row, "note": note}
 
 
+def _best_unit(result: ProbeResult) -> dict[str, Any]:
+    """Name the best unit in folds and its accuracy; nothing where no unit was scored in folds."""
+    best = result.top(1, by="fold_accuracy") if "fold_accuracy" in result.columns else None
+    if best is None or best.empty:
+        return {}
+    unit = best.to_dict("records")[0]
+    return {
+        "best_unit": f"{unit['layer']}.{unit['site']}.{unit['head']}.{unit['index']}",
+        "best_fold_accuracy": unit["fold_accuracy"],
+    }
+
+
 def _in_folds(result: ProbeResult, options: dict[str, Any]) -> tuple[ProbeResult, str]:
-    """Score in folds where there are examples enough, or say why not."""
+    """Score in folds where there are enough examples, or say why not."""
     seed, progress = options["seed"], options["progress"]
     try:
         return held_out(result, by="fold", seed=seed, progress=progress), ""

@@ -9,19 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import plots
 from .._shared import validated, whole_directory
-from ..activations import collect
+from ..activations import Activations, collect
 from ..models import TransformerLensModel
-from ..probing import ProbeResult, jsonable, profile, trend, unit_statistics
-from ..report import gallery, report
+from ..probing import (
+    ProbeResult,
+    Replication,
+    jsonable,
+    profile,
+    read_csv,
+    trend,
+    unit_statistics,
+)
 
 #: Formats of the figures of a run: to look at, and for a paper.
 FIGURE_KINDS = ("png", "svg")
+PROFILE = "profile.csv"
 
 
 @validated
@@ -32,8 +39,24 @@ def write_run(
     preset: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    table: pd.DataFrame | None = None,
 ) -> Path:
     """Write tables, figures and report of a result into a new directory: all of it or nothing.
+
+    Parameters
+    ----------
+    result
+        From :func:`tl_negation.scan`, :func:`tl_negation.infer` or :func:`tl_negation.probe`.
+    out
+        The directory; must be new or empty, unless ``overwrite`` is on.
+    preset
+        Of the profile, as in :func:`tl_negation.profile`.
+    overwrite
+        Replace an earlier run in ``out``. A directory that holds anything else is never replaced.
+    progress
+        Show a progress bar while figures are drawn.
+    table
+        The result's profile under ``preset``, if you have it already; computed otherwise.
 
     Returns
     -------
@@ -45,27 +68,60 @@ def write_run(
     ------
     FileExistsError
         ``out`` holds something that may not be replaced.
+    ValueError
+        An unknown preset, or one that does not fit the result.
+
+    Examples
+    --------
+    >>> run = tln.write_run(result, "run", progress=False)
+    >>> sorted(path.name for path in run.iterdir())  # doctest: +ELLIPSIS
+    ['contexts.parquet', 'figures', ..., 'run.json', 'trend.csv', 'units.parquet']
+    >>> tln.load_result(run).to_frame().equals(result.to_frame())
+    True
     """
-    table = profile(result, preset=preset)
+    from ..report import gallery, report
+
+    table = profile(result, preset=preset) if table is None else table
     with whole_directory(out, overwrite=overwrite) as folder:
         result.write_into(folder)
-        table.to_csv(folder / "profile.csv", index=False)
+        table.to_csv(folder / PROFILE, index=False)
         trend(table).to_csv(folder / "trend.csv", index=False)
-        (folder / "figures").mkdir()
         pictures = list(gallery(result, table, preset))
         for picture in tqdm(pictures, desc="figures", disable=not progress):
-            figure = np.ravel(picture.draw(None))[0].figure
-            for kind in FIGURE_KINDS:
-                plots.save(figure.axes, folder / "figures" / f"{picture.name}.{kind}", dpi=150)
-                figure.set_layout_engine("none")  # all is in its place now
-            plt.close(figure)
+            _save_figure(picture.draw(None), folder / "figures", picture.name)
         report(result, folder / "report.html", preset=preset)
     return Path(out)
 
 
+def _save_figure(axes: Any, folder: Path, name: str) -> None:
+    """Write the figure of some Axes in every format of a run, and close it."""
+    import matplotlib.pyplot as plt
+
+    from .. import plots
+
+    figure = np.ravel(axes)[0].figure
+    for kind in FIGURE_KINDS:
+        plots.save(figure.axes, folder / f"{name}.{kind}", dpi=150)
+        figure.set_layout_engine("none")  # everything is in its place after the first drawing
+    plt.close(figure)
+
+
+def read_profile(run: str | Path) -> pd.DataFrame:
+    """Read the profile that a run was written with, to the last bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        The run has none: :meth:`tl_negation.ProbeResult.save` writes a result without its profile.
+    """
+    table = read_csv(Path(run) / PROFILE)
+    # pandas before 2.2 reads a column without any value as objects, not as NaN.
+    return table.astype(dict.fromkeys(table.columns[table.isna().all()], float))
+
+
 @contextmanager
 def kept_if_not_written(result: ProbeResult, out: str | Path) -> Iterator[None]:
-    """Where the run's own disk has no room, put the result of long work somewhere else."""
+    """Put the result of long work somewhere else if the run's own disk has no room for it."""
     try:
         yield
     except OSError as error:
@@ -83,9 +139,19 @@ def kept_if_not_written(result: ProbeResult, out: str | Path) -> Iterator[None]:
         raise type(error)(*(() if error.errno is None else (error.errno,)), what) from error
 
 
-def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]:
-    """Collect the numbers of a run in one JSON-able dictionary (``tl-negation scan --json``)."""
-    table = profile(result, preset=preset)
+def summary(
+    result: ProbeResult, *, preset: str | None = None, table: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """Collect the numbers of a run in one JSON-able dictionary (``tl-negation scan --json``).
+
+    Parameters
+    ----------
+    result
+        Any result.
+    preset, table
+        As in :func:`write_run`.
+    """
+    table = profile(result, preset=preset) if table is None else table
     strongest = result.top(10, full=True).drop(columns="significant")
     numbers = {
         "audit": result.contexts.counts(),
@@ -95,14 +161,18 @@ def summary(result: ProbeResult, *, preset: str | None = None) -> dict[str, Any]
         "significant": int(result.significant.sum()),
         "base_rate": result.base_rate,
         "summary": result.summary().splitlines(),
-        "profile": json.loads(table.to_json(orient="records")),
-        "trend": json.loads(trend(table).to_json(orient="records")),
-        "top": json.loads(strongest.to_json(orient="records")),
+        "profile": _rows(table),
+        "trend": _rows(trend(table)),
+        "top": _rows(strongest),
     }
     return jsonable(numbers)
 
 
-#: Scores of a layer differ by less than this, on average, from device to device.
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(table.to_json(orient="records"))
+
+
+#: The AUCs of a layer differ by less than this, on average, from device to device.
 SAME_SCORES = 0.01
 
 
@@ -116,10 +186,7 @@ def with_activations(result: ProbeResult, model: TransformerLensModel) -> ProbeR
     """
     sites, layers = [site.name for site in result.sites], result.layers
     acts = collect(model, result.contexts, sites, layers=layers)
-    if acts.sites == result.sites:
-        scores = unit_statistics(acts.values[0], acts.labels)["auc"].cpu()
-        difference = float((scores - result.columns["auc"][0].cpu()).abs().nanmean())
-    if acts.sites != result.sites or difference > SAME_SCORES:
+    if acts.sites != result.sites or _score_difference(acts, result) > SAME_SCORES:
         raise ValueError(
             f"the model must be that of the run ({result.provenance['model'].get('name')}); this "
             f"one scores the units of layer {layers[0]} otherwise. Give the name that scan was "
@@ -128,20 +195,54 @@ def with_activations(result: ProbeResult, model: TransformerLensModel) -> ProbeR
     return replace(result, activations=acts)
 
 
-def add_to_run(result: ProbeResult, run: Path) -> None:
-    """Replace the tables and the report of a run, add the two figures, keep everything else."""
-    draw = {
-        "ablation": lambda: plots.ablation(result.tables["ablation"])[0],
-        "attribution": lambda: plots.attribution(
-            result.tables["attribution"], about=result.provenance["interventions"]
-        ),
-    }
+def _score_difference(acts: Activations, result: ProbeResult) -> float:
+    """Mean difference of the AUCs in the first layer: one layer is enough to tell models apart."""
+    scores = unit_statistics(acts.values[0], acts.labels)["auc"].cpu()
+    return float((scores - result.columns["auc"][0].cpu()).abs().nanmean())
+
+
+def add_to_run(result: ProbeResult, run: str | Path) -> None:
+    """Add the tables, figures and columns of interventions to a run, and write its report again.
+
+    Everything else in the directory is kept; if anything fails, all of it is as it was.
+
+    Parameters
+    ----------
+    result
+        The result of the run, through :func:`tl_negation.add_effects`.
+    run
+        Its directory.
+    """
+    from .. import plots
+    from ..report import report
+
+    rows, checked = result.tables["ablation"], result.tables["attribution"]
+    about = result.provenance["interventions"]
     with whole_directory(run, overwrite=True) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True)
         result.write_into(folder)
-        (folder / "figures").mkdir(exist_ok=True)
-        for name, axes in draw.items():
-            figure = axes().figure
-            figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
-            plt.close(figure)
+        _save_figure(plots.ablation(rows), folder / "figures", "ablation")
+        _save_figure(plots.attribution(checked, about=about), folder / "figures", "attribution")
         report(result, folder / "report.html", preset=result.provenance.get("preset"))
+
+
+def write_replication(found: Replication, out: str | Path, *, overwrite: bool = False) -> Path:
+    """Write tables and figure of a replication into a new directory: all of it or nothing.
+
+    Returns
+    -------
+    Path
+        The directory: ``overlap.csv, signs.csv, ranks.csv, run.json, replication.png`` and
+        ``replication.svg``.
+
+    Raises
+    ------
+    FileExistsError
+        ``out`` holds something that may not be replaced.
+    """
+    from .. import plots
+
+    with whole_directory(out, overwrite=overwrite) as folder:
+        found.write_into(folder)
+        _save_figure(plots.replication(found), folder, "replication")
+    return Path(out)

@@ -60,9 +60,9 @@ HARDWARE = MappingProxyType(
 #: training and 21 to 33 % for other large models (Chowdhery et al. 2022, table 3).
 UTILISATION = 0.35
 
-#: A measured block of the model does at most so many operations; a larger one is made narrower.
+#: Most operations of a measured block of the model; a larger one is made narrower.
 BLOCK_FLOPS = 5e10
-#: A measurement is repeated for at least so long.
+#: A measurement is repeated for at least this long.
 MEASURED_SECONDS = 0.5
 PROBE_UNITS, PROBE_EXAMPLES = 4096, 1000
 WORD_UNITS, WORD_EXAMPLES = 512, 400
@@ -79,37 +79,36 @@ class Speed(NamedTuple):
 def calibrate(
     examples: int, words: Sequence[tuple[str, int, int | float]], device: torch.device
 ) -> Speed:
-    """Run the probe and the tests over words on made numbers.
+    """Time the probe and the tests over words on random numbers.
 
     Parameters
     ----------
     examples
-        Contexts of the planned run; fewer are measured where they are many.
+        Contexts of the planned run; at most ``PROBE_EXAMPLES`` are measured.
     words
-        Word type, its label, its share of the examples.
+        Word type, its label, its number of examples (only the proportions matter).
     device
         Where the activations would be.
     """
-    made = _made(min(examples, PROBE_EXAMPLES), PROBE_UNITS, words, device)
-    seconds = _seconds(lambda: probe(made, progress=False), device)
-    few = _made(min(examples, WORD_EXAMPLES), WORD_UNITS, words, device)
+    many = _synthetic(min(examples, PROBE_EXAMPLES), PROBE_UNITS, words, device)
+    seconds = _seconds(lambda: probe(many, progress=False), device)
+    few = _synthetic(min(examples, WORD_EXAMPLES), WORD_UNITS, words, device)
     result = probe(few, progress=False)
-    quiet = {"progress": False}
 
     def over_words() -> None:
-        held_out(result, **quiet)
-        selectivity(result, **quiet)
-        lexical_null(result, **quiet)
+        held_out(result, progress=False)
+        selectivity(result, progress=False)
+        lexical_null(result, progress=False)
 
     return Speed(
-        seconds / made.values.numel(),
-        _seconds(lambda: word_test(result, **quiet), device) / WORD_UNITS,
+        seconds / many.values.numel(),
+        _seconds(lambda: word_test(result, progress=False), device) / WORD_UNITS,
         _seconds(over_words, device) / few.values.numel(),
     )
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of a call, after one that warms up."""
+    """Median seconds of a call, after a first one to warm up."""
     times: list[float] = []
     run()
     while sum(times) < MEASURED_SECONDS or len(times) < 2:
@@ -131,7 +130,10 @@ def _wait(device: torch.device) -> None:
 def block_speed(
     sizes: ModelSizes, tokens: int, batch: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[float, str]:
-    """Operations a second of one layer of the model's shape with random weights, and its shape."""
+    """Measure the operations per second of one layer of the model's shape; say what was measured.
+
+    The weights are random; a layer too large to be measured quickly is made narrower first.
+    """
     sizes, batch = _narrower(sizes, tokens, batch)
     block = _Block(sizes, dtype, device)
     x = torch.randn(batch, tokens, sizes.d_model, dtype=dtype, device=device)
@@ -202,10 +204,10 @@ class _Block:
         return functional.linear(functional.silu(functional.linear(x, self.gate)) * up, self.down)
 
 
-def _made(
+def _synthetic(
     examples: int, units: int, words: Sequence[tuple[str, int, int | float]], device: torch.device
 ) -> Activations:
-    """Activations that hold something of the word, the class and noise, as a model's do."""
+    """Make activations of word, class and noise: all three are in those of a model."""
     rng = np.random.default_rng(0)
     shares = np.array([share for _, _, share in words])
     drawn = rng.choice(len(words), size=examples, p=shares / shares.sum())
@@ -234,5 +236,5 @@ def _made(
     values = rng.standard_normal((examples, units), dtype=np.float32)
     values += 4 * rng.standard_normal((len(words), units), dtype=np.float32)[drawn]
     values += labels[:, None].astype(np.float32)
-    site = Site("made", "", "attn", 1, units)
+    site = Site("synthetic", "", "attn", 1, units)
     return Activations(torch.from_numpy(values)[None].to(device), (site,), (0,), contexts, {})

@@ -4,12 +4,12 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import torch
 
-from .._shared import integer
+from .._shared import Count, real, validated
 from ..activations import START_BATCH
 from ..corpus import Contexts, Corpus, Text, find_contexts, load_text
 from ..models import ModelSizes, TransformerLensModel, load_tokenizer, sizes_of, usable_device
@@ -27,15 +27,35 @@ MEASURED = (
     ("allow", 0, 21), ("might", 0, 12), ("certainly", 0, 2), ("agree", 0, 2), ("shall", 0, 1),
 )  # fmt: skip
 COLUMNS = ("stage", "quantity", "value", "unit", "basis")
+#: Data type of the weights -> bytes of one.
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
-#: Memory of the probe, in sizes of the activations: `python tests/benchmarks/bench_probe.py`.
+#: Memory of the probe, in sizes of the activations: ``python tests/benchmarks/bench_probe.py``.
 PROBE_MEMORY = 1.4
-#: Peak of the resident memory over `_working_bytes`: SmolLM2 in batches of 16 x 91 tokens on a CPU
-#: needed 2.5 and 2.8 times as much in two runs; freed memory does not go back at once.
+#: Peak of the resident memory over ``_working_bytes``: SmolLM2 in batches of 16 x 91 tokens on a
+#: CPU needed 2.5 and 2.8 times as much in two runs; freed memory does not go back at once.
 WORKING_OVERHEAD = 2.5
-#: Bytes of a row of `Contexts.examples`: `examples.memory_usage(deep=True).sum() / len(examples)`
-#: on builtin:python-docs with a window of 101 tokens.
+#: Bytes of a row of ``Contexts.examples``: ``memory_usage(deep=True).sum() / len(examples)`` on
+#: builtin:python-docs with a window of 101 tokens.
 EXAMPLE_BYTES = 520
+_FORWARD = (
+    "up to the last hook: 2 per weight and token, 4 tokens^2 n_heads d_head a layer for the "
+    "scores (Hoffmann et al. 2022, appendix F)"
+)
+_WORKING = (
+    f"{WORKING_OVERHEAD} x the larger of a layer's attention and MLP, every intermediate result "
+    "counted once"
+)
+_LOADING = "on the host: Hugging Face's copy beside HookedTransformer's"
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise unless the value is a finite number above 0."""
+    real(name, value)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be above 0 and finite; got {value!r}")
+
+
+Positive = Annotated[int | float, positive]
 
 
 class _Found(NamedTuple):
@@ -52,60 +72,66 @@ class _Found(NamedTuple):
         return sum(self.per_class)
 
     def sampled(self, per_class: int) -> "_Found":
-        """At most so many of each class."""
-        few = tuple(min(n, float(per_class)) for n in self.per_class)
-        return self._replace(per_class=few, basis=f"at most {per_class:,} of each class")
+        """Keep at most this many of each class."""
+        zeros, ones = (min(n, float(per_class)) for n in self.per_class)
+        return self._replace(per_class=(zeros, ones), basis=f"at most {per_class:,} of each class")
 
 
+@validated
 def plan(
     model: TransformerLensModel | ModelSizes | str | Path,
     *,
-    tokens: int | float | None = None,
+    tokens: Positive | None = None,
     text: Text | Corpus | str | Path | Sequence[Any] | None = None,
     tokenizer: str | Path | None = None,
     sites: Sequence[str] = ("q", "k", "v"),
     before: int = 90,
-    per_class: int | None = None,
-    batch_size: int | None = None,
+    per_class: Count | None = None,
+    batch_size: Count | None = None,
     dtype: str = "float32",
     device: str | None = None,
     hardware: str | None = None,
-    flops: int | float | None = None,
-    device_memory: int | float | None = None,
-    devices: int = 1,
-    utilisation: int | float = UTILISATION,
+    flops: Positive | None = None,
+    device_memory: Positive | None = None,
+    devices: Count = 1,
+    utilisation: Positive = UTILISATION,
 ) -> pd.DataFrame:
-    """Predict bytes and hours of a scan of a text of so many tokens.
+    """Predict bytes and hours of a scan of a text of this many tokens.
 
     Parameters
     ----------
     model
-        A loaded model, a name (only its configuration is read) or a :class:`ModelSizes`.
+        A loaded model, a name (only its configuration is read) or a
+        :class:`~tl_negation.ModelSizes`.
     tokens
-        Of the text to be scanned; those of `text` if not given.
+        Of the text to be scanned; those of ``text`` if not given.
     text
-        A text (or source) to count the words in; without it, the rate measured on three texts is
-        assumed, which the table states. Needs a tokenizer.
+        A text (or source) to count the words in, for which a tokenizer is needed. Without it, the
+        rate measured on three texts is assumed, and the table says so.
     tokenizer
-        Name of the model whose tokenizer splits `text`; the model's own if not given, which sizes
-        given by hand have not.
-    sites, before, batch_size
-        As in :func:`tl_negation.collect` and :func:`tl_negation.find_contexts`.
+        Name of the model whose tokenizer splits ``text``; the model's own if not given. Sizes
+        given by hand have no tokenizer.
+    sites, batch_size
+        As in :func:`tl_negation.collect`.
+    before
+        Tokens before the target, as in :func:`tl_negation.find_contexts`.
     per_class
         Contexts drawn of each class, as in :func:`tl_negation.scan`.
     dtype
-        Of the weights: ``"float32"``, ``"bfloat16"``, ``"float16"``. Activations are float32.
+        Of the weights: ``"float32"``, ``"bfloat16"`` or ``"float16"``. Activations are float32.
     device
-        The device of this machine that is measured; CUDA if there is any, else the CPU.
+        The device of this machine that is measured; CUDA if there is any, otherwise the CPU.
     hardware
-        Another machine's devices instead: a name in ``HARDWARE``, by published peak figures.
+        Plan for other devices instead, by their published peak figures: ``"h100"`` or another name
+        in ``tl_negation.runs.HARDWARE``.
     flops, device_memory
-        The same by your own figures: floating-point operations a second that a device peaks at,
-        and its bytes.
+        The same by your own figures: peak floating-point operations per second of a device, and
+        its bytes.
     devices
         How many of them.
     utilisation
-        Share of the peak that a pass is assumed to reach; for `hardware` and `flops` only.
+        Share of the peak that a pass is assumed to reach; only used with ``hardware`` and
+        ``flops``.
 
     Returns
     -------
@@ -115,31 +141,41 @@ def plan(
 
     Raises
     ------
-    TypeError, ValueError, OSError
-        The model is not known by its sizes; an argument that is no positive number; a site,
-        hardware or data type that does not exist; neither `tokens` nor `text`.
+    TypeError
+        A number that is not one; a model that cannot be one.
+    ValueError
+        Neither ``tokens`` nor ``text``; a number outside its range; a site, hardware or data type
+        that does not exist; a model whose layers these formulas do not describe.
+    OSError
+        The model's configuration cannot be loaded.
 
     Notes
     -----
-    Without `hardware` and `flops`, this machine is measured for half a minute: one layer of the
-    model's shape with random weights, the probe and the tests over words on made numbers. With
-    them, no time is given for what was not measured there. A model that does not fit into one
-    device is spread over several, of which one computes at a time (TransformerLens's
-    ``n_devices``): it then takes as many of them to keep one busy.
+    Without ``hardware`` and ``flops``, this machine is measured for half a minute: one layer of
+    the model's shape with random weights, and the probe and the tests over words on random
+    numbers. The probe and these tests are always measured here, whatever is planned for. A model
+    that does not fit into one device is spread over several, of which one computes at a time
+    (TransformerLens's ``n_devices``): it then takes that many of them to keep one busy.
+
+    Examples
+    --------
+    >>> table = tln.plan(model, text=text, before=6, per_class=50, hardware="h100")
+    >>> row = table.set_index("quantity").loc["all layers"]
+    >>> print(row["value"], row["unit"], "=", row["basis"])  # 100 contexts, 180 units
+    72000.0 B = contexts x units x 4
     """
-    _check(tokens, text, before, per_class, batch_size, dtype)
-    integer("devices", devices)
-    _check_positive(flops=flops, device_memory=device_memory, devices=devices)
+    _check(before, dtype, utilisation)
+    assumed = _assumed(tokens) if text is None else None  # raises if neither was given
     peak = _peak(hardware, flops, dtype, utilisation)
     here = peak is None
     sizes = sizes_of(model)
     per_context = sizes.forward_flops(before + 1, sites)
-    found = _expected(model, tokenizer, text, tokens, before)
+    found = assumed or _counted(text, _tokenizer(model, tokenizer), tokens, before)
     run = found if per_class is None else found.sampled(per_class)
     where = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     batch = batch_size or START_BATCH.get(where.type if here else "cuda", START_BATCH["cpu"])
     speed = machine.calibrate(max(100, round(run.contexts)), run.words, where)
-    if here:
+    if peak is None:
         rate, block = machine.block_speed(sizes, before + 1, batch, getattr(torch, dtype), where)
         peak = (rate, f"measured: {block}")
     table = _Table()
@@ -158,17 +194,6 @@ def plan(
     return table.frame()
 
 
-_FORWARD = (
-    "up to the last hook: 2 per weight and token, 4 tokens^2 n_heads d_head a layer for the "
-    "scores (Hoffmann et al. 2022, appendix F)"
-)
-_WORKING = (
-    f"{WORKING_OVERHEAD} x the larger of a layer's attention and MLP, every intermediate result "
-    "counted once"
-)
-_LOADING = "on the host: Hugging Face's copy beside HookedTransformer's"
-
-
 class _Table:
     """Rows of the plan."""
 
@@ -182,38 +207,19 @@ class _Table:
         return pd.DataFrame(self.rows, columns=list(COLUMNS))
 
 
-def _check(
-    tokens: Any, text: Any, before: Any, per_class: Any, batch_size: Any, dtype: Any
-) -> None:
-    if tokens is None and text is None:
-        raise ValueError("give the number of tokens to plan for, or a text, or both")
-    for name, count in (("before", before), ("per_class", per_class), ("batch_size", batch_size)):
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-            raise TypeError(f"{name} must be an integer; got {count!r}")
+def _check(before: int, dtype: str, utilisation: int | float) -> None:
     if before < 0:
         raise ValueError(f"before counts tokens and cannot be negative; got {before}")
-    _check_positive(tokens=tokens, per_class=per_class, batch_size=batch_size)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
-
-
-def _check_positive(**numbers: Any) -> None:
-    for name, number in numbers.items():
-        if number is None:
-            continue
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise TypeError(f"{name} must be a number; got {number!r}")
-        if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"{name} must be above 0 and finite; got {number!r}")
+    if utilisation > 1:
+        raise ValueError(f"utilisation is a share of the peak, at most 1; got {utilisation!r}")
 
 
 def _peak(
     hardware: str | None, flops: int | float | None, dtype: str, utilisation: int | float
 ) -> tuple[float, str] | None:
-    """Operations a second that another machine's device is taken to do, and why."""
-    _check_positive(utilisation=utilisation)
-    if utilisation > 1:
-        raise ValueError(f"utilisation is a share of the peak, at most 1; got {utilisation!r}")
+    """Operations a second that another machine's device is taken to do, and why; None: this one."""
     if hardware is not None and hardware not in HARDWARE:
         raise ValueError(f"unknown hardware {hardware!r}; there is {', '.join(HARDWARE)}")
     assumed = f"{utilisation:.0%} of the peak (assumed)"
@@ -226,38 +232,40 @@ def _peak(
     return peak * utilisation, f"{assumed}; {known.name}, {dtype}: {peak:.4g} FLOP/s published"
 
 
-def _expected(
-    model: TransformerLensModel | ModelSizes | str | Path,
-    tokenizer: Any,
-    text: Any,
-    tokens: int | float | None,
-    before: int,
-) -> _Found:
-    if text is None:
-        shares = tuple(sum(n for _, of, n in MEASURED if of == label) for label in (0, 1))
-        scale = tokens / MEASURED_TOKENS
-        rate = 1000 * sum(shares) / MEASURED_TOKENS
-        basis = f"{rate:.1f} per 1,000 tokens, as in the three texts of plan.MEASURED"
-        return _Found(tokens, tuple(n * scale for n in shares), MEASURED, basis)
+def _assumed(tokens: int | float | None) -> _Found:
+    """Contexts at the rate of the measured texts."""
+    if tokens is None:
+        raise ValueError("give the number of tokens to plan for, or a text, or both")
+    zeros, ones = (sum(n for _, label, n in MEASURED if label == wanted) for wanted in (0, 1))
+    scale = tokens / MEASURED_TOKENS
+    rate = 1000 * (zeros + ones) / MEASURED_TOKENS
+    basis = f"{rate:.1f} per 1,000 tokens, as in the three texts of plan.MEASURED"
+    return _Found(tokens, (zeros * scale, ones * scale), MEASURED, basis)
+
+
+def _counted(text: Any, tokenizer: Any, tokens: int | float | None, before: int) -> _Found:
+    """Contexts of a text, or of a longer one with the same words."""
     text = load_text(text)
-    splitter = _tokenizer(model, tokenizer)
     start = time.perf_counter()
-    contexts = find_contexts(text, splitter, before=before)
+    contexts = find_contexts(text, tokenizer, before=before)
     seconds = time.perf_counter() - start
     counted = contexts.source["tokens"]
     scale = 1.0 if tokens is None else tokens / counted
     rate = 1000 * len(contexts) / counted
     basis = f"{rate:.1f} per 1,000 tokens, as in {text.source} ({counted:,} tokens)"
     by_label = contexts.examples["label"].value_counts()
-    shares = tuple(float(by_label[label]) * scale for label in (0, 1))
-    return _Found(counted * scale, shares, _words(contexts), basis, seconds * scale)
+    zeros, ones = (float(by_label[label]) * scale for label in (0, 1))
+    return _Found(counted * scale, (zeros, ones), _words(contexts), basis, seconds * scale)
 
 
 def _words(contexts: Contexts) -> Sequence[tuple[str, int, int | float]]:
     """Words of the text for the calibration; the measured ones where the text has too few."""
-    counts = contexts.examples.groupby(["word", "label"]).size()
-    words = [(str(word), int(label), float(n)) for (word, label), n in counts.items()]
-    few = any(sum(of == label for _, of, _ in words) < 3 for label in (0, 1))
+    counts = contexts.examples.groupby(["word", "label"]).size().reset_index(name="n")
+    words = [
+        (str(word), int(label), float(n))
+        for word, label, n in zip(counts["word"], counts["label"], counts["n"], strict=True)
+    ]
+    few = any(sum(label == wanted for _, label, _ in words) < 3 for wanted in (0, 1))
     return MEASURED if few else words
 
 
@@ -277,7 +285,7 @@ def _tokenizer(
 def _memory(
     hardware: str | None, flops: int | float | None, device: torch.device
 ) -> int | float | None:
-    """Bytes of a device; not known of one that is described by its speed only."""
+    """Bytes of a device; None if it is described by its speed only."""
     if hardware is not None:
         return HARDWARE[hardware].memory
     if flops is not None:
@@ -322,7 +330,7 @@ def _model_rows(table: _Table, weights: int, basis: str) -> None:
 
 
 def _size_rows(table: _Table, sizes: ModelSizes, sites: Iterable[str], contexts: float) -> float:
-    """Units and what they weigh; returns the bytes of all activations."""
+    """Count the units and what they weigh; return the bytes of all activations."""
     sites = tuple(sites)
     width = sum(map(sizes.width, sites))
     units = sizes.n_layers * width
@@ -332,8 +340,10 @@ def _size_rows(table: _Table, sizes: ModelSizes, sites: Iterable[str], contexts:
     )
     table.add("activations", "all layers", kept, "B", "contexts x units x 4")
     table.add("activations", "one layer", kept / sizes.n_layers, "B", "what a stored probe holds")
-    made = unit_statistics(torch.tensor([[0.0], [2.0], [1.0], [3.0]]), torch.tensor([0, 0, 1, 1]))
-    row = 1 + sum(column.element_size() for column in made.values())
+    columns = unit_statistics(
+        torch.tensor([[0.0], [2.0], [1.0], [3.0]]), torch.tensor([0, 0, 1, 1])
+    )
+    row = 1 + sum(column.element_size() for column in columns.values())
     table.add("result", "by example", units * row, "B", f"{row} bytes a unit")
     over_words = 8 * len(WORD_COLUMNS)
     table.add("result", "over words", units * over_words, "B", f"at most {over_words} bytes more")
@@ -341,9 +351,9 @@ def _size_rows(table: _Table, sizes: ModelSizes, sites: Iterable[str], contexts:
 
 
 def _device_rows(table: _Table, needed: float, memory: int | float | None, devices: int) -> int:
-    """How many devices hold one model; returns how many models compute at the same time."""
+    """Say how many devices hold one model; return how many models compute at the same time."""
     if memory is None:
-        each, basis = 1, "memory of a device not given: taken to suffice"
+        each, basis = 1, "memory of a device not given: assumed to be enough"
     else:
         each = math.ceil(needed / memory)
         basis = f"weights and working memory, {memory / 1e9:.4g} GB a device"

@@ -1,16 +1,16 @@
-"""All the stages in one call, and the run directory that they end in."""
+"""All stages in one call, and the run directory that they end in."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import pandas as pd
 import torch
 
-from .. import views
 from .._shared import Count, Seed, check_target, current, one_writer, validated
 from ..activations import Activations, collect
 from ..corpus import NEGATION, Contrast, Corpus, Text, find_contexts, load_text
@@ -38,14 +38,18 @@ DISPLAY_UNITS, DISPLAY_CONTEXTS = 18, 5
 
 
 def _alone_in_out(function: Callable[_Given, ProbeResult]) -> Callable[_Given, ProbeResult]:
-    """Let no second scan work towards the same ``out`` for hours, only to find it taken."""
+    """Keep a second scan from working for hours towards an ``out`` that is then taken.
+
+    The decorated function keeps its signature (a ParamSpec), so that editors show its parameters.
+    """
 
     @wraps(function)
     def alone(*args: _Given.args, **kwargs: _Given.kwargs) -> ProbeResult:
         out = kwargs.get("out")
-        is_writer = isinstance(out, (str, Path)) and current().is_main
-        with one_writer(out) if is_writer else nullcontext():
-            return function(*args, **kwargs)
+        if isinstance(out, (str, Path)) and current().is_main:
+            with one_writer(out):
+                return function(*args, **kwargs)
+        return function(*args, **kwargs)
 
     return alone
 
@@ -91,28 +95,57 @@ def scan(
     text
         A :class:`~tl_negation.Text` or :class:`~tl_negation.Corpus`, or a source (or several) for
         :func:`tl_negation.load_text`.
-    contrast, before, after, preset, prepend_bos
-        As in :func:`tl_negation.find_contexts`; ``preset="notebook"`` also sets the rules of the
-        profile that is written.
-    sites, layers, batch_size, store
-        As in :func:`tl_negation.collect`; the store lies outside ``out``.
+    contrast
+        The word lists to tell apart; ``NEGATION`` is *not, can't, never* against *can, could, may*.
+    sites
+        Activations to score, as in :func:`tl_negation.sites_of`; ``"q"``, ``"k"`` and ``"v"`` are
+        queries, keys and values, before any rotation by position.
+    layers
+        Numbers of the layers to score, from 0; all of them if not given.
+    before
+        Tokens before the target that the model reads.
+    after
+        Tokens after the target: for display, and for interventions to be measured on.
+    preset
+        ``"notebook"``: the reference notebook's rules of finding contexts (see
+        :func:`tl_negation.find_contexts`) and of the profile that is written (see
+        :func:`tl_negation.profile`).
+    prepend_bos
+        Begin each window with the tokenizer's BOS token; if not given, as the tokenizer itself
+        does with a text.
     per_class
-        Draw that many contexts of each class at random instead of using all.
-    family, correction, alpha
-        As in :func:`tl_negation.probe`.
-    words, word_family, alternative, permutations, tasks
+        Draw this many contexts of each class at random instead of using all.
+    family
+        Wald tests that are corrected together: those of a ``"layer"`` (attention and MLP apart) or
+        another family of :func:`tl_negation.adjusted`.
+    correction
+        Within a family: ``"bonferroni"`` or another correction of :func:`tl_negation.adjusted`.
+    alpha
+        Level of the corrected Wald test.
+    words
         Run :func:`tl_negation.infer`: the word-type permutation test, words left out, selectivity
         and Firth's fit. A contrast with too few words for it is scanned without, and
         ``provenance["words_left_out"]`` says why.
+    word_family, alternative, permutations
+        Of the test over words: ``family``, ``alternative`` and ``permutations`` of
+        :func:`tl_negation.word_test`.
+    tasks
+        Control tasks of the selectivity, as in :func:`tl_negation.selectivity`.
     extras
-        What to compute besides: see :func:`tl_negation.add_extras`.
+        Names of what to compute besides, as in :func:`tl_negation.add_extras`.
     device
-        Where a model given by name goes.
+        Where a model given by name goes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; CUDA if
+        there is any, otherwise the CPU.
     untrained
         Scan the untrained twin of the model instead (same architecture and tokenizer, random
         weights): what the architecture and the words alone give.
     seed
         Of the draw of contexts, of the inference and of the twin's weights.
+    batch_size
+        Contexts in one forward pass, as in :func:`tl_negation.collect`.
+    store
+        Directory that keeps the activations, as in :func:`tl_negation.collect`; not within
+        ``out``.
     out
         Directory for the tables, figures and report; nothing is written without it.
     overwrite
@@ -129,18 +162,34 @@ def scan(
     Raises
     ------
     FileExistsError
-        ``out`` holds something that may not be replaced; said before anything is computed.
+        ``out`` holds something that may not be replaced; raised before anything is computed.
     BlockingIOError
         Another scan is writing to ``out``.
     OSError
         ``out`` cannot be written (a full disk); the message says where the tables were kept.
-    ValueError
-        The store lies within ``out``. Whatever the stages refuse; see there.
+    TypeError, ValueError
+        The store is within ``out``; whatever the stages refuse. Names that no model has are
+        refused before the model is loaded.
 
     Notes
     -----
-    Splits over processes after :func:`tl_negation.use_processes`, whose notes say what is split;
+    The work is split over processes after :func:`tl_negation.use_processes`, whose notes say how;
     every process gets the result, the main one writes it.
+
+    A significant unit is one from which the class is *decodable*. Whether it knows the category or
+    only some of its words is what the inference over words answers; whether the model uses the
+    unit, :func:`tl_negation.add_effects`.
+
+    Examples
+    --------
+    >>> found = tln.scan(
+    ...     model, text, before=6, after=2, per_class=60, words=False, progress=False
+    ... )
+    >>> print(found)
+    ProbeResult of ...: 3 layers x (q 20, k 20, v 20) units on 120 contexts
+    ...
+    >>> list(found.provenance["seconds"])
+    ['model', 'contexts', 'activations', 'probe', 'words', 'display']
     """
     test = {"family": family, "correction": correction, "alpha": alpha}
     check_test(**test)
@@ -176,8 +225,7 @@ def scan(
         result = _over_words(result, options) if words else result
         result = add_extras(result, extras, seed=seed, progress=progress)
     with _timed(seconds, "display"):
-        units = views.spread_units(result, DISPLAY_UNITS)
-        display = views.display_table(model, contexts, units, n=2 * DISPLAY_CONTEXTS)
+        display = _display(model, result)
     lexical = _lexical_baseline(acts)
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
     result = replace(result, provenance={**result.provenance, **provenance}, display=display)
@@ -199,11 +247,11 @@ def _check_apart(out: str | Path, store: str | Path | None) -> None:
 
 
 def _lexical_baseline(acts: Activations) -> dict[str, Any]:
-    """Count distinct rows of the first layer; what sees the context there is left out."""
+    """Count distinct rows of the first layer, of the sites that see only the token there."""
     sites = tuple(site for site in acts.sites if site.name in LEXICAL_AT_FIRST) or acts.sites
     values = torch.cat([acts.site(site.name)[:1] for site in sites], dim=2)
     first = replace(acts, values=values, sites=sites, layers=acts.layers[:1])
-    counts = {name: int(value) for name, value in distinct_rows(first).iloc[0].items()}
+    counts = {str(name): int(value) for name, value in distinct_rows(first).iloc[0].items()}
     tokens = acts.contexts.tokens[:, acts.contexts.before]
     return {**counts, "tokens": len(tokens.unique()), "sites": [site.name for site in sites]}
 
@@ -215,6 +263,14 @@ def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
         return result.with_columns(result.columns, words_left_out=str(error))
     drawn = {name: options[name] for name in ("permutations", "seed")}
     return add_calibration(result, **drawn)
+
+
+def _display(model: Any, result: ProbeResult) -> pd.DataFrame:
+    """Activations of the strongest units over whole windows, to show them in the report."""
+    from .. import views
+
+    units = views.spread_units(result, DISPLAY_UNITS)
+    return views.display_table(model, result.contexts, units, n=2 * DISPLAY_CONTEXTS)
 
 
 @contextmanager
