@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import process_worker
-from helpers.child_process import environment, tiny_models
+from helpers import process_worker, tiny_models
+from helpers.child_process import environment
 from hypothesis import given
 from hypothesis import strategies as st
 

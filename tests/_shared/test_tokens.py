@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from helpers import corpora as corpora
+from helpers import corpora
 from helpers import tiny_models
 from transformers import AutoTokenizer
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import corpora as corpora
+from helpers import corpora
 from hypothesis import given
 from hypothesis import strategies as st
 

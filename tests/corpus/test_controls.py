@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import corpora as corpora
+from helpers import corpora
 
 from tl_negation.corpus.contexts import find_contexts
 from tl_negation.corpus.contrast import (

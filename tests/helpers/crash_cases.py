@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 
 mpl.use("Agg")
 
@@ -146,7 +147,7 @@ def run_replacement_killed(model, folder):
 
 
 def run_disk_full(model, folder):
-    at_call(tln.profiles.pd.DataFrame, "to_csv", 1, lambda: limit(20_000))
+    at_call(pd.DataFrame, "to_csv", 1, lambda: limit(20_000))
     scanned(model, folder)
 
 

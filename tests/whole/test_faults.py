@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import crash_cases
-from helpers.child_process import environment, tiny_models
+from helpers import crash_cases, tiny_models
+from helpers.child_process import environment
 
 import tl_negation as tln
 from tl_negation._shared.files import one_writer

@@ -26,6 +26,7 @@ from helpers.malformed.inputs import (
 from hypothesis import strategies as st
 
 import tl_negation as tln
+from tl_negation.runs import HARDWARE
 
 
 def texts(folder: Path) -> dict[str, Case]:
@@ -134,7 +135,7 @@ def texts(folder: Path) -> dict[str, Case]:
                 "batch_size": optional(),
                 "dtype": name_not_in("float32", "bfloat16", "float16"),
                 "device": things | st.just("abacus"),
-                "hardware": name_not_in(*tln.plan.__globals__["HARDWARE"]).filter(bool),
+                "hardware": name_not_in(*HARDWARE).filter(bool),
                 "flops": no_number.filter(bool) | not_finite | not_positive,
                 "device_memory": no_number.filter(bool) | not_finite | not_positive,
                 "devices": count(),

@@ -45,6 +45,7 @@ from hypothesis import strategies as st
 
 import tl_negation as tln
 from tl_negation import plots, views
+from tl_negation.probing.columns import RANKS
 
 mpl.use("Agg")
 EXAMPLES = int(sys.argv[1]) if sys.argv[1:2] and sys.argv[1].isdigit() else 100
@@ -90,7 +91,7 @@ def _tables(folder: Path) -> dict[str, Case]:
         ),
         "trend": Case(tln.trend, {"table": table}, {"table": frames("layer", "site", of=table)}),
         "ProbeResult.top": Case(
-            plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*tln.results.RANKS)}
+            plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*RANKS)}
         ),
         "ProbeResult.save": Case(
             plain.save,
