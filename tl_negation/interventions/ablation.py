@@ -51,13 +51,14 @@ class Ablation:
     Examples
     --------
     >>> few = {"acts": acts, "per_class": 6, "draws": 19, "progress": False}
-    >>> found = tln.ablate(model, contexts, result.top(5), **few)
-    >>> found.units.columns.tolist()
-    ['layer', 'site', 'head', 'index']
-    >>> found.examples.groupby("group").size().to_dict()
-    {'affirmation': 6, 'negation': 6}
-    >>> len(found.draws), found.about["how"], found.about["follow"]
-    (19, 'mean', 2)
+    >>> found = tln.ablate(model, contexts, result.top(5), "zero", **few)
+    >>> found
+    Ablation (zero) of 5 units of ... at the target: change of the log-probability of the next
+    2 tokens; 6 negation, 6 affirmation contexts, 19 matched random sets, seed 0
+      negation: -0.16... nats; random sets -0.00... (-0.11... to +0.19...), p = 0.1
+    ...
+    >>> found.examples["change"].groupby(found.examples["group"]).mean().round(2).to_dict()
+    {'affirmation': 0.05, 'negation': -0.16}
     """
 
     table: pd.DataFrame
@@ -181,12 +182,12 @@ def ablate(
     Examples
     --------
     >>> few = {"acts": acts, "per_class": 6, "draws": 19, "progress": False}
-    >>> tln.ablate(model, contexts, result.top(5), "zero", **few)
-    Ablation (zero) of 5 units of ... at the target: change of the log-probability of the next
-    2 tokens; 6 negation, 6 affirmation contexts, 19 matched random sets, seed 0
-      negation: ... nats; random sets ... (... to ...), p = ...
-      affirmation: ...
-      negation minus affirmation: ...
+    >>> found = tln.ablate(model, contexts, result.top(5), "zero", **few)
+    >>> found.to_frame()[["class", "effect", "random_q025", "random_q975", "p"]].round(2)
+                            class  effect  random_q025  random_q975     p
+    0                    negation   -0.16        -0.11         0.19  0.10
+    1                 affirmation    0.05        -0.06         0.37  0.55
+    2  negation minus affirmation   -0.21        -0.31         0.11  0.15
     """
     units = check_units(units)
     check_draws(draws)

@@ -78,11 +78,12 @@ def compare_ablations(
     --------
     >>> few = {"n": 5, "per_class": 6, "draws": 19, "progress": False}
     >>> table = tln.compare_ablations(model, result, selections=("examples", "words"), **few)
-    >>> table[["selection", "class", "units"]].iloc[:3]
-      selection                       class  units
-    0  examples                    negation      5
-    1  examples                 affirmation      5
-    2  examples  negation minus affirmation      5
+    >>> table[["selection", "class", "effect", "p"]].round(2).iloc[:4]
+      selection                       class  effect     p
+    0  examples                    negation    0.02  0.75
+    1  examples                 affirmation    0.04  0.65
+    2  examples  negation minus affirmation   -0.03  0.80
+    3     words                    negation   -0.03  0.40
     """
     found = ablate_selections(
         model, result, n=n, selections=selections, how=how, per_class=per_class, follow=follow,
