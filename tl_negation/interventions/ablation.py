@@ -15,7 +15,7 @@ from ..corpus import Contexts
 from ..models import TransformerLensModel, check_units, places, table_of
 from .matching import matched_sets, variances
 from .measurement import measure
-from .replacements import HOWS
+from .replacements import HOWS, How
 from .setting import PER_CLASS, Setting, make_setting
 
 #: Quantiles of the random sets' effects that a table holds.
@@ -103,7 +103,7 @@ def ablate(
     model: TransformerLensModel,
     contexts: Contexts,
     units: Any,  # DataFrame: check_units below says more than its type
-    how: str = "mean",
+    how: How = "mean",
     *,
     acts: Activations | None = None,
     per_class: Count | None = PER_CLASS,

@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from .._shared import Count, Seed, validated
 from ..activations import Activations
 from ..corpus import Contexts
-from ..models import layer_width, table_of
+from ..models import TransformerLensModel, layer_width, table_of
 from .continuation import Continuation, Edit
 from .measurement import CONTEXTS, measure, of_windows
+from .replacements import How
 from .setting import PER_CLASS, Setting, make_setting
 
 #: Units whose effect is also measured: half of them those with the largest estimate.
@@ -81,13 +82,13 @@ class Attribution:
 
 @validated
 def attribute(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     *,
     acts: Activations | None = None,
     sites: Iterable[str] = ("q", "k", "v"),
     layers: Iterable[int] | None = None,
-    how: str = "mean",
+    how: How = "mean",
     per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     checked: int = CHECKED,

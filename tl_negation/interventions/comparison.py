@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from .._shared import Count, Seed, lists, validated
-from ..models import places
+from ..models import TransformerLensModel, places
 from ..probing import ProbeResult, needs_activations
 from .ablation import DRAWS, Ablation, ablations, check_draws
+from .replacements import How
 from .selections import SELECTIONS, Selections, selected_units
 from .setting import PER_CLASS, make_setting
 
@@ -19,12 +20,12 @@ UNITS = 64
 @lists(selections=SELECTIONS)
 @validated
 def compare_ablations(
-    model: Any,
+    model: TransformerLensModel,
     result: ProbeResult,
     *,
     n: Count = UNITS,
     selections: Selections | None = None,
-    how: str = "mean",
+    how: How = "mean",
     per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     draws: int = DRAWS,
@@ -100,7 +101,7 @@ def one_table(found: Mapping[str, Ablation]) -> pd.DataFrame:
 
 
 def ablate_selections(
-    model: Any,
+    model: TransformerLensModel,
     result: ProbeResult,
     *,
     n: int,

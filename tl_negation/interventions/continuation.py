@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..models import Site, token_device
+from ..models import Site, TransformerLensModel, token_device
 
 # What an edit does with the activation at the target: ``[row, unit]`` in, ``[row, unit]`` out.
 Edit: TypeAlias = Callable[[Tensor], Tensor]
@@ -43,7 +43,13 @@ class Continuation:
         Keep keys and values of the tokens before the target, if that gives the same numbers.
     """
 
-    def __init__(self, model: Any, tokens: Int[Tensor, "example pos"], before: int, keep: bool):
+    def __init__(
+        self,
+        model: TransformerLensModel,
+        tokens: Int[Tensor, "example pos"],
+        before: int,
+        keep: bool,
+    ):
         self.model, self.before = model, before
         self.edits: Mapping[str, Edit] = {}
         self.tokens = tokens.to(token_device(model))
@@ -137,7 +143,7 @@ def _check_shape(act: Tensor, site: Site, name: str) -> None:
         )
 
 
-def _kept(model: Any, tokens: Int[Tensor, "example pos"]) -> Any:
+def _kept(model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> Any:
     """Keys and values of these tokens as the model's class reads them; None if it cannot.
 
     TransformerLens' or transformers' cache: the two have nothing in common.

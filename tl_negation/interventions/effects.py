@@ -9,6 +9,7 @@ from ..probing import ESTIMATE_COLUMNS, ProbeResult
 from .ablation import DRAWS
 from .attribution import CHECKED, attribute
 from .comparison import UNITS, ablate_selections, one_table
+from .replacements import How
 from .selections import Selections
 from .setting import PER_CLASS
 
@@ -20,7 +21,7 @@ def add_effects(
     *,
     n: Count = UNITS,
     selections: Selections | None = None,
-    how: str = "mean",
+    how: How = "mean",
     per_class: Count | None = PER_CLASS,
     follow: int | None = None,
     draws: int = DRAWS,

@@ -1,12 +1,14 @@
 """What units are replaced by. A new kind of replacement is one entry in :data:`HOWS`."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from .._shared import nearest, string
 
 
 class Replacement(NamedTuple):
@@ -53,13 +55,14 @@ HOWS: dict[str, Replacement] = {
 }
 
 
-def check_how(how: str) -> None:
-    """Raise unless there is such a kind of replacement.
+def _known_how(name: str, value: Any) -> None:
+    """Raise unless the value is a name in :data:`HOWS`."""
+    string(name, value)
+    if value not in HOWS:
+        raise ValueError(
+            f"{name} must be one of {', '.join(HOWS)}; got {value!r}{nearest(value, HOWS)}"
+        )
 
-    Raises
-    ------
-    ValueError
-        Not a name in :data:`HOWS`.
-    """
-    if how not in HOWS:
-        raise ValueError(f"how must be one of {', '.join(HOWS)}; got {how!r}")
+
+#: What the parameter ``how`` takes.
+How = Annotated[str, _known_how]

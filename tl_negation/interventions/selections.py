@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .._shared import sequence
+from .._shared import nearest, sequence
 from ..inference import head_probe
 from ..models import UNIT, check_units
 from ..probing import ProbeResult, needs_activations
@@ -117,11 +117,11 @@ def selected_units(
         return {name: check_units(table) for name, table in selections.items()}
     ways = {name: way for name, way in SELECTIONS.items() if way.possible(result)}
     names = tuple(ways) if selections is None else tuple(selections)
-    unknown = [name for name in names if name not in ways]
+    unknown = [str(name) for name in names if name not in ways]
     if unknown or not names:
-        lacking = [f"{name} needs {way.needs}" for name, way in SELECTIONS.items() if way.needs]
+        needs = [f"{name} needs {way.needs}" for name, way in SELECTIONS.items() if way.needs]
         raise ValueError(
-            f"units of this result can be selected by {', '.join(ways)} ({', '.join(lacking)}); "
-            f"got {', '.join(map(str, unknown)) or 'none'}"
+            f"units of this result can be selected by {', '.join(ways)} ({', '.join(needs)}); "
+            f"got {', '.join(unknown) or 'none'}{nearest(unknown[0], ways) if unknown else ''}"
         )
     return {name: ways[name].units(result, n, progress) for name in names}

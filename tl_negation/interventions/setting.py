@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..activations import Activations, collect
 from ..corpus import Contexts
-from ..models import SiteSlice, check_model, site_slices
+from ..models import SiteSlice, TransformerLensModel, check_model, site_slices
 from .continuation import Continuation
-from .replacements import HOWS, check_how
+from .replacements import HOWS
 
 #: Tokens after the target whose probability counts, if the window holds this many.
 FOLLOW = 5
@@ -49,7 +49,7 @@ class Setting:
         Show a progress bar.
     """
 
-    model: Any
+    model: TransformerLensModel
     acts: Activations
     rows: Int[np.ndarray, " example"]
     how: str
@@ -122,7 +122,7 @@ class Setting:
 
 
 def make_setting(
-    model: Any,
+    model: TransformerLensModel,
     contexts: Contexts,
     acts: Activations | None,
     *,
@@ -141,10 +141,9 @@ def make_setting(
     Raises
     ------
     ValueError
-        An unknown ``how``; no token after the target, or fewer than asked for; a class without
-        contexts; activations of other contexts; whatever :func:`tl_negation.collect` refuses.
+        No token after the target, or fewer than asked for; a class without contexts; activations
+        of other contexts; whatever :func:`tl_negation.collect` refuses.
     """
-    check_how(how)
     follow = _follow(contexts, follow)
     rows = _sampled(contexts, per_class, seed)
     if acts is None:
