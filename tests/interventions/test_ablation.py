@@ -23,7 +23,7 @@ from scipy.stats import kstest
 from tl_negation import ablate, attribute, collect, sites_of
 from tl_negation.interventions.ablation import ablations
 from tl_negation.interventions.matching import matched_sets, variances
-from tl_negation.interventions.setting import measure
+from tl_negation.interventions.measurement import measure
 from tl_negation.models.units import places, table_of
 
 

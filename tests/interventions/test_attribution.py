@@ -128,7 +128,7 @@ def test_selections_are_what_they_say(model, result, contexts, acts):
 
 
 def test_units_of_the_best_heads(model, result):
-    from tl_negation.interventions.comparison import units_of_best_heads
+    from tl_negation.interventions.selections import units_of_best_heads
 
     scores = pd.DataFrame(
         {"layer": [0, 1, 2], "site": ["q", "v", "k"], "head": [4, 1, 0],

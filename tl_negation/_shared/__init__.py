@@ -20,6 +20,7 @@ from .checks import (
     validated,
 )
 from .files import MARKER, check_target, one_writer, too_large, whole_directory, whole_file
+from .listing import lists
 from .presets import PRESETS, Preset
 from .processes import current, launched, use_processes
 from .tokens import (
@@ -50,6 +51,7 @@ __all__ = [
     "instance",
     "integer",
     "launched",
+    "lists",
     "nearest",
     "one_writer",
     "optional",

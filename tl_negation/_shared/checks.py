@@ -201,19 +201,26 @@ def optional(check: Check) -> Check:
     return maybe
 
 
-def table(*columns: str) -> Check:
-    """Build the check of a DataFrame that has rows, and these columns."""
+def table(*columns: str, cure: str = "") -> Check:
+    """Build the check of a DataFrame that has rows, and these columns; the cure says who has one.
+
+    >>> table("layer", cure="result.top(1) gives one")("units", [3])
+    Traceback (most recent call last):
+    TypeError: units must be a DataFrame; got list: result.top(1) gives one
+    """
+    hint = f": {cure}" if cure else ""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, pd.DataFrame):
-            raise TypeError(f"{name} must be a DataFrame; got {type(value).__name__}")
+            raise TypeError(f"{name} must be a DataFrame; got {type(value).__name__}{hint}")
         missing = [column for column in columns if column not in value]
         if missing:
             raise ValueError(
-                f"{name} must have the columns {', '.join(columns)}; it lacks {', '.join(missing)}"
+                f"{name} must have the columns {', '.join(columns)}; it lacks "
+                f"{', '.join(missing)}{hint}"
             )
         if not len(value):
-            raise ValueError(f"{name} must have rows; got an empty table")
+            raise ValueError(f"{name} must have rows; got an empty table{hint}")
 
     return check
 

@@ -1,20 +1,26 @@
-"""What the units do: replace them at the target, and see what becomes of the words that follow.
+"""What units do: replace them at the target, and see what happens to the words that follow.
 
-Everything before this module is observation: a unit from which the class is decodable may be one
-that nothing reads. Here activations are changed in the model's own forward pass.
+The rooms below this one only observe: the class may be decodable from a unit that nothing reads.
+Here activations are changed during the model's own forward pass.
+
+:data:`HOWS` lists what units can be replaced by, :data:`SELECTIONS` the ways of picking them. A
+new entry in either table is accepted by every function here and named in refusals and help texts.
 """
 
 from .ablation import Ablation, ablate
 from .attribution import Attribution, attribute
 from .comparison import compare_ablations
-from .effects import ESTIMATE_COLUMNS, add_effects
-from .setting import HOWS
+from .effects import add_effects
+from .replacements import HOWS, Replacement
+from .selections import SELECTIONS, Selection
 
 __all__ = [
-    "ESTIMATE_COLUMNS",
     "HOWS",
+    "SELECTIONS",
     "Ablation",
     "Attribution",
+    "Replacement",
+    "Selection",
     "ablate",
     "add_effects",
     "attribute",

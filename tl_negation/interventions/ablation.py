@@ -1,6 +1,6 @@
 """What replacing units does to the words that follow, against random units that resemble them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from .._shared import Count, Seed, validated
+from .._shared import Count, Seed, lists, validated
 from ..activations import Activations
 from ..corpus import Contexts
 from ..models import TransformerLensModel, check_units, places, table_of
 from .matching import matched_sets, variances
-from .setting import PER_CLASS, Setting, make_setting, measure
+from .measurement import measure
+from .replacements import HOWS, How
+from .setting import PER_CLASS, Setting, make_setting
 
 #: Quantiles of the random sets' effects that a table holds.
 QUANTILES = {"random_q025": 0.025, "random_q25": 0.25, "random_q50": 0.5}
@@ -45,6 +47,18 @@ class Ablation:
     about
         What was done, JSON-able; ``variance_ratio`` is the mean variance of the random units over
         that of the chosen ones (geometric means): 1 if the matching is perfect.
+
+    Examples
+    --------
+    >>> few = {"acts": acts, "per_class": 6, "draws": 19, "progress": False}
+    >>> found = tln.ablate(model, contexts, result.top(5), "zero", **few)
+    >>> found
+    Ablation (zero) of 5 units of ... at the target: change of the log-probability of the next
+    2 tokens; 6 negation, 6 affirmation contexts, 19 matched random sets, seed 0
+      negation: -0.16... nats; random sets -0.00... (-0.11... to +0.19...), p = 0.1
+    ...
+    >>> found.examples["change"].groupby(found.examples["group"]).mean().round(2).to_dict()
+    {'affirmation': 0.05, 'negation': -0.16}
     """
 
     table: pd.DataFrame
@@ -83,12 +97,13 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
+@lists(hows=HOWS)
 @validated
 def ablate(
     model: TransformerLensModel,
     contexts: Contexts,
-    units: Any,  # DataFrame: checked below, with a message of our own
-    how: str = "mean",
+    units: Any,  # DataFrame: check_units below says more than its type
+    how: How = "mean",
     *,
     acts: Activations | None = None,
     per_class: Count | None = PER_CLASS,
@@ -99,7 +114,7 @@ def ablate(
     keep: bool = True,
     progress: bool = True,
 ) -> Ablation:
-    """Replace units at the target, and see what becomes of the words that follow.
+    """Replace units at the target, and see what happens to the words that follow.
 
     Parameters
     ----------
@@ -111,17 +126,16 @@ def ablate(
         ``layer, site, head, index`` of each, as ``result.top(20)`` gives; without ``index``,
         whole heads. All of them are replaced together.
     how
-        By what: ``mean``, the unit's mean over all contexts of both classes (each context weighs
-        the same, so the value does not tell the class); ``zero``; ``resample``, the unit's value in
-        another context drawn at random from both classes (one donor per context, the same for
-        all units and sets).
+        What a unit's activation is replaced by:
+
+        {hows}
     acts
         Activations of ``contexts`` at the units' sites and layers, for means, donors and
         variances; collected if not given.
     per_class
         Contexts of each class on which the effect is measured, drawn at random; None for all.
     follow
-        Tokens after the target whose log-probabilities are summed; 5 if not given, or as many as
+        Tokens after the target whose log-probabilities are summed; if not given, 5, or as many as
         the windows hold.
     draws
         Random sets to compare with: each chosen unit is replaced by a random one of the same layer
@@ -129,10 +143,10 @@ def ablate(
     seed
         Of contexts, donors and random sets.
     batch_size
-        Rows (a context under one set) per forward pass to begin with; halved where they do not fit.
+        Rows (a context under one set) per forward pass to begin with; halved if they do not fit.
     keep
         Compute keys and values of the tokens before the target once per context (they do not
-        depend on the target). Done only where it gives the same log-probabilities.
+        depend on the target). Done only if it gives the same log-probabilities.
     progress
         Show a progress bar.
 
@@ -143,7 +157,8 @@ def ablate(
     Raises
     ------
     TypeError
-        ``units`` is not a DataFrame; no TransformerLens model; arguments of another type, named.
+        ``units`` is not a DataFrame; not a TransformerLens model; arguments of another type,
+        named.
     ValueError
         No unit, one that does not exist or is named twice; more than half of a site chosen; an
         unknown ``how``; no tokens after the target; fewer than 19 draws; what
@@ -151,25 +166,33 @@ def ablate(
 
     Notes
     -----
-    The replacement is made at the position of the target alone, in every context. The effect is on
-    the continuation that the text has, in nats; below 0, the text's own words became less
-    probable. The p value says how often a random set of such units changes as much: it is a
-    permutation p value (Phipson & Smyth 2010). It speaks of these contexts, which share words and
-    overlap, and of these units together, not of each. That the model *needs* a set does not say
-    what for, and that it does not need it may mean that other units carry the same (redundancy).
-    With ``zero`` units leave the range that the model was trained in; ``mean`` and ``resample``
-    are gentler. With kept keys the cost is that of ``(draws + 1) * contexts * follow`` tokens, and
-    of the windows once.
+    The replacement is made only at the position of the target, in every context. The mean weighs
+    every context the same, so it does not tell the class; a donor is drawn once per context and is
+    the same for all units and sets. The effect is on the continuation that the text has, in nats;
+    below 0, the text's own words became less probable.
+
+    The p value says how often a random set of such units changes as much: it is a permutation p
+    value (Phipson & Smyth 2010). It is about these contexts, which share words and overlap, and
+    about these units together, not about each. That the model *needs* a set does not say what for,
+    and that it does not need it may mean that other units carry the same (redundancy). With
+    ``zero``, units leave the range that the model was trained in; ``mean`` and ``resample`` are
+    gentler. With kept keys the cost is that of ``(draws + 1) * contexts * follow`` tokens, and of
+    the windows once.
+
+    Examples
+    --------
+    >>> few = {"acts": acts, "per_class": 6, "draws": 19, "progress": False}
+    >>> found = tln.ablate(model, contexts, result.top(5), "zero", **few)
+    >>> found.to_frame()[["class", "effect", "random_q025", "random_q975", "p"]].round(2)
+                            class  effect  random_q025  random_q975     p
+    0                    negation   -0.16        -0.11         0.19  0.10
+    1                 affirmation    0.05        -0.06         0.37  0.55
+    2  negation minus affirmation   -0.21        -0.31         0.11  0.15
     """
     units = check_units(units)
     check_draws(draws)
-    if acts is None:
-        sites, layers = (
-            tuple(dict.fromkeys(units["site"].astype(str))),
-            sorted(set(units["layer"].astype(int))),
-        )
-    else:
-        sites, layers = (), None
+    sites = tuple(dict.fromkeys(units["site"].astype(str)))
+    layers = sorted(set(units["layer"].astype(int)))
     setting = make_setting(
         model, contexts, acts, sites=sites, layers=layers, how=how, per_class=per_class,
         follow=follow, seed=seed, batch_size=batch_size, keep=keep, progress=progress,
@@ -179,7 +202,7 @@ def ablate(
 
 
 def check_draws(draws: int) -> None:
-    """Refuse a number of draws that can give no p value.
+    """Raise if there are too few draws for a p value of .05.
 
     Raises
     ------
@@ -219,20 +242,20 @@ def _ablation(
     variance: Float[np.ndarray, " unit"],
 ) -> Ablation:
     units, examples = sets[0], setting.examples
-    effects = class_effects(changes, examples["label"].to_numpy(), setting.contexts)
-    observed, random = effects.iloc[0], effects.iloc[1:].reset_index(drop=True)
+    effects = class_effects(changes, examples["label"].to_numpy(), setting.contexts.contrast.groups)
     rows = [
         {
             "how": setting.how,
             "class": name,
-            **against(observed[name], random[name].to_numpy()),
+            **against(by_set[0], by_set[1:]),
             "units": len(units),
             "contexts": _contexts_of(name, examples["group"]),
             "follow": setting.follow,
             "seed": setting.seed,
         }
-        for name in effects
+        for name, by_set in effects.items()
     ]
+    random = pd.DataFrame({name: by_set[1:] for name, by_set in effects.items()})
     kept_columns = examples[["label", "group", "word"]].assign(clean=clean, change=changes[0])
     kept_columns.insert(0, "example", setting.rows)
     about = setting.about() | {
@@ -249,15 +272,17 @@ def _ablation(
 
 
 def class_effects(
-    changes: Float[np.ndarray, "set example"], labels: Int[np.ndarray, " example"], of: Contexts
-) -> pd.DataFrame:
-    """Mean change per set (a row) in each class, and the first class minus the second."""
-    second, first = of.contrast.groups
+    changes: Float[np.ndarray, "set example"],
+    labels: Int[np.ndarray, " example"],
+    groups: Sequence[str],
+) -> dict[str, Float[np.ndarray, " set"]]:
+    """Mean change by every set in each class, and that in the first class minus the second."""
+    second, first = groups
     means = {
         first: changes[:, labels == 1].mean(axis=1),
         second: changes[:, labels == 0].mean(axis=1),
     }
-    return pd.DataFrame({**means, f"{first} minus {second}": means[first] - means[second]})
+    return means | {f"{first} minus {second}": means[first] - means[second]}
 
 
 def against(observed: float, random: Float[np.ndarray, " draw"]) -> dict[str, float]:
@@ -273,6 +298,7 @@ def against(observed: float, random: Float[np.ndarray, " draw"]) -> dict[str, fl
 
 
 def _contexts_of(name: str, groups: pd.Series) -> int:
+    """Contexts of a class; of the difference, which is not a class, all."""
     own = int((groups == name).sum())
     return own or len(groups)
 

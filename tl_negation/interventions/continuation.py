@@ -1,8 +1,8 @@
 """Log-probability of the words that follow the target, while its activations are edited.
 
-Nothing before the target depends on it, so its keys and values are computed once per context and
-kept, where the model's class can do that; every further pass then runs the target and the tokens
-after it only.
+Nothing before the target depends on it. Where the model's class can keep keys and values, those of
+the tokens before the target are computed once per context; every further pass then runs only the
+target and the tokens after it.
 """
 
 import copy
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..models import TransformerLensModel, token_device
+from ..models import Site, TransformerLensModel, token_device
 
 # What an edit does with the activation at the target: ``[row, unit]`` in, ``[row, unit]`` out.
 Edit: TypeAlias = Callable[[Tensor], Tensor]
@@ -25,6 +25,8 @@ Edit: TypeAlias = Callable[[Tensor], Tensor]
 #: Log-probabilities of a continuation with and without kept keys may differ by rounding only.
 ROUNDING = {torch.float32: 1e-2, torch.float64: 1e-6}
 COARSE_ROUNDING = 0.5
+#: TransformerLens' cache since 3.0, and before.
+CACHE_NAMES = ("TransformerLensKeyValueCache", "HookedTransformerKeyValueCache")
 
 
 class Continuation:
@@ -56,18 +58,26 @@ class Continuation:
             full = self.log_p(1)
             if keep and before:
                 self.cache = _kept(model, self.tokens[:, :before])
+        # A model that takes a cache and does not use it as expected gives other numbers; then
+        # every pass runs whole windows.
         if self.cache is not None and not self._same(full, self.log_p(1)):
             self.cache = None
 
     @property
     def target(self) -> int:
-        """Where the target is, from the end: some hooks see the kept tokens too, others do not."""
+        """Where the target is, counted from the end.
+
+        With kept keys, hooks on what is made of old and new tokens together (``rot_k``) see the
+        whole window and the others only the target and what follows it; from the end, the target
+        is in the same place for both. The last token of the window is never run: only its
+        probability counts.
+        """
         return self.before + 1 - self.tokens.shape[1]
 
     def log_p(self, copies: int) -> Float[Tensor, "example copy"]:
         """Sum of the log-probabilities of the tokens after the target.
 
-        Every window is run in so many copies, one behind the other, which edits may treat
+        Every window is run in this many copies, one behind the other, which edits may treat
         differently.
         """
         tokens = repeat(self.tokens, "example pos -> (example copy) pos", copy=copies)
@@ -75,9 +85,11 @@ class Continuation:
         if self.cache is not None:
             given, options = given[:, self.before :], _options(self.cache, copies)
         elif hasattr(self.model, "original_model"):
+            # A bridge runs Hugging Face's model, which would fill a cache that nobody reads.
             options = {"use_cache": False}
         logits = self.model(given, return_type="logits", **options)[:, self.target :]
         wanted = tokens[:, self.before + 1 :].to(logits.device)
+        # In half precision the softmax would round away the small changes that are measured.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         by_token = rearrange(logits, "row pos token -> row token pos")
         loss = cross_entropy(by_token, wanted, reduction="none")
@@ -88,7 +100,7 @@ class Continuation:
         return bool((full - kept).abs().max() <= ROUNDING.get(dtype, COARSE_ROUNDING))
 
     @contextmanager
-    def hooked(self, hooks: Mapping[str, Any]) -> Iterator[None]:
+    def hooked(self, hooks: Mapping[str, Site]) -> Iterator[None]:
         """Put the hooks in, for any number of passes; ``edits`` says what each pass does.
 
         Parameters
@@ -100,12 +112,12 @@ class Continuation:
         with self.model.hooks(fwd_hooks=pairs):
             yield
 
-    def _hook(self, name: str, site: Any) -> Callable[..., Tensor | None]:
-        def edit(act: Tensor, hook: Any) -> Tensor | None:  # noqa: ARG001 - TransformerLens passes it
+    def _hook(self, name: str, site: Site) -> Callable[..., Tensor | None]:
+        def edit(act: Tensor, hook: object) -> Tensor | None:  # noqa: ARG001 - TransformerLens passes it
             if name not in self.edits:
-                return None
+                return None  # TransformerLens then leaves the activation as it is
             _check_shape(act, site, name)
-            new = act.clone()
+            new = act.clone()  # the residual stream or a cache may hold the same tensor
             at = act[:, self.target]
             edited = self.edits[name](at.reshape(len(at), site.width))
             new[:, self.target] = edited.to(act.dtype).reshape(at.shape)
@@ -114,7 +126,14 @@ class Continuation:
         return edit
 
 
-def _check_shape(act: Tensor, site: Any, name: str) -> None:
+def _check_shape(act: Tensor, site: Site, name: str) -> None:
+    """Raise unless the layout is known: heads apart or side by side, as class and model have it.
+
+    Raises
+    ------
+    RuntimeError
+        Neither ``[example, pos, head, d_head]`` nor ``[example, pos, unit]``.
+    """
     shapes = {(site.heads, site.d_head), (site.width,)}
     if tuple(act.shape[2:]) not in shapes:
         raise RuntimeError(
@@ -125,19 +144,22 @@ def _check_shape(act: Tensor, site: Any, name: str) -> None:
 
 
 def _kept(model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> Any:
-    """Keys and values of these tokens as the model's class reads them; None if it cannot."""
+    """Keys and values of these tokens as the model's class reads them; None if it cannot.
+
+    TransformerLens' or transformers' cache: the two have nothing in common.
+    """
     hf = getattr(model, "original_model", None)
     if hf is None:
         import transformer_lens
 
-        name = "TransformerLensKeyValueCache"  # since 3.0; before, HookedTransformerKeyValueCache
-        kind = getattr(transformer_lens, name, None)
-        kind = kind or transformer_lens.HookedTransformerKeyValueCache
+        kinds = (getattr(transformer_lens, name, None) for name in CACHE_NAMES)
+        kind: Any = next(kind for kind in kinds if kind is not None)
         cache = kind.init_cache(model.cfg, tokens.device, len(tokens))
         model(tokens, return_type=None, past_kv_cache=cache)
-        cache.freeze()  # a later pass reads it and adds nothing
+        cache.freeze()  # later passes read it and add nothing to it
         return cache
-    # The bridge's attention reads the cache under the name that transformers gave it until 5.23.
+    # The bridge's attention reads the cache under the name that transformers gave it until 5.23;
+    # a model that does not take that name cannot read one.
     if "past_key_values" not in inspect.signature(hf.forward).parameters:
         return None
     from transformers import DynamicCache
@@ -148,11 +170,16 @@ def _kept(model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> An
 
 
 def _options(cache: Any, copies: int) -> dict[str, Any]:
-    """Arguments of a forward pass that reads a copy of the cache, each context so many times."""
+    """Arguments of a forward pass that reads a copy of the cache, each context this many times.
+
+    A copy, because it is repeated in place, and because transformers' cache cannot be frozen: it
+    takes in the tokens of every pass.
+    """
     cache = copy.deepcopy(cache)
     if hasattr(cache, "batch_repeat_interleave"):
         cache.batch_repeat_interleave(copies)
         return {"past_key_values": cache, "use_cache": True}
+    # TransformerLens' cache has no such method; its attention mask is repeated along with it.
     for entry in cache.entries:
         entry.past_keys = entry.past_keys.repeat_interleave(copies, dim=0)
         entry.past_values = entry.past_values.repeat_interleave(copies, dim=0)

@@ -1,4 +1,4 @@
-"""Which units are replaced: the chosen ones, and random ones that resemble them."""
+"""Random sets of units that resemble the chosen ones, to compare them with."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..activations import Activations
+from ..models import site_slices
 
 #: A matched unit is drawn from this share of its site's other units, those nearest in variance.
 NEAREST = 0.1
@@ -34,7 +35,7 @@ def matched_sets(
     variance
         Of all units.
     acts
-        For its sites.
+        For its sites and layers.
     draws
         How many sets.
     rng
@@ -43,7 +44,7 @@ def matched_sets(
     Returns
     -------
     Int[np.ndarray, "draw chosen"]
-        Each unit is of the layer and site of the chosen unit in its column, is none of the chosen,
+        Each unit is of the layer and site of the chosen unit in its column, is not itself chosen,
         occurs once in a set, and is drawn from the tenth of the site's remaining units (at least
         five) whose variance is nearest in rank.
 
@@ -58,11 +59,12 @@ def matched_sets(
         nearest = max(FEWEST_NEAREST, int(np.ceil(NEAREST * len(pool))))
         for drawn in sets:
             free = np.ones(len(pool), dtype=bool)
-            for one in rng.permutation(len(columns)):
+            # In random order, or the first chosen unit would get the best matches in every set.
+            for unit in rng.permutation(len(columns)):
                 left = np.flatnonzero(free)
-                near = left[np.argsort(np.abs(left - ranks[one]), kind="stable")[:nearest]]
+                near = left[np.argsort(np.abs(left - ranks[unit]), kind="stable")[:nearest]]
                 place = rng.choice(near)
-                drawn[columns[one]], free[place] = pool[place], False
+                drawn[columns[unit]], free[place] = pool[place], False
     return sets
 
 
@@ -70,22 +72,18 @@ def _strata(
     chosen: Int[np.ndarray, " chosen"], variance: Float[np.ndarray, " unit"], acts: Activations
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Per layer and site with chosen units: their columns, and the others sorted by variance."""
-    edges = np.cumsum([0, *(site.width for site in acts.sites)])
-    width = edges[-1]
     rest = np.ones(len(variance), dtype=bool)
     rest[chosen] = False
     rest &= np.isfinite(variance)
-    for row, layer in enumerate(acts.layers):
-        for site, start in zip(acts.sites, edges[:-1], strict=True):
-            first = row * width + start
-            columns = np.flatnonzero((chosen >= first) & (chosen < first + site.width))
-            if not len(columns):
-                continue
-            pool = first + np.flatnonzero(rest[first : first + site.width])
-            if len(pool) < len(columns):
-                raise ValueError(
-                    f"random units to compare with are drawn from those that were not chosen, but "
-                    f"of {site.width} units of site {site.name} in layer {layer} {len(columns)} "
-                    f"were: choose at most half of a site in a layer"
-                )
-            yield columns, pool[np.argsort(variance[pool], kind="stable")]
+    for _, layer, site, _, positions in site_slices(acts.sites, acts.layers):
+        columns = np.flatnonzero((chosen >= positions.start) & (chosen < positions.stop))
+        if not len(columns):
+            continue
+        pool = positions.start + np.flatnonzero(rest[positions])
+        if len(pool) < len(columns):
+            raise ValueError(
+                f"random units to compare with are drawn from those that were not chosen, but "
+                f"{len(columns)} of the {site.width} units of site {site.name} in layer {layer} "
+                f"were: choose at most half of a site in a layer"
+            )
+        yield columns, pool[np.argsort(variance[pool], kind="stable")]

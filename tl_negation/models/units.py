@@ -5,8 +5,8 @@ The sites of a layer lie side by side. Unit ``i`` of a site is head ``i // d_hea
 plus the width of a layer for every layer before its own.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,41 @@ def locate(sites: Sequence[Site], column: int) -> tuple[Site, int, int]:
             return site, within // site.d_head, within % site.d_head
         within -= site.width
     raise IndexError(f"unit must be between 0 and {layer_width(sites) - 1}, got {column}")
+
+
+class SiteSlice(NamedTuple):
+    """The units of one site in one layer, and where they lie.
+
+    Attributes
+    ----------
+    row
+        Of the layer, in tensors ``[layer, ...]``.
+    layer
+        Its number in the model.
+    site
+        Whose units these are.
+    columns
+        Of the units, in a layer's ``[..., unit]``.
+    positions
+        Of the units, among those of all layers laid end to end.
+    """
+
+    row: int
+    layer: int
+    site: Site
+    columns: slice
+    positions: slice
+
+
+def site_slices(sites: Sequence[Site], layers: Sequence[int]) -> Iterator[SiteSlice]:
+    """Go through all layers, and through the sites of each, in the order of the columns."""
+    width, starts = layer_width(sites), _starts(sites)
+    for row, layer in enumerate(layers):
+        for site in sites:
+            start = starts[site.name]
+            columns = slice(start, start + site.width)
+            positions = slice(row * width + columns.start, row * width + columns.stop)
+            yield SiteSlice(row, layer, site, columns, positions)
 
 
 def unit_of(

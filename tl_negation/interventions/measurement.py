@@ -1,0 +1,130 @@
+"""The passes that measure what sets of units do when they are replaced."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..models import Site
+from .continuation import Edit
+from .setting import Setting
+
+#: Contexts whose keys and values are kept at a time, and rows of a pass: by kind of device.
+CONTEXTS, ROWS = 20, {"cpu": 80, "cuda": 640}
+#: A row of a pass over whole windows takes as much memory as this many rows of a pass that reads
+#: kept keys.
+WHOLE_WINDOW = 8
+
+
+def measure(
+    setting: Setting, sets: Sequence[np.ndarray], desc: str
+) -> tuple[Float[np.ndarray, "set example"], Float[np.ndarray, " example"]]:
+    """Replace each set of units and measure the change of the continuation's log-probability.
+
+    Parameters
+    ----------
+    setting
+        Model, contexts and kind of replacement.
+    sets
+        Positions of units, all layers end to end.
+    desc
+        Of the progress bar.
+
+    Returns
+    -------
+    changes, clean
+        Change of the summed log-probability by each set in each example (nats; exactly 0 for an
+        empty set); the log-probability without a change.
+    """
+    device = next(setting.model.parameters()).device.type
+    rows = setting.batch_size or ROWS.get(device, ROWS["cpu"])
+    return _measure_or_halve(setting, sets, rows if setting.kept else of_windows(rows), desc)
+
+
+def of_windows(rows: int) -> int:
+    """How many whole windows fit where this many rows with kept keys do."""
+    return max(1, rows // WHOLE_WINDOW)
+
+
+def _measure_or_halve(
+    setting: Setting, sets: Sequence[np.ndarray], rows: int, desc: str
+) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return _measure(setting, sets, rows, desc)
+    except RuntimeError as error:
+        from accelerate.utils.memory import should_reduce_batch_size  # slow to import
+
+        if rows == 1 or not should_reduce_batch_size(error):
+            raise
+    # Outside the except clause, whose traceback would keep the tensors that did not fit.
+    return _measure_or_halve(setting, sets, rows // 2, desc)
+
+
+def _measure(
+    setting: Setting, sets: Sequence[np.ndarray], rows: int, desc: str
+) -> tuple[np.ndarray, np.ndarray]:
+    n = len(setting.rows)
+    changes, clean = np.empty((len(sets), n)), np.empty(n)
+    needed = np.unique(np.concatenate([*sets, np.empty(0, np.int64)]))
+    bar = tqdm(total=len(sets) * n, desc=desc, disable=not setting.progress)
+    with bar:
+        for part, continuation in setting.continuations(min(CONTEXTS, rows, n)):
+            copies = max(1, min(rows // (part.stop - part.start), len(sets)))
+            patch = _Patch(setting, part, needed)
+            with torch.inference_mode(), continuation.hooked(patch.hooks):
+                base = continuation.log_p(copies)
+                clean[part] = base[:, 0].double().cpu().numpy()
+                for first in range(0, len(sets), copies):
+                    stack = list(sets[first : first + copies])
+                    # Filled up with empty sets: a pass of another shape would round differently,
+                    # and the change by an empty set would not be exactly 0.
+                    filled = stack + [needed[:0]] * (copies - len(stack))
+                    continuation.edits = patch.edits(filled)
+                    changed = (continuation.log_p(copies).double() - base.double()).cpu().numpy()
+                    changes[first : first + len(stack), part] = changed.T[: len(stack)]
+                    bar.update(len(stack) * (part.stop - part.start))
+    return changes, clean
+
+
+class _Patch:
+    """Turns sets of units into edits of the hooks that hold them.
+
+    Only hooks that hold a needed unit are put in: every hook costs time in every pass.
+    """
+
+    def __init__(self, setting: Setting, part: slice, needed: Int[np.ndarray, " chosen"]):
+        self.hooks: dict[str, Site] = {}
+        self.values: dict[str, tuple[int, Tensor]] = {}
+        for row, layer, site, columns, positions in setting.slices():
+            if not ((needed >= positions.start) & (needed < positions.stop)).any():
+                continue
+            name = site.hook_name(layer)
+            self.hooks[name] = site
+            self.values[name] = (positions.start, setting.replacement(row, columns)[part])
+
+    def edits(self, sets: Sequence[np.ndarray]) -> Mapping[str, Edit]:
+        """One edit for each hook at which any of the sets has units."""
+        edits = {}
+        for name, (first, values) in self.values.items():
+            mask = torch.zeros(len(sets), values.shape[1], dtype=torch.bool)
+            for copy, units in enumerate(sets):
+                here = units[(units >= first) & (units < first + values.shape[1])] - first
+                mask[copy, torch.from_numpy(here)] = True
+            if mask.any():
+                edits[name] = _replaces(mask.to(values.device), values)
+        return edits
+
+
+def _replaces(mask: Bool[Tensor, "copy unit"], values: Float[Tensor, "example unit"]) -> Edit:
+    """Build the edit that replaces the masked units, other ones in each copy of an example."""
+
+    def edit(at: Tensor) -> Tensor:
+        by_copy = rearrange(at, "(example copy) unit -> example copy unit", copy=len(mask))
+        new = torch.where(mask.to(at.device), values[:, None].to(at), by_copy)
+        return rearrange(new, "example copy unit -> (example copy) unit")
+
+    return edit
