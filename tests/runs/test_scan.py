@@ -1,8 +1,10 @@
 """A scan in one call: every stage, and everything written or nothing."""
 
 import importlib
+import inspect
 import json
 import re
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,8 +14,10 @@ import pandas as pd
 import pytest
 from helpers import tiny_models
 
+import tl_negation
 from tl_negation import (
     Contrast,
+    ProbeResult,
     Text,
     TooFewWordsError,
     add_extras,
@@ -26,8 +30,9 @@ from tl_negation import (
     profile,
     trend,
 )
+from tl_negation.commands.tables import print_run
 from tl_negation.report.gallery import gallery
-from tl_negation.runs.directory import FIGURE_KINDS, summary, write_run
+from tl_negation.runs.directory import FIGURE_KINDS, read_profile, summary, write_run
 from tl_negation.runs.scan import DISPLAY_UNITS, scan
 from tl_negation.views import spread_units
 
@@ -120,6 +125,21 @@ def test_the_strongest_units_are_kept_for_display(written):
     assert {len(values) for values in result.display["values"]} == {9}
 
 
+def test_an_editor_sees_every_parameter():
+    """Two decorators wrap a scan; neither may hide what it takes or gives."""
+    signature = inspect.signature(tl_negation.scan)
+    assert [*signature.parameters][:3] == ["model", "text", "contrast"]
+    assert {"sites", "out", "progress"} < {*signature.parameters}
+    assert all(
+        parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        for parameter in [*signature.parameters.values()][2:]
+    )
+    assert signature.return_annotation is ProbeResult
+    documented = re.findall(r"^    (\w[\w, ]*)$", tl_negation.scan.__doc__, re.MULTILINE)
+    named = {name for line in documented for name in line.split(", ")}
+    assert {*signature.parameters} <= named
+
+
 # ------------------------------------------------------------------ what is written
 
 
@@ -156,6 +176,43 @@ def test_tables_on_disk_are_those_of_the_result(written):
     assert loaded.provenance["seconds"] == result.provenance["seconds"]
     assert "circuitsvis" in (out / "report.html").read_text("utf-8").lower()
     json.loads((out / "run.json").read_text("utf-8"), parse_constant=pytest.fail)
+
+
+def test_the_profile_is_computed_once(model, text, tmp_path, monkeypatch):
+    """Files, report and terminal share one profile; the curves of whole modules are another."""
+    asked = []
+
+    def counted(result, *, preset=None, by="site"):
+        asked.append(by)
+        return profile(result, preset=preset, by=by)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tl_negation.") and vars(module).get("profile") is profile:
+            monkeypatch.setattr(module, "profile", counted)
+    result = scan(model, text, words=False, out=tmp_path / "run", **QUICK)
+    print_run(result, tmp_path / "run", as_json=False)
+    print_run(result, tmp_path / "run", as_json=True)
+    assert asked.count("site") == 1
+    assert asked.count("module") <= 1
+
+
+def test_the_profile_of_a_run_is_read_to_the_last_bit(written, model, text, tmp_path):
+    result, out = written
+    table = profile(result)
+    read = read_profile(out)
+    pd.testing.assert_frame_equal(read, table, check_exact=True, check_dtype=False)
+    assert summary(result, table=read) == summary(result)
+    again = write_run(result, tmp_path / "run", table=table, progress=False)
+    assert (again / "profile.csv").read_bytes() == (out / "profile.csv").read_bytes()
+    with pytest.raises(TypeError, match="table must be of type DataFrame; got str"):
+        write_run(result, tmp_path / "no", table="profile.csv")
+    with pytest.raises(FileNotFoundError, match=r"profile\.csv is missing"):
+        read_profile(result.save(tmp_path / "tables"))
+
+
+def test_a_column_without_any_value_is_read_as_numbers(tmp_path):
+    (tmp_path / "profile.csv").write_text("layer,site,accuracy\n0,q,\n1,q,\n")
+    assert read_profile(tmp_path)["accuracy"].dtype == float
 
 
 def test_nothing_is_written_without_out(model, text, tmp_path, monkeypatch):
