@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 from helpers import tiny_models
-from helpers.command_line import FAST, invoke, plain
+from helpers.command_line import ENVIRONMENT, FAST, invoke, plain
 
 from tl_negation import add_effects, collect, load_model, load_result, replicate
 
@@ -39,7 +41,7 @@ def test_replicate_writes_what_the_function_gives(runs, tmp_path):
     for line in found.summary().splitlines():
         assert " ".join(line.split()) in plain(done.output)
     assert {path.name for path in out.iterdir()} == {
-        "overlap.csv", "signs.csv", "ranks.csv", "run.json", "replication.png",
+        "overlap.csv", "signs.csv", "ranks.csv", "run.json", "replication.png", "replication.svg",
     }  # fmt: skip
     read = pd.read_csv(out / "ranks.csv")
     pd.testing.assert_series_equal(read["rho"], found.ranks["rho"])
@@ -47,6 +49,18 @@ def test_replicate_writes_what_the_function_gives(runs, tmp_path):
     again = invoke("replicate", runs / "one", runs / "two", "--out", out)
     assert again.exit_code == 2
     assert "already holds a run" in again.stderr
+
+
+def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(runs, tmp_path):
+    """Colab names a backend of its own to every process, which matplotlib there cannot load."""
+    command = ("replicate", runs / "one", runs / "two", "--out", tmp_path / "both")
+    done = subprocess.run(
+        [sys.executable, "-m", "tl_negation", *map(str, command)],
+        capture_output=True, text=True, check=False,
+        env=ENVIRONMENT | {"MPLBACKEND": "module://no_such"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "both" / "replication.svg").stat().st_size > 5000
 
 
 def test_replicate_for_machines(runs, tmp_path):
@@ -96,7 +110,8 @@ def test_ablate_adds_to_the_run_what_the_function_gives(runs, ablated, model):
         p.relative_to(runs / "one").as_posix() for p in (runs / "one").rglob("*") if p.is_file()
     }
     assert names - kept == {
-        "ablation.csv", "attribution.csv", "figures/ablation.png", "figures/attribution.png",
+        "ablation.csv", "attribution.csv", "figures/ablation.png", "figures/ablation.svg",
+        "figures/attribution.png", "figures/attribution.svg",
         "notes.txt",
     }  # fmt: skip
     assert kept <= names

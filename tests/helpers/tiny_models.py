@@ -119,7 +119,7 @@ def load(folder: Path, name: str = CLASSES[0], **options: Any) -> Any:
 def stand_in(**parts: Any) -> SimpleNamespace:
     """An object with the members of a TransformerLens model and nothing behind them."""
     members = {name for name in vars(TransformerLensModel) if not name.startswith("_")}
-    return SimpleNamespace(**{name: print for name in (*members, "__call__")} | parts)
+    return SimpleNamespace(**dict.fromkeys((*members, "__call__"), print) | parts)
 
 
 def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Contexts:

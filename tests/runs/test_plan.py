@@ -11,7 +11,7 @@ from helpers.command_line import invoke, plain
 from torch.utils.flop_counter import FlopCounterMode
 
 from tl_negation import ModelSizes, collect, find_contexts, load_text, plan, probe, sites_of
-from tl_negation.commands.plan import format_value
+from tl_negation.commands.tables import format_value
 from tl_negation.models.loading import load_tokenizer
 from tl_negation.models.sizes import STAGES, sizes_of
 from tl_negation.runs import machine
@@ -154,7 +154,7 @@ def test_the_measured_rate_is_that_of_the_text():
     assert 1000 * len(contexts) / contexts.source["tokens"] == pytest.approx(10.5, abs=0.6)
 
 
-def test_drawn_contexts_are_at_most_so_many():
+def test_drawn_contexts_are_at_most_the_number_asked_for():
     table = plan(LARGE, tokens=1e7, per_class=1000, hardware="h100", dtype="bfloat16", devices=2)
     assert value(table, "text", "contexts used") == 2000
     few = plan(LARGE, tokens=1e5, per_class=10_000, hardware="h100", dtype="bfloat16", devices=2)
@@ -200,11 +200,11 @@ def test_published_figures_are_sane():
         ({"tokens": True}, TypeError, "tokens must be a number; got True"),
         ({"before": -1}, ValueError, "before counts tokens and cannot be negative"),
         ({"before": True}, TypeError, "before must be an integer"),
-        ({"per_class": 0}, ValueError, "per_class must be above 0"),
+        ({"per_class": 0}, ValueError, "per_class must be at least 1; got 0"),
         ({"dtype": "int8"}, ValueError, "dtype must be one of float32, bfloat16, float16"),
         ({"hardware": "abacus"}, ValueError, "unknown hardware 'abacus'; there is a100, h100"),
         ({"utilisation": 2}, ValueError, "utilisation is a share of the peak, at most 1"),
-        ({"devices": 0}, ValueError, "devices must be above 0"),
+        ({"devices": 0}, ValueError, "devices must be at least 1; got 0"),
         ({"sites": ("p",)}, ValueError, "unknown site 'p'; there are resid_pre, q"),
         ({"sites": ()}, ValueError, "no site was asked for"),
         ({"text": "builtin:python-docs"}, ValueError, "sizes given by hand have no tokenizer"),
@@ -225,7 +225,7 @@ def test_what_cannot_be_planned(changes, error, message):
         ({"d_vocab": -1}, ValueError, "d_vocab counts tokens"),
     ],
 )
-def test_sizes_that_are_none(changes, error, message):
+def test_sizes_that_cannot_be_are_refused(changes, error, message):
     sizes = {"n_layers": 2, "d_model": 8, "n_heads": 2, "d_head": 4, "d_mlp": 32}
     with pytest.raises(error, match=message):
         ModelSizes(**(sizes | changes))
@@ -322,5 +322,4 @@ def test_bad_input_to_the_command_is_one_line(arguments, message):
     ],
 )  # fmt: skip
 def test_values_are_written_for_people(number, unit, words):
-    row = type("Row", (), {"value": number, "unit": unit})
-    assert format_value(row) == words
+    assert format_value(number, unit) == words

@@ -1,8 +1,10 @@
-"""A scan in one call: every stage, everything written or nothing, and contrasts side by side."""
+"""A scan in one call: every stage, and everything written or nothing."""
 
 import importlib
+import inspect
 import json
 import re
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,13 +14,14 @@ import pandas as pd
 import pytest
 from helpers import tiny_models
 
+import tl_negation
 from tl_negation import (
     Contrast,
+    ProbeResult,
     Text,
     TooFewWordsError,
     add_extras,
     collect,
-    compare,
     find_contexts,
     infer,
     load_result,
@@ -27,14 +30,16 @@ from tl_negation import (
     profile,
     trend,
 )
+from tl_negation.commands.tables import print_run
 from tl_negation.report.gallery import gallery
-from tl_negation.runs.directory import FIGURE_KINDS, summary, write_run
+from tl_negation.runs.directory import FIGURE_KINDS, read_profile, summary, write_run
 from tl_negation.runs.scan import DISPLAY_UNITS, scan
 from tl_negation.views import spread_units
 
 pytestmark = pytest.mark.usefixtures("few_figures")
 
-MODULE = importlib.import_module("tl_negation.runs.scan")  # the name is the function in the package
+SCAN = importlib.import_module("tl_negation.runs.scan")  # the name is the function in the package
+REPORT = importlib.import_module("tl_negation.report")
 WINDOW = {"before": 6, "after": 2}
 QUICK = {**WINDOW, "permutations": 60, "tasks": 2, "progress": False}
 FILES = [
@@ -120,6 +125,21 @@ def test_the_strongest_units_are_kept_for_display(written):
     assert {len(values) for values in result.display["values"]} == {9}
 
 
+def test_an_editor_sees_every_parameter():
+    """Two decorators wrap a scan; neither may hide what it takes or gives."""
+    signature = inspect.signature(tl_negation.scan)
+    assert [*signature.parameters][:3] == ["model", "text", "contrast"]
+    assert {"sites", "out", "progress"} < {*signature.parameters}
+    assert all(
+        parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        for parameter in [*signature.parameters.values()][2:]
+    )
+    assert signature.return_annotation is ProbeResult
+    documented = re.findall(r"^    (\w[\w, ]*)$", tl_negation.scan.__doc__, re.MULTILINE)
+    named = {name for line in documented for name in line.split(", ")}
+    assert {*signature.parameters} <= named
+
+
 # ------------------------------------------------------------------ what is written
 
 
@@ -158,6 +178,43 @@ def test_tables_on_disk_are_those_of_the_result(written):
     json.loads((out / "run.json").read_text("utf-8"), parse_constant=pytest.fail)
 
 
+def test_the_profile_is_computed_once(model, text, tmp_path, monkeypatch):
+    """Files, report and terminal share one profile; the curves of whole modules are another."""
+    asked = []
+
+    def counted(result, *, preset=None, by="site"):
+        asked.append(by)
+        return profile(result, preset=preset, by=by)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tl_negation.") and vars(module).get("profile") is profile:
+            monkeypatch.setattr(module, "profile", counted)
+    result = scan(model, text, words=False, out=tmp_path / "run", **QUICK)
+    print_run(result, tmp_path / "run", as_json=False)
+    print_run(result, tmp_path / "run", as_json=True)
+    assert asked.count("site") == 1
+    assert asked.count("module") <= 1
+
+
+def test_the_profile_of_a_run_is_read_to_the_last_bit(written, model, text, tmp_path):
+    result, out = written
+    table = profile(result)
+    read = read_profile(out)
+    pd.testing.assert_frame_equal(read, table, check_exact=True, check_dtype=False)
+    assert summary(result, table=read) == summary(result)
+    again = write_run(result, tmp_path / "run", table=table, progress=False)
+    assert (again / "profile.csv").read_bytes() == (out / "profile.csv").read_bytes()
+    with pytest.raises(TypeError, match="table must be of type DataFrame; got str"):
+        write_run(result, tmp_path / "no", table="profile.csv")
+    with pytest.raises(FileNotFoundError, match=r"profile\.csv is missing"):
+        read_profile(result.save(tmp_path / "tables"))
+
+
+def test_a_column_without_any_value_is_read_as_numbers(tmp_path):
+    (tmp_path / "profile.csv").write_text("layer,site,accuracy\n0,q,\n1,q,\n")
+    assert read_profile(tmp_path)["accuracy"].dtype == float
+
+
 def test_nothing_is_written_without_out(model, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scan(model, text, words=False, **QUICK)
@@ -174,7 +231,7 @@ def test_a_scan_that_ends_early_leaves_nothing(
         assert (Path(path).parent / "units.parquet").exists()  # it is late in the work
         raise error("no more")
 
-    monkeypatch.setattr(MODULE, "report", fails)
+    monkeypatch.setattr(REPORT, "report", fails)
     with pytest.raises(error, match=r"^no more"):
         scan(model, text, words=False, out=tmp_path / "run", **QUICK)
     assert listing(tmp_path) == []
@@ -186,7 +243,7 @@ def test_a_result_without_room_for_its_run_is_kept_elsewhere(model, text, tmp_pa
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "report", full)
+        patch.setattr(REPORT, "report", full)
         with pytest.raises(OSError, match=r"No space left .* tables are kept in '.*run'") as said:
             scan(model, text, out=tmp_path / "run", **QUICK)
     kept = re.search(r"kept in '(.*)'", str(said.value))[1]
@@ -198,7 +255,7 @@ def test_a_result_without_room_for_its_run_is_kept_elsewhere(model, text, tmp_pa
 def test_a_scan_that_fails_leaves_the_earlier_run(model, text, tmp_path, monkeypatch):
     options = {"words": False, "out": tmp_path / "run", **QUICK}
     first = scan(model, text, **options)
-    monkeypatch.setattr(MODULE, "report", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(REPORT, "report", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         scan(model, text, per_class=20, overwrite=True, **options)
     assert len(load_result(tmp_path / "run").contexts) == len(first.contexts)
@@ -208,7 +265,7 @@ def test_a_scan_that_fails_leaves_the_earlier_run(model, text, tmp_path, monkeyp
 def test_a_directory_that_may_not_be_replaced_is_refused_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine")
     for stage in ("load_text", "load_model", "collect"):
-        monkeypatch.setattr(MODULE, stage, lambda *_, **__: pytest.fail("too late"))
+        monkeypatch.setattr(SCAN, stage, lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(FileExistsError, match="holds files but no run"):
         scan("no model", "no text", out=tmp_path)
 
@@ -216,11 +273,10 @@ def test_a_directory_that_may_not_be_replaced_is_refused_before_the_work(tmp_pat
 @pytest.mark.all_figures
 def test_a_result_is_written_later_too(written, tmp_path):
     result, out = written
-    for of in (result, load_result(out)):
-        assert (
-            write_run(of, tmp_path / "later", overwrite=True, progress=False) == tmp_path / "later"
-        )
-        assert listing(tmp_path / "later") == FILES
+    for kept in (result, load_result(out)):
+        again = write_run(kept, tmp_path / "later", overwrite=True, progress=False)
+        assert again == tmp_path / "later"
+        assert listing(again) == FILES
     # what was read from disk has no activations to draw a unit from
     assert not [name for name in listing(tmp_path / "later" / "figures") if "unit-" in name]
     assert [name for name in listing(out / "figures") if "unit-" in name]
@@ -330,88 +386,3 @@ def test_extras_are_computed_and_written(model, text, tmp_path):
     assert rotated["accuracy"].tolist() != profile(result)["accuracy"].tolist()
     with pytest.raises(ValueError, match="heads needs the activations"):
         add_extras(loaded, ("heads",))
-
-
-# ------------------------------------------------------------------ side by side
-
-
-@pytest.fixture(scope="module")
-def table(model, text):
-    return compare(model, text, distances=(1, 2), heads=True, **QUICK)
-
-
-def test_a_row_per_contrast(table):
-    assert table["contrast"].tolist() == [
-        "negation",
-        "negation, carried 1",
-        "negation, carried 2",
-        "anticipated negation",
-        "control (seed 0)",
-    ]
-    assert table["examples_1"].notna().all()
-
-
-def test_the_first_row_is_the_scan_of_the_contrast(table, model, text):
-    result = scan(model, text, **QUICK)
-    row = table.iloc[0]
-    assert row["examples_1"] == int(result.contexts.labels.sum())
-    assert (row["words_1"], row["words_0"]) == (5, 8)
-    assert row["base_rate"] == result.base_rate
-    for name in ("accuracy", "fold_accuracy", "held_out_accuracy", "selectivity"):
-        assert row[name] == pytest.approx(float(result.columns[name].nanmean()))
-    for name in ("significant", "significant_words"):
-        assert row[f"share_{name}"] == pytest.approx(float(result.columns[name].double().mean()))
-    best = result.top(1, by="fold_accuracy").iloc[0]
-    assert row["best_fold_accuracy"] == best["fold_accuracy"]
-    assert row["best_unit"] == f"{best['layer']}.{best['site']}.{best['head']}.{best['index']}"
-    assert row["note"] == ""
-
-
-def test_carried_rows_are_balanced_and_the_control_is_matched(table):
-    own, *carried, _, control = table.to_dict("records")
-    for row in carried:
-        assert row["base_rate"] == 0.5
-        assert row["examples_1"] == row["examples_0"]
-    for name in ("examples_1", "examples_0", "words_1", "words_0", "base_rate"):
-        assert control[name] == own[name]
-
-
-def test_one_word_a_class_is_scored_in_folds_and_noted(table):
-    row = table.set_index("contrast").loc["anticipated negation"]
-    assert (row["words_1"], row["words_0"]) == (1, 1)
-    assert "needs two word types in each class" in row["note"]
-    assert np.isnan(row["held_out_accuracy"])
-    assert 0 < row["fold_accuracy"] < 1
-    assert row["best_unit"].count(".") == 3
-
-
-def test_what_is_not_in_the_text_is_noted(model):
-    # no "can't" for the anticipated contrast, no word often enough for the control
-    text = "he go and not see and can see he never see and may see " * 2 + "he go and it"
-    table = compare(model, Text.from_string(text), distances=(1,), **QUICK)
-    notes = table.set_index("contrast")["note"]
-    assert "has none in this text" in notes["anticipated negation"]
-    assert table["contrast"].tolist()[0] == "negation"
-    assert len(table) == 4
-
-
-def test_a_handful_of_examples_is_noted_and_not_scored(model):
-    text = "he go and not see it but he can see it and you may go but he can not know it and he go"
-    table = compare(model, Text.from_string(text), distances=(1,), **QUICK)
-    row = table.iloc[0]
-    assert row["examples_1"] >= 1
-    assert "needs two word types" in row["note"]
-    assert "fold" in row["note"]
-    assert pd.isna(row.get("best_fold_accuracy"))
-
-
-def test_the_contrast_itself_must_be_there(model):
-    with pytest.raises(ValueError, match=r"'negation' .*has none in this text"):
-        compare(model, Text.from_string("he can see it and you may go " * 5), **QUICK)
-
-
-def test_another_contrast_has_no_anticipated_row(model, text):
-    contrast = Contrast("pronouns", {"she": ("she", "it"), "he": ("he", "they")})
-    table = compare(model, text, contrast=contrast, distances=(), per_class=30, **QUICK)
-    assert table["contrast"].tolist() == ["pronouns", "control (seed 0)"]
-    assert table["examples_1"].tolist() == [30, 30]

@@ -19,7 +19,7 @@ class List(NamedTuple):
 
     room: str
     table: str
-    meaning: str = "meaning"
+    meaning: str | None = "meaning"  # None: the names speak for themselves
 
 
 #: Name in braces -> the table that replaces it.
@@ -32,7 +32,7 @@ LISTS = {
     "extras": List("inference", "EXTRAS"),
     "hows": List("interventions", "HOWS"),
     "hardware": List("runs", "HARDWARE", "name"),
-    "dtypes": List("runs", "DTYPES"),
+    "dtypes": List("runs", "DTYPES", None),
 }
 
 
@@ -78,7 +78,7 @@ def fill(text: str | None) -> str:
 def entries(listed: List) -> str:
     """Name the entries of a table, with what each means where that is known: ``q (query), ...``."""
     table = getattr(import_module(f"tl_negation.{listed.room}"), listed.table)
-    if not isinstance(table, Mapping):
+    if listed.meaning is None or not isinstance(table, Mapping):
         return ", ".join(table)
     return ", ".join(
         f"{name} ({entry if isinstance(entry, str) else getattr(entry, listed.meaning)})"

@@ -31,9 +31,7 @@ TextSource = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(
-        help="{presets}. *notebook*: the rules of the reference notebook, licence text included."
-    ),
+    typer.Option(help="Rules to go by: {presets}.", show_default="those of this package"),
 ]
 Before = Annotated[int, typer.Option(help="Tokens before the target that the model reads.")]
 After = Annotated[int, typer.Option(help="Tokens after the target, for display only.")]

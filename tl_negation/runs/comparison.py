@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from .._shared import Count, Seed, validated
+from .._shared import Count, Seed, TokenCount, validated
 from ..activations import collect
 from ..corpus import (
     ANTICIPATED,
@@ -34,10 +34,10 @@ def compare(
     distances: Sequence[int] = (1, 2, 3),
     sites: Sequence[str] = ("q", "k", "v"),
     layers: Sequence[int] | None = None,
-    before: int = 90,
-    after: int = 10,
+    before: TokenCount = 90,
+    after: TokenCount = 10,
     prepend_bos: bool | None = None,
-    per_class: int | None = None,
+    per_class: Count | None = None,
     permutations: Count = 10_000,
     tasks: int = 10,
     heads: bool = False,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .._shared import validated, whole_directory
+from .._shared import Preset, validated, whole_directory
 from ..activations import Activations, collect
 from ..models import TransformerLensModel
 from ..probing import (
@@ -36,7 +36,7 @@ def write_run(
     result: ProbeResult,
     out: str | Path,
     *,
-    preset: str | None = None,
+    preset: Preset = None,
     overwrite: bool = False,
     progress: bool = True,
     table: pd.DataFrame | None = None,
@@ -139,8 +139,9 @@ def kept_if_not_written(result: ProbeResult, out: str | Path) -> Iterator[None]:
         raise type(error)(*(() if error.errno is None else (error.errno,)), what) from error
 
 
+@validated
 def summary(
-    result: ProbeResult, *, preset: str | None = None, table: pd.DataFrame | None = None
+    result: ProbeResult, *, preset: Preset = None, table: pd.DataFrame | None = None
 ) -> dict[str, Any]:
     """Collect the numbers of a run in one JSON-able dictionary (``tl-negation scan --json``).
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import torch
 
-from .._shared import Count, real, validated
+from .._shared import Count, TokenCount, real, validated
 from ..activations import START_BATCH
 from ..corpus import Contexts, Corpus, Text, find_contexts, load_text
 from ..models import ModelSizes, TransformerLensModel, load_tokenizer, sizes_of, usable_device
@@ -85,7 +85,7 @@ def plan(
     text: Text | Corpus | str | Path | Sequence[Any] | None = None,
     tokenizer: str | Path | None = None,
     sites: Sequence[str] = ("q", "k", "v"),
-    before: int = 90,
+    before: TokenCount = 90,
     per_class: Count | None = None,
     batch_size: Count | None = None,
     dtype: str = "float32",
@@ -164,7 +164,7 @@ def plan(
     >>> print(row["value"], row["unit"], "=", row["basis"])  # 100 contexts, 180 units
     72000.0 B = contexts x units x 4
     """
-    _check(before, dtype, utilisation)
+    _check(dtype, utilisation)
     assumed = _assumed(tokens) if text is None else None  # raises if neither was given
     peak = _peak(hardware, flops, dtype, utilisation)
     here = peak is None
@@ -207,9 +207,7 @@ class _Table:
         return pd.DataFrame(self.rows, columns=list(COLUMNS))
 
 
-def _check(before: int, dtype: str, utilisation: int | float) -> None:
-    if before < 0:
-        raise ValueError(f"before counts tokens and cannot be negative; got {before}")
+def _check(dtype: str, utilisation: int | float) -> None:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     if utilisation > 1:

@@ -11,7 +11,16 @@ from typing import Any, ParamSpec
 import pandas as pd
 import torch
 
-from .._shared import Count, Seed, check_target, current, one_writer, validated
+from .._shared import (
+    Count,
+    Preset,
+    Seed,
+    TokenCount,
+    check_target,
+    current,
+    one_writer,
+    validated,
+)
 from ..activations import Activations, collect
 from ..corpus import NEGATION, Contrast, Corpus, Text, find_contexts, load_text
 from ..inference import (
@@ -63,11 +72,11 @@ def scan(
     contrast: Contrast = NEGATION,
     sites: Sequence[str] = ("q", "k", "v"),
     layers: Sequence[int] | None = None,
-    before: int = 90,
-    after: int = 10,
-    preset: str | None = None,
+    before: TokenCount = 90,
+    after: TokenCount = 10,
+    preset: Preset = None,
     prepend_bos: bool | None = None,
-    per_class: int | None = None,
+    per_class: Count | None = None,
     family: str = "layer",
     correction: str = "bonferroni",
     alpha: float = 0.05,
@@ -80,7 +89,7 @@ def scan(
     device: str | None = None,
     untrained: bool = False,
     seed: Seed = 0,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     store: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,

@@ -90,9 +90,7 @@ def _tables(folder: Path) -> dict[str, Case]:
             },
         ),
         "trend": Case(tln.trend, {"table": table}, {"table": frames("layer", "site", of=table)}),
-        "ProbeResult.top": Case(
-            plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*RANKS)}
-        ),
+        "ProbeResult.top": Case(plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*RANKS)}),
         "ProbeResult.save": Case(
             plain.save,
             {"path": kept},
