@@ -1,7 +1,8 @@
 """What ``tests/_shared/test_processes.py`` lets two processes do.
 
-Run as ``accelerate launch process_worker.py MODEL WORK``. Collects into memory and into a store that one process began, probes, and leaves the values and
-columns of each process in WORK; then process 1 fails where the other waits for it.
+Run as ``accelerate launch process_worker.py MODEL WORK``. Collects into memory and into a store
+that one process began, probes, and leaves the values and columns of each process in WORK; then
+process 1 fails where the other waits for it.
 """
 
 import sys
