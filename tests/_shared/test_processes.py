@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tl_negation as tln
 from tl_negation._shared.processes import Processes, current, use_processes
 from tl_negation.activations import store as _store
-from tl_negation.fitting import blocks as _blocks
+from tl_negation.fitting import engine
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -136,7 +136,8 @@ def _begin(model, store, patch):
 def test_every_process_has_the_values_and_columns_of_one(shared, monkeypatch, one_thread, name):
     work, model, _ = shared
     acts = _collect(model)
-    monkeypatch.setitem(_blocks.UNITS, "cpu", process_worker.UNITS)
+    few = engine.ROWS._replace(units=process_worker.UNITS)
+    monkeypatch.setitem(engine.ENGINES, "cpu", few)
     result = tln.held_out(tln.probe(acts, progress=False), progress=False)
     columns = result.to_frame().drop(columns=["site", "status"]).to_numpy(np.float64)
     for index in (0, 1):

@@ -5,8 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from helpers import corpora
-from helpers import tiny_models
+from helpers import corpora, tiny_models
 from transformers import AutoTokenizer
 
 from tl_negation import views

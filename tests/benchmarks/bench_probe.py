@@ -24,8 +24,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from tl_negation.activations.activations import Activations
-from tl_negation.fitting import newton as _newton
-from tl_negation.fitting.blocks import UNITS, compute
+from tl_negation.fitting import compute, engine, logistic
 from tl_negation.models.sites import Site
 from tl_negation.probing.probe import probe
 
@@ -107,7 +106,7 @@ def fit_alone(acts: Activations) -> dict[str, torch.Tensor]:
     """Estimates, errors, likelihood ratios and accuracies; no AUC, p values or corrections."""
     order = torch.argsort(acts.labels, descending=True, stable=True)
     n1 = int(acts.labels.sum())
-    return compute(acts.values, lambda x, memory: _newton.fit(x[order], n1, memory)._asdict())
+    return compute(acts.values, lambda x, memory: logistic.fit(x[order], n1, memory)._asdict())
 
 
 def whole_loop(x: np.ndarray, y: np.ndarray) -> None:
@@ -202,8 +201,8 @@ class Plink:
         order = torch.argsort(acts.labels, descending=True, stable=True)
         n1 = int(acts.labels.sum())
         parts = [
-            _newton.fit(steps.T[order].double() / DOSAGE_STEPS, n1)
-            for steps in self.steps.split(UNITS["cpu"])
+            logistic.fit(steps.T[order].double() / DOSAGE_STEPS, n1)
+            for steps in self.steps.split(engine.ROWS.units)
         ]
         beta, se = (torch.cat([getattr(part, key) for part in parts]) for key in ("beta", "se"))
         return {"beta": beta.numpy(), "se": se.numpy()}

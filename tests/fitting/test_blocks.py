@@ -6,8 +6,9 @@ import time
 import pytest
 import torch
 
-from tl_negation.fitting import blocks as _blocks
-from tl_negation.fitting.blocks import Scratch, compute
+from tl_negation.fitting import engine
+from tl_negation.fitting.blocks import compute
+from tl_negation.fitting.scratch import Scratch
 
 VALUES = torch.randn(3, 11, 7, generator=torch.Generator().manual_seed(0))
 
@@ -139,7 +140,7 @@ def test_chunk_below_1_is_refused(chunk):
 
 def test_a_device_has_its_own_block_size(one_thread, monkeypatch):
     seen = []
-    monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
+    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ROWS._replace(units=4))
     compute(VALUES, lambda x, scratch: seen.append(x.shape[1]) or work(x, scratch))
     assert seen == [4, 3] * 3
 

@@ -1,7 +1,8 @@
-"""What tests/_shared/test_processes.py lets two processes do: ``accelerate launch process_worker.py MODEL WORK``.
+"""What ``tests/_shared/test_processes.py`` lets two processes do.
 
-Collects into memory and into a store that one process began, probes, and leaves the values and
-columns of each process in WORK; then process 1 fails where the other waits for it.
+Run as ``accelerate launch process_worker.py MODEL WORK``. Collects into memory and into a store
+that one process began, probes, and leaves the values and columns of each process in WORK; then
+process 1 fails where the other waits for it.
 """
 
 import sys
@@ -12,7 +13,7 @@ from helpers import tiny_models
 
 import tl_negation as tln
 from tl_negation.activations import store as _store
-from tl_negation.fitting import blocks as _blocks
+from tl_negation.fitting import engine
 
 SITES, N, BATCH, STRETCH, UNITS = ("q", "mlp_pre"), 23, 2, 2, 24
 
@@ -21,7 +22,8 @@ def main(model_folder, work):
     processes, work = tln.use_processes(), Path(work)
     assert processes is tln.use_processes()
     assert processes.count == 2
-    _store.STRETCH_BATCHES, _blocks.UNITS["cpu"] = STRETCH, UNITS
+    _store.STRETCH_BATCHES = STRETCH
+    engine.ENGINES["cpu"] = engine.ROWS._replace(units=UNITS)
     model, contexts = tiny_models.load(Path(model_folder)), tiny_models.contexts(n=N)
     options = {"batch_size": BATCH, "progress": False}
     for name, store in (("memory", None), ("begun", work / "begun"), ("new", work / "new")):
@@ -34,7 +36,7 @@ def main(model_folder, work):
             columns=frame.to_numpy(np.float64),
         )
     # One more example than fits evenly, and fewer blocks than processes: each computes them all.
-    _blocks.UNITS["cpu"] = 10_000
+    engine.ENGINES["cpu"] = engine.ROWS._replace(units=10_000)
     np.save(work / f"whole-{processes.index}.npy", tln.probe(acts, progress=False).beta.numpy())
     processes.wait()
     if processes.index == 1:

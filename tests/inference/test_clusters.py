@@ -10,7 +10,7 @@ from helpers import synthetic
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
-from tl_negation.fitting import blocks as _blocks
+from tl_negation.fitting import engine
 from tl_negation.inference.clusters import cluster_robust
 from tl_negation.inference.penalised import penalise
 from tl_negation.inference.words import TooFewWordsError, word_test
@@ -160,7 +160,7 @@ def test_clusters_of_one_example_give_the_heteroscedasticity_robust_error():
 def test_chunks_do_not_matter(monkeypatch):
     result = synthetic.result(*synthetic.small())
     whole = cluster_robust(result)
-    monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
+    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ROWS._replace(units=4))
     cut = cluster_robust(result)
     torch.testing.assert_close(whole.cluster_p, cut.cluster_p, equal_nan=True)
 

@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.svm import SVC
 
-from tl_negation.fitting import blocks as _blocks
+from tl_negation.fitting import compiled, engine, tensors
 from tl_negation.fitting import folds as _folds
 from tl_negation.inference import heldout
 from tl_negation.inference.heldout import held_out, selectivity
@@ -73,10 +73,10 @@ def data():
 def test_words_left_out_are_predicted_as_a_scikit_learn_loop_predicts_them(data, way, monkeypatch):
     """As on a CPU, as on other devices, and for units that the compiled iteration lost."""
     if way == "tensors":
-        tensors = lambda *args: (_folds._right_tensors(*args), torch.zeros(12, dtype=torch.bool))  # noqa: E731
-        monkeypatch.setattr(_folds, "_right_rows", tensors)
+        other = engine.ROWS._replace(predict=tensors.predict)
+        monkeypatch.setitem(engine.ENGINES, "cpu", other)
     if way == "lost":
-        monkeypatch.setattr(_folds._rows, "right", lambda *args: args[-1].fill(True))
+        monkeypatch.setattr(compiled, "predicted_right", lambda *args: args[-1].fill(True))
     values, labels, words = data
     values = np.float64(np.float32(values))
     want = predict_all(values[0], labels, words) == labels[:, None]
@@ -212,7 +212,7 @@ def test_more_folds_than_words_leave_examples_out_one_by_one(data):
 def test_chunks_do_not_matter(monkeypatch, by):
     data = synthetic.small()
     whole = held_out(result_of(*data, documents=SEVEN), by=by, progress=False)
-    monkeypatch.setitem(_blocks.UNITS, "cpu", 4)
+    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ROWS._replace(units=4))
     cut = held_out(result_of(*data, documents=SEVEN), by=by, progress=False)
     names = set(whole.columns) - {"status"}
     assert names

@@ -10,8 +10,7 @@ from helpers import synthetic
 from scipy.stats import chi2
 
 from tl_negation import STATUSES
-from tl_negation.fitting import blocks as _blocks
-from tl_negation.fitting import newton as _newton
+from tl_negation.fitting import engine, newton
 from tl_negation.inference.infer import infer
 from tl_negation.inference.penalised import penalise
 from tl_negation.probing.probe import probe
@@ -50,15 +49,15 @@ def test_by_default_only_units_without_an_ordinary_estimate_are_fitted():
 def test_nonconverged_units_are_fitted_too(monkeypatch):
     values, labels, words = synthetic.small(seed=7)
     acts = synthetic.activations(values, synthetic.contexts(labels, words))
-    solve = _newton._solve_rows
 
     def lost_by_the_fast_way(x, n1, scratch):
-        solved = solve(x, n1, scratch)
+        solved = engine.ROWS.solve(x, n1, scratch)
         return solved._replace(done=solved.b.abs() < 0.5)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_newton, "_solve_rows", lost_by_the_fast_way)
-        patch.setattr(_newton, "ROBUST_ITERATIONS", 1)
+        losing = engine.ROWS._replace(solve=lost_by_the_fast_way)
+        patch.setitem(engine.ENGINES, "cpu", losing)
+        patch.setattr(newton, "GUARDED_ITERATIONS", 1)
         result = probe(acts, progress=False)
     lost = codes(result, "nonconverged")
     assert 0 < lost.sum() < lost.numel()
@@ -110,7 +109,7 @@ def test_the_plain_columns_stay():
 def test_chunks_do_not_matter(monkeypatch):
     result = synthetic.result(*with_outcomes())
     whole = penalise(result, units="all")
-    monkeypatch.setitem(_blocks.UNITS, "cpu", 5)
+    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ROWS._replace(units=5))
     cut = penalise(result, units="all")
     for name in FIRTH:
         torch.testing.assert_close(

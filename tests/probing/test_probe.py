@@ -1,9 +1,6 @@
 """The probe against printed tables, a statsmodels loop, and what must not change it."""
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,8 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import kstest, norm
 
 from tl_negation import STATUSES, unit_statistics
-from tl_negation.fitting import compiled as _rows
-from tl_negation.fitting import newton as _newton
+from tl_negation.fitting import engine, newton, tensors
 from tl_negation.fitting.auc import auc
 
 
@@ -88,21 +84,18 @@ def test_wald_collapses_and_likelihood_ratio_does_not():
 # ------------------------------------------------------------------ the statsmodels loop
 
 
-SOLVERS = pytest.mark.parametrize("solver", ["_solve_rows", "_solve", "guarded"])
+SOLVERS = pytest.mark.parametrize("solver", ["rows", "tensors", "guarded"])
 
 
 def use(solver, monkeypatch):
     """Fit as a CPU does, as other devices do, or as the units that either loses are fitted."""
-    if solver == "guarded":
-        rows = _newton._solve_rows
 
-        def all_lost(*args):
-            solved = rows(*args)
-            return solved._replace(done=torch.zeros_like(solved.done))
+    def all_lost(*args):
+        solved = engine.ROWS.solve(*args)
+        return solved._replace(done=torch.zeros_like(solved.done))
 
-        monkeypatch.setattr(_newton, "_solve_rows", all_lost)
-    else:
-        monkeypatch.setattr(_newton, "_solve_rows", getattr(_newton, solver))
+    solve = {"rows": engine.ROWS.solve, "tensors": tensors.solve, "guarded": all_lost}[solver]
+    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ROWS._replace(solve=solve))
 
 
 @SOLVERS
@@ -155,43 +148,6 @@ def test_auc_of_neighbouring_numbers_and_mixed_columns(dtype):
     )
 
 
-FITS = """
-import hashlib, numpy as np
-from tl_negation import _rows
-rng = np.random.default_rng(0)
-x, n1 = rng.normal(size=(2000, 203)).astype(np.float32), 108
-x[:, :n1] += 0.5 * rng.normal(size=(2000, 1)).astype(np.float32)
-out = np.empty((len(_rows.COLUMNS), len(x)))
-_rows.fit(x, n1, out)
-print(hashlib.sha256(out.tobytes()).hexdigest())
-"""
-
-
-def test_compiled_afresh_and_read_from_the_cache_are_the_same_bits(tmp_path):
-    command = [sys.executable, "-c", FITS]
-    options = {"env": {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "text": True}
-    first, second = (
-        subprocess.run(command, check=True, capture_output=True, **options).stdout for _ in range(2)
-    )
-    assert list(tmp_path.rglob("*.nbc"))
-    assert len(first) == 65
-    assert first == second
-
-
-def test_the_compiled_exponential_is_exact_to_the_last_places():
-    z = np.linspace(-700, 700, 100_001)
-    odds, work = np.empty_like(z), np.empty_like(z)
-    _rows._odds_against(z, 0, 0.0, 1.0, odds, work)
-    np.testing.assert_allclose(odds, np.exp(z), rtol=1e-15)
-
-
-@pytest.mark.parametrize("n", [4, 127, 128, 129, 1000])
-def test_log_likelihood_by_products_and_where_they_overflow(n):
-    odds = np.exp(np.random.default_rng(n).normal(0, 3, n))
-    assert _rows._loglik(odds) == pytest.approx(-np.log1p(odds).sum(), rel=1e-13)
-    assert _rows._loglik(odds * 1e30) == pytest.approx(-np.log1p(odds * 1e30).sum(), rel=1e-13)
-
-
 def test_log10_p_does_not_underflow():
     rng = np.random.default_rng(3)
     y = np.repeat([1, 0], 4000)
@@ -219,8 +175,8 @@ def test_strong_units_are_still_exact(solver, monkeypatch):
 def test_the_guarded_iteration_alone_reaches_the_same_maximum():
     x, y = planted(seed=5, dtype=np.float64)
     order = np.argsort(-y, kind="stable")
-    _, _, xs = _newton.standardise(torch.from_numpy(x[order]))
-    _, b, done = _newton._robust(xs, int(y.sum()))
+    _, _, xs = newton.standardise(torch.from_numpy(x[order]))
+    _, b, done = newton.guarded_newton(xs, int(y.sum()))
     assert done.all()
     np.testing.assert_allclose(b, fit(x, y)["beta_per_sd"], rtol=1e-9)
 
@@ -270,7 +226,7 @@ def test_likelihood_of_a_quasi_separated_unit_is_the_supremum():
 
 def test_a_unit_that_will_not_converge_says_so(monkeypatch):
     use("guarded", monkeypatch)
-    monkeypatch.setattr(_newton, "ROBUST_ITERATIONS", 1)
+    monkeypatch.setattr(newton, "GUARDED_ITERATIONS", 1)
     rng = np.random.default_rng(6)
     y = np.repeat([1, 0], 50)
     got = fit(rng.standard_cauchy(size=(100, 20)) + y[:, None], y)

@@ -12,7 +12,7 @@ from helpers.made_results import study
 from scipy.stats import binomtest, hypergeom, spearmanr
 
 from tl_negation import infer, load_result, replicate
-from tl_negation.fitting.newton import STATUSES
+from tl_negation.fitting import STATUSES
 from tl_negation.probing.results import ProbeResult
 
 FAST = {"permutations": 126, "tasks": 1, "replicates": 2, "progress": False}

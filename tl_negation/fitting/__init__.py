@@ -1,10 +1,19 @@
-"""The fits: tensors in, tensors out. Nothing here knows words, layers or models."""
+"""The fits: tensors in, tensors out. Nothing here knows of words, layers of a model, or files.
 
-from . import compiled, firth, newton, ridge
+Three modules fit, each with a function ``fit``: :mod:`.logistic` (exact, one model per unit),
+:mod:`.firth` (penalised, finite under separation) and :mod:`.ridge` (several units in one model).
+:mod:`.folds` predicts examples left out, :mod:`.auc` ranks, :mod:`.blocks` cuts all layers into
+pieces of work. :mod:`.engine` chooses how: compiled code on a CPU (:mod:`.rows`,
+:mod:`.compiled`), tensors elsewhere (:mod:`.tensors`, :mod:`.newton`).
+"""
+
+from . import firth, logistic, ridge
 from .auc import auc
-from .blocks import Scratch, compute, units_at_once
+from .blocks import compute, units_at_once
 from .folds import predictions_right
-from .newton import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, STATUSES
+from .newton import standardise
+from .outcomes import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, STATUSES
+from .scratch import Scratch
 
 __all__ = [
     "NONCONVERGED",
@@ -14,11 +23,11 @@ __all__ = [
     "STATUSES",
     "Scratch",
     "auc",
-    "compiled",
     "compute",
     "firth",
-    "newton",
+    "logistic",
     "predictions_right",
     "ridge",
+    "standardise",
     "units_at_once",
 ]

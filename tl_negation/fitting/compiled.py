@@ -1,13 +1,17 @@
-"""The fit of ``_newton`` for CPUs: compiled, one unit after the other, all of it in the cache.
+"""Kernels for CPUs, compiled by Numba: fits, folds and ranks, one unit after the other.
 
-Arrays in, arrays out. A row is a unit, its values in the order of the examples with those of
-class 1 first. What takes tensors of many units through main memory a dozen times there stays in
-a core's first cache here. Numba compiles it for the processor at hand, once, and keeps that.
+Arrays in, arrays out. A row is a unit: its values, those of class 1 first. The tensor version
+passes its data through main memory a dozen times; here one unit at a time stays in L1 cache.
+
+Numba compiles for the processor at hand at the first call and keeps the result on disk, so only
+the first fit on a machine waits (seconds). Importing this module imports Numba: :mod:`.rows` does
+so at its first fit.
 """
 
 import inspect
 import math
 from collections.abc import Callable
+from enum import IntEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -20,19 +24,32 @@ ITERATIONS = 25
 #: The same for a fit that only predicts: 1e-6 is left.
 HELD_OUT_STEP = 1e-2
 
-#: Columns of :func:`fit`'s result.
-COLUMNS = ("mean", "sd", "sum1", "a", "b", "variance", "loglik", "hits", "alarms")
-COLUMNS += ("balanced_hits", "balanced_alarms", "converged")
-
 _Row: TypeAlias = np.ndarray
 
 
-def _compile(*fastmath: str, forceinline: bool = True) -> Callable[[Callable], Callable]:
-    """Compile what is below; ``inspect.unwrap`` takes off the type checks that tests put on.
+class Column(IntEnum):
+    """Columns of :func:`fit`'s result, ``out[Column.MEAN, unit]``."""
 
-    Each entry point holds all that it calls. Were a part called instead, there would be two
-    compilations of it, its own and the caller's, and which ran, with its rounding, would depend
-    on whether Numba compiled it in this process or read it from its cache.
+    MEAN = 0
+    SD = 1
+    SUM1 = 2
+    A = 3
+    B = 4
+    VARIANCE = 5
+    LOGLIK = 6
+    HITS = 7
+    ALARMS = 8
+    BALANCED_HITS = 9
+    BALANCED_ALARMS = 10
+    CONVERGED = 11
+
+
+def _compile(*fastmath: str, forceinline: bool = True) -> Callable[[Callable], Callable]:
+    """Compile a function; ``inspect.unwrap`` takes off the type checks that tests put on.
+
+    Everything that an entry point calls is inlined into it. Otherwise there would be two
+    compilations of a part, its own and the caller's, and which of them ran, with its rounding,
+    would depend on whether Numba compiled it in this process or read it from its cache.
     """
     options = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": forceinline}
     compiler = njit(**options, fastmath=set(fastmath))
@@ -41,18 +58,19 @@ def _compile(*fastmath: str, forceinline: bool = True) -> Callable[[Callable], C
 
 _entry = _compile(forceinline=False)
 _compiled = _compile()
-# Sums in any order, fused products: what lets a loop use the processor's vectors.
+# Sums may be reordered and products fused. Without that a loop that sums cannot use the
+# processor's vectors, because it would have to add in the order of the examples.
 _vectors = _compile("reassoc", "contract", "nsz")
-# Every operation as it is written, since the rounding is the method.
+# No operation may be reordered: the method below relies on how each of them rounds.
 _exactly = _compile("contract")
 
 _LOG2_E = 1 / math.log(2)
 _LN2_HIGH = 6.93147180369123816490e-01  # log 2 in two parts, as in fdlibm's e_exp.c
 _LN2_LOW = 1.90821492927058770002e-10
 _ROUNDER = 1.5 * 2.0**52  # added to a number, leaves its nearest integer in the lowest bits
-_LARGEST = 700.0  # exp of it is finite, and exp of minus it not yet subnormal
-_C = tuple(1 / math.factorial(k) for k in range(13))
-_PRODUCT = 128  # probabilities multiplied before a logarithm is taken
+_LARGEST = 700.0  # exp(700) is finite, and exp(-700) not yet subnormal
+_C = tuple(1 / math.factorial(k) for k in range(13))  # of the Taylor series of exp
+_PRODUCT = 128  # factors multiplied before a logarithm is taken
 
 
 @_exactly
@@ -60,22 +78,30 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
     """Odds against the class that was observed, ``exp(-(a + b z))`` or its inverse, in ``odds``.
 
     exp(m) = 2^k exp(r), k the nearest integer to m / log 2; the Taylor series of degree 12 errs
-    by less than a unit in the last place for |r| <= log(2) / 2.
+    by less than a unit in the last place for |r| <= log(2) / 2. Written out here because
+    ``math.exp`` is a call for each number, which keeps the loop from using vectors.
     """
     for i in range(len(z)):
         m = a + b * z[i]
         m = m if i >= n1 else -m
         m = min(max(m, -_LARGEST), _LARGEST)
+        # Numbers as large as _ROUNDER are 1 apart, so this addition rounds to an integer. We get
+        # that integer, k, as a number below, and from the bits of ``work`` in the last loop.
         shifted = m * _LOG2_E + _ROUNDER
         work[i] = shifted
         k = shifted - _ROUNDER
+        # k log 2 is taken off in two parts: k * _LN2_HIGH has no rounding error, since _LN2_HIGH
+        # ends in zeros.
         r = (m - k * _LN2_HIGH) - k * _LN2_LOW
+        # In groups of terms that do not wait for each other, unlike Horner's rule.
         r2 = r * r
         r4 = r2 * r2
         low = (1 + r) + (_C[2] + _C[3] * r) * r2
         middle = (_C[4] + _C[5] * r) + (_C[6] + _C[7] * r) * r2
         high = (_C[8] + _C[9] * r) + (_C[10] + _C[11] * r) * r2 + _C[12] * r4
         odds[i] = low + r4 * (middle + r4 * high)
+    # Times 2^k: a double's exponent begins at bit 52. The shift drops all bits but the lowest 12,
+    # where k is.
     exponents, bits = work.view(np.int64), odds.view(np.int64)
     for i in range(len(z)):
         bits[i] += exponents[i] << 52
@@ -83,13 +109,16 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
 
 @_vectors
 def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
-    """Sums of residuals and weights over the examples of one class; ``skew`` = d weight / d eta."""
+    """Sums of residuals and weights over the examples of one class; ``skew`` = d weight / d eta.
+
+    The sign of residual and skew is that of the observed class; the caller subtracts class 0.
+    """
     g0 = g1 = h0 = h1 = h2 = 0.0
     for i in range(len(z)):
-        p = 1 / (1 + odds[i])
-        residual = odds[i] * p
+        p = 1 / (1 + odds[i])  # of the class that was observed
+        residual = odds[i] * p  # 1 - p without cancellation
         w = residual * p
-        skew[i] = w * (residual - p)
+        skew[i] = w * (residual - p)  # w (1 - 2 p)
         g0 += residual
         g1 += residual * z[i]
         h0 += w
@@ -100,7 +129,10 @@ def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
 
 @_vectors
 def _powers(z: _Row, skew: _Row) -> tuple:
-    """Sums of ``skew`` times 1, z, z^2, z^3; in one loop with the others they lack registers."""
+    """Sums of ``skew`` times 1, z, z^2, z^3.
+
+    A loop of its own: together with :func:`_gradient`'s sums they would not fit into registers.
+    """
     t0 = t1 = t2 = t3 = 0.0
     for i in range(len(z)):
         t0 += skew[i]
@@ -114,20 +146,22 @@ def _powers(z: _Row, skew: _Row) -> tuple:
 def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple:
     """Step of third order (Chebyshev's), and what holds where it leads.
 
-    Returns da, db, the size of their first-order part, rise of the likelihood, variance of b.
+    Returns da, db, the size of their first-order part, the rise of the log-likelihood, and the
+    variance of b. Afterwards ``odds`` are those at (a, b), where the step begins.
     """
     _odds_against(z, n1, a, b, odds, work)
-    one = _gradient(z[:n1], odds[:n1], work[:n1])
-    zero = _gradient(z[n1:], odds[n1:], work[n1:])
+    sums1 = _gradient(z[:n1], odds[:n1], work[:n1])
+    sums0 = _gradient(z[n1:], odds[n1:], work[n1:])
     skew1, skew0 = _powers(z[:n1], work[:n1]), _powers(z[n1:], work[n1:])
-    g0, g1 = one[0] - zero[0], one[1] - zero[1]
-    h00, h01, h11 = one[2] + zero[2], one[3] + zero[3], one[4] + zero[4]
+    g0, g1 = sums1[0] - sums0[0], sums1[1] - sums0[1]
+    h00, h01, h11 = sums1[2] + sums0[2], sums1[3] + sums0[3], sums1[4] + sums0[4]
     t0, t1 = skew1[0] - skew0[0], skew1[1] - skew0[1]
     t2, t3 = skew1[2] - skew0[2], skew1[3] - skew0[3]
     det = h00 * h11 - h01 * h01
-    if not det > 0:
+    if not det > 0:  # NaN, too
         return np.nan, np.nan, np.nan, np.nan, np.nan
     da, db = (h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det
+    # Change of the information along the Newton step, by the third derivatives
     d00, d01, d11 = t0 * da + t1 * db, t1 * da + t2 * db, t2 * da + t3 * db
     size, rise = max(abs(da), abs(db)), (g0 * da + g1 * db) / 2
     g0, g1 = (d00 * da + d01 * db) / -2, (d01 * da + d11 * db) / -2  # left by the Newton step
@@ -139,7 +173,10 @@ def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple
 
 @_compiled
 def _climb(z: _Row, n1: int, a: float, b: float, last: float, odds: _Row, work: _Row) -> tuple:
-    """Steps from (a, b) until one is below ``last``; NaN where they do not get there."""
+    """Steps from (a, b) until one is below ``last``, which is taken; NaN where none gets there.
+
+    Returns a, b, the rise of the log-likelihood by the last step, and the variance of b.
+    """
     for _ in range(ITERATIONS):
         da, db, size, rise, variance = _step(z, n1, a, b, odds, work)
         small = size < last * (1 + abs(b))
@@ -147,13 +184,14 @@ def _climb(z: _Row, n1: int, a: float, b: float, last: float, odds: _Row, work: 
         b += db
         if small:
             return a, b, rise, variance
-        if not abs(b) < _LARGEST:
+        if not abs(b) < _LARGEST:  # NaN, too
             break
     return np.nan, np.nan, np.nan, np.nan
 
 
 @_vectors
 def _product(odds: _Row) -> float:
+    """Product of 1 + odds."""
     product = 1.0
     for i in range(len(odds)):
         product *= 1 + odds[i]
@@ -162,12 +200,12 @@ def _product(odds: _Row) -> float:
 
 @_compiled
 def _loglik(odds: _Row) -> float:
-    """Sum of log p, p = 1 / (1 + odds)."""
+    """Sum of log p, p = 1 / (1 + odds): few logarithms, each of a product of many factors."""
     total = 0.0
     for start in range(0, len(odds), _PRODUCT):
         some = odds[start : start + _PRODUCT]
         product = _product(some)
-        if product < 1e300:
+        if product < 1e300:  # neither overflowed nor NaN
             total -= math.log(product)
         else:
             for against in some:
@@ -196,6 +234,7 @@ def _moments(x: _Row, z: _Row) -> tuple:
 
 @_vectors
 def _sum(z: _Row) -> float:
+    """Sum of the values."""
     total = 0.0
     for i in range(len(z)):
         total += z[i]
@@ -204,6 +243,7 @@ def _sum(z: _Row) -> float:
 
 @_vectors
 def _above(z: _Row, a: float, b: float) -> float:
+    """Number of examples for which class 1 is predicted, counted in the width of ``z``."""
     count = 0.0
     for i in range(len(z)):
         count += 1.0 if a + b * z[i] > 0 else 0.0
@@ -214,6 +254,7 @@ def _above(z: _Row, a: float, b: float) -> float:
 def _start(sum1: float, n1: int, n: int) -> tuple:
     """Intercept and slope of the linear discriminant of z-scores (Efron 1975)."""
     mean1, mean0 = sum1 / n1, -sum1 / (n - n1)
+    # The floor: see newton.discriminant
     pooled = max(1 - (n1 * mean1 * mean1 + (n - n1) * mean0 * mean0) / n, 0.05)
     b = (mean1 - mean0) / pooled
     return math.log(n1 / (n - n1)) - (mean1 * mean1 - mean0 * mean0) / (2 * pooled), b
@@ -221,7 +262,7 @@ def _start(sum1: float, n1: int, n: int) -> tuple:
 
 @_entry
 def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
-    """Fit every row of ``x`` [unit, example]; ``out`` [one of :data:`COLUMNS`, unit] is filled.
+    """Fit every row of ``x`` [unit, example]; ``out`` [:class:`Column`, unit] is filled.
 
     ``a``, ``b`` and ``variance`` are those of the z-scores. ``hits`` and ``alarms`` count the
     examples of class 1 and 0 whose probability exceeds one half, the balanced ones those that
@@ -236,16 +277,24 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         a, b = _start(sum1, n1, n)
         a, b, rise, variance = _climb(z, n1, a, b, LAST_STEP, odds, work)
         ones, zeros = z[:n1], z[n1:]
-        out[0, unit], out[1, unit], out[2, unit] = mean, sd, sum1
-        out[3, unit], out[4, unit], out[5, unit] = a, b, variance
-        out[6, unit] = _loglik(odds) + rise
-        out[7, unit], out[8, unit] = _above(ones, a, b), _above(zeros, a, b)
-        out[9, unit], out[10, unit] = _above(ones, a - share, b), _above(zeros, a - share, b)
-        out[11, unit] = 1.0 if abs(b) < _LARGEST else 0.0
+        out[Column.MEAN, unit] = mean
+        out[Column.SD, unit] = sd
+        out[Column.SUM1, unit] = sum1
+        out[Column.A, unit] = a
+        out[Column.B, unit] = b
+        out[Column.VARIANCE, unit] = variance
+        # ``odds`` are from before the last step; ``rise`` is what that step adds.
+        out[Column.LOGLIK, unit] = _loglik(odds) + rise
+        out[Column.HITS, unit] = _above(ones, a, b)
+        out[Column.ALARMS, unit] = _above(zeros, a, b)
+        out[Column.BALANCED_HITS, unit] = _above(ones, a - share, b)
+        out[Column.BALANCED_ALARMS, unit] = _above(zeros, a - share, b)
+        out[Column.CONVERGED, unit] = 1.0 if abs(b) < _LARGEST else 0.0
 
 
 @_vectors
 def _range(z: _Row) -> tuple:
+    """Lowest and highest value."""
     low, high = z[0], z[0]
     for i in range(1, len(z)):
         low, high = min(low, z[i]), max(high, z[i])
@@ -278,26 +327,27 @@ def predicted_right(
 ) -> None:
     """Whether each example is predicted right by the fit to all folds but its own.
 
-    ``x`` and ``out`` [unit, example] hold class 1 first and the examples of a fold together:
-    ``edges`` [fold, 4] says from where to where they lie in class 1, and in class 0. ``lost``
-    [unit] tells where an iteration did not arrive; NaN and infinities do not, either.
+    ``x`` and ``out`` [unit, example] hold class 1 first, and within a class the examples of a fold
+    together: ``edges`` [fold, 4] says where these begin and end in class 1, and in class 0.
+    ``lost`` [unit] is True where an iteration did not arrive, as with NaN and infinities.
     """
     n = x.shape[1]
     z, train, odds, work = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for unit in range(len(x)):
         _, sd = _moments(x[unit], z)
         lost[unit] = False
-        out[unit, :n1], out[unit, n1:] = False, True  # what a unit without variance predicts
+        out[unit, :n1], out[unit, n1:] = False, True  # class 0 for all: no variance, no fit
         if sd == 0:
             continue
+        # All folds start from the fit to all examples, or from where that one started.
         a0, b0 = _start(_sum(z[:n1]), n1, n)
         a, b, _, _ = _climb(z, n1, a0, b0, HELD_OUT_STEP, odds, work)
         if not abs(b) < _LARGEST:
             a, b = a0, b0
         for fold in range(len(edges)):
             from1, to1, from0, to0 = edges[fold]
-            m1 = n1 - (to1 - from1)
-            m = m1 + n - n1 - (to0 - from0)
+            m1 = n1 - (to1 - from1)  # training examples of class 1
+            m = m1 + n - n1 - (to0 - from0)  # and of both
             train[:from1], train[from1:m1] = z[:from1], z[to1:n1]
             cut = m1 + from0 - n1
             train[m1:cut], train[cut:m] = z[n1:from0], z[to0:]
@@ -307,12 +357,12 @@ def predicted_right(
             for i in range(from1, to1):
                 out[unit, i] = a_fold + b_fold * z[i] > 0
             for i in range(from0, to0):
-                out[unit, i] = not a_fold + b_fold * z[i] > 0
+                out[unit, i] = not a_fold + b_fold * z[i] > 0  # True for NaN: class 0
 
 
 @_vectors
 def _places(bits: _Row) -> float:
-    """Sum of the places, from 1, at which the lowest bit is set."""
+    """Sum of the places, counted from 1, at which the lowest bit is set."""
     total = 0.0
     for i in range(len(bits)):
         total += (i + 1.0) * (bits[i] & 1)
@@ -340,7 +390,7 @@ def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
 def count_wins(ones: np.ndarray, zeros: np.ndarray, out: np.ndarray) -> None:
     """Pairs in which the value of class 1 is the larger, ties counted half, for every row.
 
-    Rows [unit, example] are sorted, of class 1 and of class 0.
+    The rows of ``ones`` (class 1) and ``zeros`` (class 0) are sorted.
     """
     n1, n0 = ones.shape[1], zeros.shape[1]
     for unit in range(len(ones)):
@@ -351,5 +401,5 @@ def count_wins(ones: np.ndarray, zeros: np.ndarray, out: np.ndarray) -> None:
                 less += 1
             while not_more < n0 and zeros[unit, not_more] <= value:
                 not_more += 1
-            total += less + not_more
+            total += less + not_more  # a value below counts in both, a tie in one
         out[unit] = total / 2

@@ -1,8 +1,8 @@
 """Firth's penalised logistic fit, batched over units: finite where the likelihood has no maximum.
 
-Tensors in, tensors out, as in ``_newton``: rows are examples with class 1 first, columns units.
-Firth (1993): the score gets ``h (1/2 - p)`` added, h the leverages; the penalty is half the log
-determinant of the information, here of two parameters and so in closed form.
+Rows are examples, those of class 1 first, and columns are units. Firth (1993) adds
+``h (1/2 - p)`` to the score, h the leverages; the penalty is half the log determinant of the
+information, which has two parameters here and so a closed form.
 """
 
 import math
@@ -12,11 +12,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .newton import accuracies, standardise
+from .newton import standardise
 
 ITERATIONS = 200
-TOLERANCE = 1e-10  # of a step on standardised x, relative to 1 + |slope|
+#: The iteration ends below this step (on z-scores, relative to 1 + |slope|).
+TOLERANCE = 1e-10
 HALVINGS = 25
+#: No step is longer than this, on z-scores: the default ``maxstep`` of R's logistf.
+LONGEST_STEP = 5
 
 
 class FirthFit(NamedTuple):
@@ -64,7 +67,7 @@ def fit(x: Float[Tensor, "example unit"], n1: int) -> FirthFit:
     a, b, point, done = _maximise(xs, n1)
     p0 = (n1 + 1) / (n + 2)
     null = (n1 + 1) * math.log(p0) + (n - n1 + 1) * math.log(1 - p0) + math.log(n * n) / 2
-    accuracy, balanced = accuracies(torch.addcmul(_flic(xs, b, n1), xs, b), n1)
+    accuracy, balanced = _accuracies(torch.addcmul(_flic(xs, b, n1), xs, b), n1)
     beta = b / sd
     columns = (
         a - beta * mean,
@@ -79,7 +82,7 @@ def fit(x: Float[Tensor, "example unit"], n1: int) -> FirthFit:
 
 
 def _maximise(xs: Tensor, n1: int) -> tuple[Tensor, Tensor, _Point, Bool[Tensor, " unit"]]:
-    """Fisher scoring with step-halving from the null model; converged units stand still."""
+    """Fisher scoring with step-halving from the null model; converged units no longer move."""
     n, units = xs.shape
     a = torch.full((units,), math.log((n1 + 1) / (n - n1 + 1)), dtype=xs.dtype, device=xs.device)
     b = torch.zeros_like(a)
@@ -97,6 +100,7 @@ def _maximise(xs: Tensor, n1: int) -> tuple[Tensor, Tensor, _Point, Bool[Tensor,
 
 
 def _point(x: Tensor, a: Tensor, b: Tensor, n1: int) -> _Point:
+    """Evaluate the penalised likelihood, and the step from here."""
     eta = torch.addcmul(a, x, b)
     p = eta.sigmoid()
     w = p * (1 - p)
@@ -105,19 +109,19 @@ def _point(x: Tensor, a: Tensor, b: Tensor, n1: int) -> _Point:
     centre = h01 / h00
     leverage = w * (1 / h00 + (x - centre).square() * h00 / det)
     score = leverage * (0.5 - p) - p
-    score[:n1] += 1
+    score[:n1] += 1  # y - p, y = 1 in these rows
     g0, g1 = score.sum(dim=0), (score * x).sum(dim=0)
-    eta[n1:].neg_()
+    eta[n1:].neg_()  # now the log-odds of the class that was observed
     loglik = torch.nn.functional.logsigmoid(eta).sum(dim=0)
     da, db = (h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det
     return _Point(loglik + det.log() / 2, da, db, h00, det)
 
 
 def _climb(x: Tensor, a: Tensor, b: Tensor, here: _Point, n1: int) -> tuple[Tensor, Tensor]:
-    """Take the step, no longer than 5, halved for units whose penalised likelihood would fall."""
+    """Take the step, halved for units whose penalised likelihood would fall."""
     longest = torch.maximum(here.da.abs(), here.db.abs())
-    size = (5 / longest).clamp_max(1.0)
-    slack = 1e-12 * (1 + here.value.abs())
+    size = (LONGEST_STEP / longest).clamp_max(1.0)
+    slack = 1e-12 * (1 + here.value.abs())  # rounding alone may lower it near the maximum
     for _ in range(HALVINGS):
         there = _point(x, a + size * here.da, b + size * here.db, n1)
         worse = ~(there.value >= here.value - slack)
@@ -130,8 +134,8 @@ def _climb(x: Tensor, a: Tensor, b: Tensor, here: _Point, n1: int) -> tuple[Tens
 def _flic(x: Tensor, b: Tensor, n1: int) -> Tensor:
     """Intercept at which the mean fitted probability is the share of class 1, slope fixed.
 
-    Bisection: the mean is monotone in the intercept, and the root lies where no fitted
-    probability could reach the share from the other side.
+    Bisection, because the mean rises with the intercept. At the lower end of the interval no fitted
+    probability exceeds the share, and at the upper end none is below it.
     """
     share = math.log(n1 / (x.shape[0] - n1))
     offset = x * b
@@ -141,3 +145,20 @@ def _flic(x: Tensor, b: Tensor, n1: int) -> Tensor:
         short = (offset + middle).sigmoid().sum(dim=0) < n1
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
     return (low + high) / 2
+
+
+def _accuracies(
+    eta: Float[Tensor, "example unit"], n1: int
+) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
+    """Accuracy at p = 1/2, and balanced accuracy at p = share of class 1, of log-odds."""
+    n0 = eta.shape[0] - n1
+    predicted = eta > 0
+    accuracy = (_count(predicted[:n1]) + n0 - _count(predicted[n1:])) / (n1 + n0)
+    torch.gt(eta, math.log(n1 / n0), out=predicted)
+    sensitivity = _count(predicted[:n1]) / n1
+    false_alarms = _count(predicted[n1:]) / n0
+    return accuracy, (sensitivity + 1 - false_alarms) / 2
+
+
+def _count(true: Tensor) -> Tensor:
+    return true.sum(dim=0, dtype=torch.int32).double()

@@ -14,8 +14,18 @@ def fit(
 ) -> tuple[Float[Tensor, "head d_head"], Float[Tensor, " head"]]:
     """Minimise the logistic loss plus ``penalty / 2 * |weights|**2`` for every head.
 
-    The intercept is not penalised: scikit-learn's ``LogisticRegression(C=1 / penalty)``. Newton
-    with step-halving in the dtype of ``x``; a ridge makes the objective strictly convex.
+    The intercept is not penalised, as in scikit-learn's ``LogisticRegression(C=1 / penalty)``.
+    Newton's iteration with step-halving in the dtype of ``x``; the ridge makes the objective
+    strictly convex, so that it arrives under separation, too.
+
+    Parameters
+    ----------
+    x
+        Activations of the heads.
+    y
+        Class of each example, 0.0 or 1.0.
+    penalty
+        Strength of the ridge, above 0.
 
     Returns
     -------
@@ -25,6 +35,7 @@ def fit(
     design = torch.cat([x, torch.ones_like(x[..., :1])], dim=2)
     ridge = torch.full((d_head + 1,), penalty, dtype=x.dtype, device=x.device)
     ridge[-1] = 0
+    # One vector of parameters per head: the weights, and last the intercept, without a penalty.
     theta = torch.zeros(heads, d_head + 1, dtype=x.dtype, device=x.device)
     active = torch.arange(heads, device=x.device)
     for _ in range(ITERATIONS):
@@ -49,6 +60,7 @@ def decide(
 
 
 def _newton_step(design: Tensor, y: Tensor, theta: Tensor, ridge: Tensor) -> Tensor:
+    """Newton step of every head."""
     p = torch.sigmoid(einsum(design, theta, "head example d, head d -> head example"))
     gradient = einsum(design, y - p, "head example d, head example -> head d") - ridge * theta
     weighted = design * (p * (1 - p))[..., None]
@@ -63,6 +75,7 @@ def _objective(design: Tensor, y: Tensor, theta: Tensor, ridge: Tensor) -> Tenso
 
 
 def _shorten(design: Tensor, y: Tensor, theta: Tensor, step: Tensor, ridge: Tensor) -> Tensor:
+    """Take the step, halved for heads whose loss would rise."""
     before = _objective(design, y, theta, ridge)
     size = torch.ones_like(before)
     for _ in range(30):

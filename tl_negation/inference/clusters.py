@@ -5,7 +5,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from .._shared import validated
-from ..fitting import newton, units_at_once
+from ..fitting import standardise, units_at_once
 from ..probing import ProbeResult, needs_activations
 from .words import TooFewWordsError
 
@@ -63,7 +63,7 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
 def _sandwich(x: Tensor, a: Tensor, b: Tensor, n1: int, member: Tensor) -> Tensor:
     """Standard error of the slope, computed on z-scores (an affine map of the design)."""
     n, clusters = member.shape
-    mean, sd, xs = newton.standardise(x)
+    mean, sd, xs = standardise(x)
     p = torch.addcmul(a + b * mean, xs, b * sd).sigmoid()
     w = p * (1 - p)
     h00, h01, h11 = w.sum(dim=0), (w * xs).sum(dim=0), (w * xs * xs).sum(dim=0)

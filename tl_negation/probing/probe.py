@@ -10,7 +10,7 @@ from torch import Tensor
 from .._shared import validated
 from ..activations import Activations
 from ..corpus import class_one_first
-from ..fitting import Scratch, auc, compute, newton
+from ..fitting import Scratch, auc, compute, logistic
 from .families import adjust, check_test, family_ids
 from .results import ProbeResult
 
@@ -122,7 +122,7 @@ def _columns(
 
     def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
         x = torch.index_select(x, 0, order, out=scratch.like("sorted", x))
-        return {**newton.fit(x, n1, scratch)._asdict(), "auc": auc(x, n1, scratch)}
+        return {**logistic.fit(x, n1, scratch)._asdict(), "auc": auc(x, n1, scratch)}
 
     columns = compute(values, work, chunk=chunk, desc="probe", progress=progress)
     return {**columns, **_tests(columns)}
