@@ -304,6 +304,8 @@ def calibration_table(p: ArrayLike, *, points: Count = 60) -> pd.DataFrame:
 
     Raises
     ------
+    TypeError
+        ``p`` cannot be read as numbers.
     ValueError
         There is no p value, or one is outside 0 to 1; ``points`` is below 1.
 
@@ -316,7 +318,10 @@ def calibration_table(p: ArrayLike, *, points: Count = 60) -> pd.DataFrame:
     """
     from scipy.stats import binom
 
-    values = np.asarray(p, float).ravel()
+    try:
+        values = np.asarray(p, float).ravel()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"p must be numbers, as a list or an array on the CPU: {error}") from error
     values = np.sort(values[~np.isnan(values)])
     if not values.size or values[0] < 0 or values[-1] > 1:
         raise ValueError(
