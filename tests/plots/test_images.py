@@ -179,17 +179,20 @@ def test_no_figure_is_too_narrow_to_read(name):
 
 class TestBands:
     def test_words_and_classes_weigh_as_in_the_accuracy(self):
-        by_word = words().provenance["held_out_by_word"]
-        accuracy = np.array(by_word["accuracy"])
-        labels = np.array([word["label"] for word in by_word["words"]])
-        mean = 0.5 * (accuracy[labels == 1].mean(axis=0) + accuracy[labels == 0].mean(axis=0))
-        np.testing.assert_allclose(mean, profile(words())["held_out_accuracy"], atol=1e-12)
+        by_class = words().tables["held_out_by_word"].groupby(["layer", "site", "label"])
+        mean = by_class["accuracy"].mean().groupby(["layer", "site"]).mean()
+        got = profile(words()).set_index(["layer", "site"])["held_out_accuracy"]
+        np.testing.assert_allclose(mean[got.index], got, atol=1e-12)
 
     def test_are_the_quantiles_of_resampled_words(self):
         rng = np.random.default_rng(5)
         accuracy = rng.uniform(size=(7, 2))
-        kinds = [{"word": f"w{i}", "label": int(i < 3)} for i in range(7)]
-        given = {"layer": [0, 1], "site": ["q", "q"], "words": kinds, "accuracy": accuracy.tolist()}
+        given = pd.DataFrame(
+            [
+                {"word": f"w{i}", "label": int(i < 3), "layer": j, "site": "q", "accuracy": value}
+                for (i, j), value in np.ndenumerate(accuracy)
+            ]
+        )
         ones, zeros = (accuracy[rng.integers(low, high, (40_000, n))].mean(axis=1)
                        for low, high, n in ((0, 3, 3), (3, 7, 4)))  # fmt: skip
         expected = np.quantile((ones + zeros) / 2, (0.05, 0.95), axis=0)
@@ -209,7 +212,7 @@ class TestBands:
     def test_are_not_there_by_module_nor_without_words_left_out(self):
         assert "held_out_accuracy_low" not in profile(words(), by="module")
         folds = held_out(synthetic.result(*synthetic.small()), by="fold", progress=False)
-        assert "held_out_by_word" not in folds.provenance
+        assert "held_out_by_word" not in folds.tables
         assert "held_out_accuracy_low" not in profile(folds)
 
 
@@ -299,7 +302,7 @@ class TestEffects:
         assert len(plots.effects(table).patches) == len(table) - 1
 
     def test_refusals(self):
-        with pytest.raises(ValueError, match="at least one part; got 0"):
+        with pytest.raises(ValueError, match="parts must be at least 1; got 0"):
             effect_table(plain(), parts=0)
         with pytest.raises(TypeError, match=r"effect_table\(result\) is needed; got list"):
             plots.effects([])

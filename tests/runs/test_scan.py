@@ -43,8 +43,8 @@ REPORT = importlib.import_module("tl_negation.report")
 WINDOW = {"before": 6, "after": 2}
 QUICK = {**WINDOW, "permutations": 60, "tasks": 2, "progress": False}
 FILES = [
-    "calibration.csv", "contexts.parquet", "display.parquet", "figures", "profile.csv",
-    "report.html", "run.json", "trend.csv", "units.parquet",
+    "calibration.csv", "contexts.parquet", "display.parquet", "figures", "held_out_by_word.csv",
+    "lexical_null.csv", "profile.csv", "report.html", "run.json", "trend.csv", "units.parquet",
 ]  # fmt: skip
 FEW = Contrast("few", {"no": ("not",), "yes": ("can", "may")})
 

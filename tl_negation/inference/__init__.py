@@ -1,11 +1,11 @@
 """Does the unit know the category, or only the word? Inference that allows for words.
 
-Each function takes a :class:`~tl_negation.ProbeResult` that still holds its activations and
-returns one with more columns; :func:`infer` runs those that a claim needs.
+Most functions take a :class:`~tl_negation.ProbeResult` that still holds its activations and
+return one with more columns; :func:`infer` runs those that a claim needs.
 """
 
 from .clusters import cluster_robust
-from .extras import EXTRAS, add_calibration, add_extras, check_extras
+from .extras import EXTRAS, Extra, add_calibration, add_extras, check_extras
 from .heads import head_probe, rotate
 from .heldout import held_out, selectivity
 from .infer import check_infer, infer
@@ -16,6 +16,7 @@ from .words import ALTERNATIVES, TooFewWordsError, exchangeable, word_test
 __all__ = [
     "ALTERNATIVES",
     "EXTRAS",
+    "Extra",
     "TooFewWordsError",
     "add_calibration",
     "add_extras",

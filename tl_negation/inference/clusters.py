@@ -1,7 +1,6 @@
-"""Corrections over named families, and errors that allow for words as clusters."""
+"""Standard errors that allow for words as clusters."""
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from .._shared import validated
@@ -14,6 +13,11 @@ from .words import TooFewWordsError
 def cluster_robust(result: ProbeResult) -> ProbeResult:
     """Add standard errors that allow for correlation among the examples of a word type.
 
+    Parameters
+    ----------
+    result
+        With its activations (not one read from disk).
+
     Returns
     -------
     ProbeResult
@@ -23,17 +27,29 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     Raises
     ------
     TooFewWordsError
-        (A ValueError.) One word type in all.
+        (A ValueError.) All examples are of one word type.
+    ValueError
+        The result was read from disk.
 
     Notes
     -----
     The sandwich estimator with the factor G / (G - 1) * (n - 1) / (n - 2), as statsmodels'
-    ``cov_type="cluster"``. It needs many clusters of similar size; here there are few and very
-    unequal ones, and it still rejects far more than the nominal share of true null hypotheses:
-    with the reference's words 19-21 % at 5 % where 10-95 % of a unit's variance lies within
-    words, 12-13 % where all or none does (``tests/whole/test_calibration.py`` measures it). Use
+    ``cov_type="cluster"``. It needs many clusters of similar size; here there are few, of very
+    unequal sizes, and it still rejects far more true null hypotheses than its level says: with
+    the reference's words 19-21 % at 5 % where 10-95 % of a unit's variance lies within words,
+    12-13 % where all or none does (``tests/whole/test_calibration.py`` measures it). Use
     :func:`word_test` for a claim.
+
+    Examples
+    --------
+    >>> found = tln.cluster_robust(result)
+    >>> found.provenance["cluster_robust"]
+    {'clusters': 13, 'degrees_of_freedom': 12}
+    >>> found.cluster_se.shape
+    torch.Size([3, 140])
     """
+    from scipy.stats import t as student
+
     acts = needs_activations(result, "cluster_robust")
     order = acts.contexts.class_one_first
     in_order = acts.contexts.take(order)

@@ -1,6 +1,10 @@
-"""What a scan computes beyond its default, by name."""
+"""What a scan computes beyond its default, by name.
 
-from collections.abc import Iterable
+A new extra is one entry of :data:`EXTRAS`; what scan refuses and what its help lists follow.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,26 +17,81 @@ from .heldout import document_folds, held_out
 from .nulls import null_p_values
 from .penalised import penalise
 
-EXTRAS = ("heads", "rotated", "clusters", "blocks", "documents", "firth")
+
+class Extra(NamedTuple):
+    """What is computed on request.
+
+    Attributes
+    ----------
+    meaning
+        What it adds, in a few words.
+    add
+        Takes a result that holds its activations, a seed and whether to show progress bars;
+        returns the result with more columns or tables.
+    check
+        Takes the contexts and raises where they do not allow it, before anything is computed.
+    """
+
+    meaning: str
+    add: Callable[[ProbeResult, int, bool], ProbeResult]
+    check: Callable[[Contexts], object] | None = None
+
+
+def _heads(result: ProbeResult, _: int, progress: bool) -> ProbeResult:
+    acts = needs_activations(result, "heads")
+    return result.with_table("heads", head_probe(acts, progress=progress))
+
+
+def _rotated(result: ProbeResult, seed: int, progress: bool) -> ProbeResult:
+    turned = rotate(needs_activations(result, "rotated"), seed=seed)
+    found = probe(turned, progress=progress, **result.provenance["test"])
+    return result.with_table("rotated", profile(found))
+
+
+def _clusters(result: ProbeResult, _: int, __: bool) -> ProbeResult:
+    return cluster_robust(result)
+
+
+def _blocks(result: ProbeResult, _: int, progress: bool) -> ProbeResult:
+    return held_out(result, by="block", progress=progress)
+
+
+def _documents(result: ProbeResult, _: int, progress: bool) -> ProbeResult:
+    return held_out(result, by="document", progress=progress)
+
+
+def _firth(result: ProbeResult, _: int, __: bool) -> ProbeResult:
+    return penalise(result, units="all")
+
+
+EXTRAS = {
+    "heads": Extra("every head by all of its units together, on words left out", _heads),
+    "rotated": Extra("the profile after the units of each head were rotated", _rotated),
+    "clusters": Extra("standard errors that allow for words as clusters", _clusters),
+    "blocks": Extra("accuracy held out by blocks of the text", _blocks),
+    "documents": Extra("accuracy held out by documents", _documents, check=document_folds),
+    "firth": Extra("Firth's penalised fit of all units", _firth),
+}
 
 
 def check_extras(names: Iterable[str], contexts: Contexts | None = None) -> tuple[str, ...]:
-    """Return the names, or say which of them is none, or cannot be had from these contexts.
+    """Return the names; refuse one that is unknown, or that these contexts do not allow.
 
     Raises
     ------
     ValueError
-        An unknown name; documents to be left out where there is one.
+        An unknown name; an extra that needs other contexts (documents, where there is only one).
     TypeError
-        No list of names.
+        The names are not a list.
     """
     sequence("extras", names)
     names = tuple(names)
     for name in names:
         if name not in EXTRAS:
             raise ValueError(f"extras are {', '.join(EXTRAS)}; got {name!r}")
-    if contexts is not None and "documents" in names:
-        document_folds(contexts)
+    for check in (EXTRAS[name].check for name in names):
+        if contexts is not None and check is not None:
+            check(contexts)
     return names
 
 
@@ -47,9 +106,8 @@ def add_extras(
     result
         With its activations (not one read from disk).
     names
-        ``heads``: :func:`head_probe`, a table. ``rotated``: the profile after :func:`rotate`, a
-        table. ``clusters``: :func:`cluster_robust`. ``blocks``: :func:`held_out` by blocks of the
-        text. ``documents``: by documents. ``firth``: :func:`penalise` for all units.
+        Names in ``tl_negation.inference.EXTRAS``, which explains each: ``"heads"`` adds the table
+        of :func:`head_probe`, ``"clusters"`` the columns of :func:`cluster_robust` ...
     seed
         Of the rotation.
     progress
@@ -62,11 +120,19 @@ def add_extras(
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
-        An unknown name; whatever the functions refuse.
+        An unknown name; and whatever the functions themselves refuse.
+
+    Examples
+    --------
+    >>> found = tln.add_extras(result, ["heads", "clusters"], progress=False)
+    >>> found.tables["heads"].shape, "cluster_p" in found.columns
+    ((45, 5), True)
     """
     for name in check_extras(names):
-        result = _add(result, name, seed, progress)
+        result = EXTRAS[name].add(result, seed, progress)
     return result
 
 
@@ -76,7 +142,7 @@ def add_calibration(result: ProbeResult, *, permutations: int, seed: int = 0) ->
     Returns
     -------
     ProbeResult
-        With :func:`tl_negation.profiles.calibration_table` of each column of
+        With :func:`tl_negation.calibration_table` of each column of
         :func:`tl_negation.null_p_values`, its name in ``test``, as a table.
 
     Raises
@@ -85,23 +151,5 @@ def add_calibration(result: ProbeResult, *, permutations: int, seed: int = 0) ->
         As :func:`tl_negation.null_p_values`.
     """
     p = null_p_values(result, permutations=permutations, seed=seed)
-    tables = [calibration_table(p[name]).assign(test=name) for name in p]
+    tables = [calibration_table(p[name]).assign(test=name) for name in map(str, p)]
     return result.with_table("calibration", pd.concat(tables, ignore_index=True))
-
-
-def _add(result: ProbeResult, name: str, seed: int, progress: bool) -> ProbeResult:
-    acts = needs_activations(result, name)
-    match name:
-        case "heads":
-            return result.with_table(name, head_probe(acts, progress=progress))
-        case "rotated":
-            turned = rotate(acts, seed=seed)
-            turned = probe(turned, progress=progress, **result.provenance["test"])
-            return result.with_table(name, profile(turned))
-        case "clusters":
-            return cluster_robust(result)
-        case "blocks":
-            return held_out(result, by="block", progress=progress)
-        case "documents":
-            return held_out(result, by="document", progress=progress)
-    return penalise(result, units="all")

@@ -1,4 +1,4 @@
-"""Statements about heads that do not depend on the basis in which their units are written.
+"""Statements about heads that do not depend on the basis of their units.
 
 ``(Q A)(K A^-T)^T = Q K^T`` for any invertible A: the coordinates of queries and keys are not
 identified, so "more Q units than K units" is a statement about a basis.
@@ -31,8 +31,8 @@ CHUNK = 64
 def rotate(acts: Activations, *, seed: Seed = 0) -> Activations:
     """Rotate the units within every head by a random orthogonal matrix.
 
-    Probing the rotated activations tells which unit statistics are properties of the head and
-    which of the basis that training happened to leave it in.
+    Probing the rotated activations tells which statistics of units are properties of the head, and
+    which are properties of the basis that training happened to end in.
 
     Parameters
     ----------
@@ -46,7 +46,16 @@ def rotate(acts: Activations, *, seed: Seed = 0) -> Activations:
     -------
     Activations
         Of the same shape. MLP sites, whose units the nonlinearity singles out, and the residual
-        stream are left alone.
+        stream stay as they are.
+
+    Examples
+    --------
+    A rotation keeps the length of a head's vector:
+
+    >>> turned = tln.rotate(acts)
+    >>> before, after = (a.site("q")[0, :, :4].norm(dim=1) for a in (acts, turned))
+    >>> torch.allclose(before, after, rtol=1e-4), torch.equal(acts.site("q"), turned.site("q"))
+    (True, False)
     """
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -99,13 +108,21 @@ def head_probe(
 
     Raises
     ------
+    TooFewWordsError
+        (A ValueError.) A class of one word type.
     ValueError
-        No attention site; a class of one word type; a penalty that is not positive.
+        There is no attention site; the penalty is not positive.
 
     Notes
     -----
-    A head that scores high holds the category in a linear combination of its units; whether the
-    model reads that combination is not shown.
+    A head that scores high holds the category in a linear combination of its units; that the
+    model reads that combination is not shown. The best of many heads looks better than it is.
+
+    Examples
+    --------
+    >>> table = tln.head_probe(acts, progress=False)
+    >>> list(table), len(table)  # 3 layers x 3 sites x 5 heads
+    (['layer', 'site', 'head', 'held_out_accuracy', 'accuracy'], 45)
     """
     if penalty <= 0 or not math.isfinite(penalty):
         raise ValueError(f"the ridge penalty must be positive; got {penalty}")
@@ -135,22 +152,24 @@ def _scores(
     words: Int[np.ndarray, " example"],
     penalty: float,
 ) -> Float[Tensor, "head 2"]:
-    right = torch.empty(x.shape[:2], dtype=torch.float64, device=x.device)
+    is_right = torch.empty(x.shape[:2], dtype=torch.float64, device=x.device)
     for word in np.unique(words):
         test = words == word
-        right[:, test] = _right(x, labels, ~test, test, penalty)
+        is_right[:, test] = _predicted_right(x, labels, ~test, test, penalty)
     by_word, by_class = example_weights(labels, words)[0], example_weights(labels)[0]
     everything = np.ones(len(labels), dtype=bool)
-    in_sample = _right(x, labels, everything, everything, penalty)
-    scores = torch.stack([right @ by_word.to(x.device), in_sample @ by_class.to(x.device)], dim=1)
+    in_sample = _predicted_right(x, labels, everything, everything, penalty)
+    scores = torch.stack(
+        [is_right @ by_word.to(x.device), in_sample @ by_class.to(x.device)], dim=1
+    )
     invalid = ~torch.isfinite(x).all(dim=(1, 2)) | (x == x[:, :1]).all(dim=(1, 2))
     return scores.masked_fill(invalid[:, None], torch.nan)
 
 
-def _right(
+def _predicted_right(
     x: Tensor, labels: np.ndarray, train: np.ndarray, test: np.ndarray, penalty: float
 ) -> Float[Tensor, "head example"]:
-    """Whether the fit to ``train`` predicts the examples of ``test`` right."""
+    """Say for each example of ``test`` whether the fit to ``train`` predicts it right."""
     y = torch.from_numpy(labels).to(x)
     mean = x[:, train].mean(dim=1, keepdim=True)
     scale = (x[:, train] - mean).square().mean(dim=(1, 2), keepdim=True).sqrt()

@@ -1,12 +1,13 @@
-"""Accuracy on examples that the fit has not seen: words left out, folds, blocks of the text.
+"""Accuracy on examples outside of the fit: words left out, folds, blocks of the text.
 
 Every fold is an exact refit of every unit; direction and threshold come from the training part.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -29,7 +30,7 @@ def held_out(
     seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
-    """Score every unit on examples that its fit has not seen.
+    """Score every unit on examples that its fit did not include.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def held_out(
         ``"word"``: each word type is left out once, the unit fitted on all other words predicts
         it. ``"fold"``: random folds, stratified by word type. ``"block"``: folds of neighbouring
         positions in the text, because windows overlap. ``"document"``: groups of whole documents
-        of about equally many examples; each document by itself where there are no more than
-        `folds` of them.
+        with about equally many examples each; every document by itself where there are no more
+        than ``folds`` of them.
     folds
         Number of folds, blocks or groups of documents.
     seed
@@ -53,11 +54,11 @@ def held_out(
     ProbeResult
         ``by="word"`` adds ``held_out_accuracy``, balanced over classes and words: the mean over
         the two classes of the mean over the class's words of the share predicted right; and
-        ``held_out_macro``, the plain mean over words. The others add ``fold_accuracy``,
-        ``block_accuracy`` or ``document_accuracy``, the balanced accuracy over all held-out
-        predictions. By word, the mean
-        over units for each layer, site and word is kept in ``provenance["held_out_by_word"]``,
-        from which :func:`tl_negation.profile` makes its bands.
+        ``held_out_macro``, the plain mean over words. It also adds the table
+        ``held_out_by_word``, from which :func:`tl_negation.profile` makes its bands: the share
+        predicted right of each word (``word, label, layer, site, accuracy``), a mean over units.
+        The others add ``fold_accuracy``, ``block_accuracy`` or ``document_accuracy``, the balanced
+        accuracy over all held-out predictions.
 
     Raises
     ------
@@ -65,15 +66,24 @@ def held_out(
         (A ValueError.) Training folds that miss a class: a class of one word type, or of one
         example.
     ValueError
-        An unknown split; fewer than two folds, or more than examples; by document, examples of one
-        document only.
+        An unknown split; fewer than two folds, or more folds than examples; by document, examples
+        of only one document. The result was read from disk.
 
     Notes
     -----
-    A unit that tells words apart without knowing the category scores about one half on words it
-    has not seen (on average over units; a single unit's score rests on as few words as there
-    are). Prediction is class 1 where p exceeds the training share of class 1, so that one half
-    is what guessing scores whatever the class sizes.
+    A unit that tells words apart without knowing the category scores about one half on words that
+    its fit did not include (on average over units; a single unit's score depends on as few words
+    as there are). Prediction is class 1 where p exceeds the training share of class 1, so that
+    guessing scores one half whatever the class sizes. A high score shows that the category is
+    decodable on other words of this kind, not that the model uses the unit.
+
+    Examples
+    --------
+    >>> found = tln.held_out(result, by="block", folds=4, progress=False)
+    >>> found.block_accuracy.shape
+    torch.Size([3, 140])
+    >>> found.provenance["held_out_block"]
+    {'by': 'block', 'folds': 4, 'seed': None}
     """
     if by not in SPLITS:
         raise ValueError(f"by must be one of {', '.join(SPLITS)}; got {by!r}")
@@ -85,42 +95,61 @@ def held_out(
     names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
     words = contexts.word_codes
     weights = example_weights(labels, words if by == "word" else None)
-    cells, of_cell = _cells(contexts) if by == "word" else ((), weights[:0])
-    weights = torch.cat([weights, of_cell])
+    cells = _cells(contexts) if by == "word" else []
+    weights = torch.cat([weights, *(cell.weights[None] for cell in cells)])
+    scores = [*names, *(f"cell {i}" for i in range(len(cells)))]
 
-    def work(x: Tensor, scratch: Scratch) -> dict[Any, Tensor]:
-        return dict(
-            zip((*names, *cells), _scores(x, labels, groups, weights, scratch), strict=True)
-        )
+    def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
+        return dict(zip(scores, _scores(x, labels, groups, weights, scratch), strict=True))
 
     columns = compute(acts.values, work, desc=f"held out by {by}", progress=progress)
-    by_cell = {cell: columns.pop(cell) for cell in cells}
+    shares = [columns.pop(name) for name in scores[len(names) :]]
     about = {"by": by, "folds": len(np.unique(groups)), "seed": seed if by == "fold" else None}
-    more = {"held_out_by_word": _by_word(result, by_cell)} if by_cell else {}
-    return result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about, **more})
+    found = result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about})
+    return found.with_table("held_out_by_word", _by_word(found, cells, shares)) if cells else found
 
 
-def _cells(contexts: Contexts) -> tuple[tuple[tuple[str, int], ...], Float[Tensor, "cell example"]]:
-    """(word, label) of every kind of example, and the weights of a mean over each."""
+class _Cell(NamedTuple):
+    """The examples of one word and class."""
+
+    word: str
+    label: int
+    weights: Float[Tensor, " example"]  # of a mean over them
+
+
+def _cells(contexts: Contexts) -> list[_Cell]:
     keys = list(zip(contexts.words, contexts.labels.tolist(), strict=True))
-    cells = tuple(dict.fromkeys(keys))
-    member = np.array([[float(key == cell) for key in keys] for cell in cells])
-    return cells, torch.from_numpy(member / member.sum(axis=1, keepdims=True))
+    members = {cell: np.array([float(key == cell) for key in keys]) for cell in dict.fromkeys(keys)}
+    return [
+        _Cell(word, label, torch.from_numpy(member / member.sum()))
+        for (word, label), member in members.items()
+    ]
 
 
-def _by_word(result: ProbeResult, by_cell: Mapping[tuple[str, int], Tensor]) -> dict[str, Any]:
-    """Mean over the units of each layer, site and word, ready for JSON: a column per word."""
+def _by_word(
+    result: ProbeResult, cells: Sequence[_Cell], shares: Sequence[Float[Tensor, "layer unit"]]
+) -> pd.DataFrame:
+    """Make a table of the mean over units of the share predicted right."""
     widths = [site.width for site in result.sites]
-    means = {
-        cell: torch.stack([part.nanmean(dim=1) for part in right.split(widths, dim=1)], dim=1)
-        for cell, right in by_cell.items()
-    }  # [layer, site]
-    return {
-        "layer": [layer for layer in result.layers for _ in widths],
-        "site": [site.name for _ in result.layers for site in result.sites],
-        "words": [{"word": word, "label": label} for word, label in means],
-        "accuracy": [mean.flatten().tolist() for mean in means.values()],
-    }
+    rows = [
+        {
+            "word": cell.word,
+            "label": cell.label,
+            "layer": layer,
+            "site": site.name,
+            "accuracy": mean,
+        }
+        for cell, share in zip(cells, shares, strict=True)
+        for layer, means in zip(result.layers, _means(share, widths), strict=True)
+        for site, mean in zip(result.sites, means, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _means(share: Float[Tensor, "layer unit"], widths: Sequence[int]) -> list[list[float]]:
+    """Means over units [layer][site]."""
+    parts = share.split(list(widths), dim=1)
+    return torch.stack([part.nanmean(dim=1) for part in parts], dim=1).tolist()
 
 
 @validated
@@ -132,7 +161,7 @@ def selectivity(
     seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
-    """Accuracy minus the mean accuracy on control tasks that only the words decide.
+    """Compare the accuracy on the real task with that on control tasks that only words decide.
 
     Hewitt & Liang (2019): a control task gives every word type a class at random, in the
     proportions of the real one. A unit that merely tells words apart is as good at those.
@@ -162,7 +191,19 @@ def selectivity(
     TooFewWordsError
         As :func:`held_out`; a word that has both labels; too few words for control tasks.
     ValueError
-        ``tasks`` below 1; fewer than two folds, or more than examples.
+        ``tasks`` below 1; fewer than two folds, or more folds than examples. The result was read
+        from disk.
+
+    Notes
+    -----
+    Selectivity above 0 says that a unit does better than telling these words apart would let it.
+    It does not show that the model uses the unit.
+
+    Examples
+    --------
+    >>> found = tln.selectivity(result, tasks=2, folds=3, progress=False)
+    >>> torch.equal(found.selectivity, found.fold_accuracy - found.control_accuracy)
+    True
     """
     check_tasks(tasks)
     acts = needs_activations(result, "selectivity")
@@ -198,16 +239,16 @@ def check_tasks(tasks: int) -> None:
 def control_labels(
     contexts: Contexts, groups: Int[np.ndarray, " example"], tasks: int, seed: int
 ) -> list[Int[np.ndarray, " example"]]:
-    """Labels of the control tasks: word types relabelled at random in the real proportions.
+    """Draw the labels of the control tasks: word types relabelled in the real proportions.
 
-    A relabelling that leaves a training fold without one of the classes (all of its words are
-    rare) is drawn again.
+    A relabelling that leaves a training fold without one of the classes (all words of the class
+    are rare) is drawn again.
 
     Raises
     ------
     TooFewWordsError
-        A word with both labels, which no control task can keep; no usable relabelling in 100
-        draws a task.
+        A word has both labels, which no control task can keep; too few of the draws, 100 for
+        each task, are usable.
     """
     rng = np.random.default_rng((seed, 1))
     words, types = contexts.word_codes, contexts.word_types
@@ -239,7 +280,7 @@ def check_folds(
     Raises
     ------
     TooFewWordsError
-        Says which split and what to do.
+        Names the split and what to do.
     """
     if not _folds_hold_both(labels, groups):
         raise TooFewWordsError(
@@ -254,7 +295,7 @@ def _folds_hold_both(labels: np.ndarray, groups: np.ndarray) -> bool:
 
 
 def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarray, " example"]:
-    """Fold number of every example."""
+    """Number the fold of every example."""
     n = len(contexts)
     if by == "word":
         return contexts.word_codes
@@ -282,12 +323,12 @@ def document_folds(contexts: Contexts, folds: int = 5) -> Int[np.ndarray, " exam
     Raises
     ------
     ValueError
-        Examples of one document only.
+        All examples come from one document.
     """
     numbers, sizes = np.unique(contexts.documents, return_counts=True)
     if len(numbers) < 2:
         raise ValueError(
-            "leaving documents out needs examples from two of them at least; these contexts come "
+            "leaving documents out needs examples from at least two of them; these contexts come "
             f"from {len(numbers)}: load several texts (load_text), or hold out by block"
         )
     filled = np.zeros(min(folds, len(numbers)), dtype=np.int64)
@@ -305,7 +346,7 @@ def _scores(
     weights: Float[Tensor, "score example"],
     scratch: Scratch,
 ) -> Float[Tensor, "score unit"]:
-    """Weighted means of whether held-out predictions are right; NaN for units without variance."""
+    """Average whether held-out predictions are right; NaN for units that do not vary."""
     right = predictions_right(x, labels, groups, scratch)
     scores = weights.to(x.device) @ right.double()
     low, high = x.amin(dim=0), x.amax(dim=0)
@@ -316,7 +357,7 @@ def _scores(
 def example_weights(
     labels: Int[np.ndarray, " example"], words: Int[np.ndarray, " example"] | None = None
 ) -> Float[Tensor, "score example"]:
-    """Weights that turn right/wrong per example into the scores of :func:`held_out`."""
+    """Weight the examples so that sums of right predictions are the scores of held_out."""
     per_class = np.bincount(labels)
     if words is None:
         return torch.from_numpy(0.5 / per_class[labels])[None]

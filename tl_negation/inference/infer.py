@@ -14,7 +14,7 @@ def check_infer(*, family: str, alternative: str, tasks: int) -> None:
     Raises
     ------
     ValueError
-        An unknown family or alternative; no control task.
+        The family or the alternative is unknown; ``tasks`` is below 1.
     """
     check_family(family)
     check_alternative(alternative)
@@ -33,39 +33,59 @@ def infer(
     seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
-    """Run Firth's fit, the word-type permutation test, words left out, selectivity, lexical null.
+    """Test over words: the inference that a claim about the category needs.
+
+    Runs :func:`penalise`, :func:`word_test`, :func:`held_out` by word, :func:`selectivity` and
+    :func:`lexical_null`.
 
     Parameters
     ----------
     result
         With its activations (not one read from disk).
     permutations, family, alternative
-        Of :func:`word_test`.
+        As in :func:`word_test`.
     tasks
         Control tasks of :func:`selectivity`.
     replicates
-        Of :func:`lexical_null`, whose bands the profile and the figure show.
+        Replicates of :func:`lexical_null`, whose bands the profile and its figure show.
     seed
-        Of all of them.
+        Of everything that is drawn at random.
     progress
         Show progress bars.
 
     Returns
     -------
     ProbeResult
-        With the columns of all four, and the bands of the lexical null in
-        ``provenance["lexical_null"]``.
+        With the columns of the first four, and the tables ``held_out_by_word`` and
+        ``lexical_null`` (of :func:`null_bands`) in ``result.tables``.
 
     Raises
     ------
     TooFewWordsError
         (A ValueError.) The contrast has too few words for a test over words.
+    ValueError
+        The result was read from disk; and whatever the functions themselves refuse.
+
+    Notes
+    -----
+    A unit that passes is one from which the category is decodable over these words. That does not
+    show that the model uses it: see :func:`tl_negation.ablate`.
+
+    Examples
+    --------
+    >>> plain = tln.probe(acts, progress=False)
+    >>> found = tln.infer(plain, permutations=100, tasks=2, replicates=2, progress=False)
+    >>> sorted(set(found.columns) - set(plain.columns))[:4]
+    ['control_accuracy', 'firth_accuracy', 'firth_balanced_accuracy', 'firth_beta']
+    >>> list(found.tables)
+    ['held_out_by_word', 'lexical_null']
     """
     result = penalise(result)
     test = {"permutations": permutations, "family": family, "alternative": alternative}
     result = word_test(result, seed=seed, progress=progress, **test)
     result = held_out(result, by="word", progress=progress)
     result = selectivity(result, tasks=tasks, seed=seed, progress=progress)
-    null = null_bands(lexical_null(result, replicates=replicates, seed=seed, progress=progress))
-    about = {"replicates": replicates, "seed": seed, "bands": null.to_dict(orient="list")}
-    return result.with_columns(result.columns, lexical_null=about)
+    null = lexical_null(result, replicates=replicates, seed=seed, progress=progress)
+    about = {"replicates": replicates, "seed": seed}
+    result = result.with_columns(result.columns, lexical_null=about)
+    return result.with_table("lexical_null", null_bands(null))

@@ -34,23 +34,23 @@ def lexical_null(
     seed: Seed = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Scan activations from which the category was taken and only the words were left.
+    """Probe activations that hold the words, but not the category.
 
-    In each replicate the word types' mean activations are dealt to the word types at random (the
-    same swap_word_means for all units and layers). The spread within every word, the correlation between
-    units, the labels and the word counts stay as they are; that a unit knows *negation* is then
-    excluded, that it knows *words* is not.
+    In each replicate the words' mean activations are shuffled among the words (the same shuffle
+    for all units and layers). The spread within every word, the correlation between units, the
+    labels and the word counts stay as they are. Units can then still know *words*, but not
+    *negation*.
 
     Parameters
     ----------
     result
         With its activations (not one read from disk).
     replicates
-        Number of deals.
+        Number of shuffles.
     held_out_words
         Score words left out, too (slow: a refit per word).
     seed
-        Of the deals.
+        Of the shuffles.
     progress
         Show a progress bar.
 
@@ -63,8 +63,18 @@ def lexical_null(
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
-        ``replicates`` below 1.
+        ``replicates`` is below 1; the result was read from disk.
+
+    Examples
+    --------
+    >>> null = tln.lexical_null(result, replicates=2, progress=False)
+    >>> list(null)  # doctest: +NORMALIZE_WHITESPACE
+    ['replicate', 'layer', 'site', 'share_significant', 'accuracy', 'balanced_accuracy']
+    >>> len(null)  # 2 replicates x 3 layers x 4 sites
+    24
     """
     if replicates < 1:
         raise ValueError(f"the lexical null needs at least one replicate; got {replicates}")
@@ -74,10 +84,9 @@ def lexical_null(
     test = result.provenance["test"]
     frames = []
     for replicate in tqdm(range(replicates), desc="lexical null", disable=not progress):
-        dealt = rng.permutation(len(types))
-        null = _probed(
-            acts, partial(swap_word_means, words=words, dealt=dealt), test, held_out_words
-        )
+        source = rng.permutation(len(types))
+        swap = partial(swap_word_means, words=words, source=source)
+        null = _probed(acts, swap, test, held_out_words)
         frames.append(_means(null).assign(replicate=replicate))
     table = pd.concat(frames, ignore_index=True)
     return table[["replicate", *(name for name in table if name != "replicate")]]
@@ -117,26 +126,27 @@ def null_p_values(
 ) -> pd.DataFrame:
     """Test units that know words and nothing else, to see how often each test says otherwise.
 
-    Each swap_word_means is one of :func:`lexical_null`, on units drawn at random from all layers and sites.
+    The words' mean activations are shuffled among the words, as in :func:`lexical_null`, in units
+    drawn at random from all layers and sites.
 
     Parameters
     ----------
     result
         With its activations (not one read from disk).
     deals
-        How often the words' means are dealt anew.
+        Number of shuffles.
     units
-        Units of each swap_word_means, or all if there are fewer.
+        Units drawn for each shuffle; all units if there are fewer.
     permutations
-        Of :func:`word_test`.
+        As in :func:`word_test`.
     seed
-        Of units, deals and labelings.
+        Of units, shuffles and labelings.
 
     Returns
     -------
     DataFrame
-        A row per swap_word_means and unit: ``by example (Wald)`` and ``over words (permutation)``, p values
-        of one unit by itself, uncorrected; NaN where there is none. For
+        A row per shuffle and unit: ``by example (Wald)`` and ``over words (permutation)``, p
+        values of the unit by itself, uncorrected; NaN where there is none. For
         :func:`tl_negation.plots.calibration`.
 
     Raises
@@ -144,16 +154,22 @@ def null_p_values(
     TooFewWordsError
         (A ValueError.) As :func:`word_test`.
     ValueError
-        ``deals`` or ``units`` below 1.
+        ``deals`` or ``units`` is below 1; the result was read from disk.
 
     Notes
     -----
-    Units share the swap_word_means and are correlated: the share of rejections varies more than that of as
+    The units of one shuffle are correlated: the share of rejections varies more than that of as
     many independent tests.
+
+    Examples
+    --------
+    >>> p = tln.null_p_values(result, deals=2, units=10, permutations=100)
+    >>> list(p), len(p)
+    (['by example (Wald)', 'over words (permutation)'], 20)
     """
     if min(deals, units) < 1:
         raise ValueError(
-            f"at least one swap_word_means of one unit is needed; got {deals} of {units}"
+            f"at least one shuffle (deals) of one unit is needed; got {deals} of {units}"
         )
     acts = needs_activations(result, "null_p_values")
     words, types = acts.contexts.word_codes, acts.contexts.word_types
@@ -164,15 +180,14 @@ def null_p_values(
     for _ in range(deals):
         layer, unit = np.divmod(rng.choice(n_layers * n_units, units, replace=False), n_units)
         values = acts.values[torch.from_numpy(layer), :, torch.from_numpy(unit)].T[None]
-        drawn = replace(
-            acts, values=swap_word_means(values, words, rng.permutation(len(types))), layers=(0,),
-            sites=(Site("drawn", "", "mlp", 1, units),),
-        )  # fmt: skip
+        swapped = swap_word_means(values, words, rng.permutation(len(types)))
+        site = Site("drawn", "", "mlp", 1, units)  # from several sites, probed as if they were one
+        drawn = replace(acts, values=swapped, layers=(0,), sites=(site,))
         found = word_test(
             probe(drawn, progress=False), permutations=permutations, seed=seed, progress=False
         )
         p = {"by example (Wald)": found.p, "over words (permutation)": found.words_p}
-        tables.append(pd.DataFrame({name: one[0].cpu().numpy() for name, one in p.items()}))
+        tables.append(pd.DataFrame({name: row[0].cpu().numpy() for name, row in p.items()}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -180,11 +195,29 @@ def null_p_values(
 def null_bands(table: Annotated[pd.DataFrame, table("layer", "site")]) -> pd.DataFrame:
     """Summarise :func:`lexical_null` over its replicates.
 
+    Parameters
+    ----------
+    table
+        From :func:`lexical_null`.
+
     Returns
     -------
     DataFrame
-        A row per layer and site; per column the 5th, 50th and 95th percentile of the replicates
-        (``null_accuracy_low``, ``_middle``, ``_high`` ...).
+        A row per layer and site; of each column the 5th, 50th and 95th percentile of the
+        replicates (``null_accuracy_low``, ``_middle``, ``_high`` ...).
+
+    Raises
+    ------
+    TypeError
+        Not a table.
+    ValueError
+        The table is empty or lacks the layer or the site.
+
+    Examples
+    --------
+    >>> bands = tln.null_bands(tln.lexical_null(result, replicates=2, progress=False))
+    >>> [name for name in bands if name.startswith("null_accuracy")]
+    ['null_accuracy_low', 'null_accuracy_middle', 'null_accuracy_high']
     """
     columns = [name for name in ("share_significant", *MEANS) if name in table]
     grouped = table.groupby(["layer", "site"], sort=False)[columns]
@@ -199,15 +232,15 @@ def null_bands(table: Annotated[pd.DataFrame, table("layer", "site")]) -> pd.Dat
 def swap_word_means(
     values: Float[Tensor, "layer example unit"],
     words: Int[np.ndarray, " example"],
-    dealt: Int[np.ndarray, " word"],
+    source: Int[np.ndarray, " word"],
 ) -> Float[Tensor, "layer example unit"]:
-    """Give every word type the mean activations of the word type that it was dealt."""
+    """Give every word the mean activations of another, its ``source``; keep the spread within."""
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(values.device)
     to_means = (one_hot / one_hot.sum(dim=0)).T
     moved = values.clone()
     for layer, out in zip(values, moved, strict=True):
         means = to_means @ layer.double()
-        change = means[torch.from_numpy(dealt).to(means.device)] - means
+        change = means[torch.from_numpy(source).to(means.device)] - means
         out.add_((one_hot @ change).to(out.dtype))
     return moved
 
@@ -216,13 +249,28 @@ def swap_word_means(
 def distinct_rows(acts: Activations) -> pd.DataFrame:
     """Count the distinct activation rows of each layer among all examples.
 
-    At layer 0 the activations at a fixed position are a function of the token alone: as many
-    distinct rows as token types. What can be decoded there is the word: the lexical baseline.
+    In layer 0 the activations at a fixed position depend on nothing but the token: there are as
+    many distinct rows as token types. What can be decoded there is the word: the lexical baseline.
+
+    Parameters
+    ----------
+    acts
+        From :func:`tl_negation.collect`.
 
     Returns
     -------
     DataFrame
         ``layer, distinct_rows, examples``.
+
+    Examples
+    --------
+    The MLP reads what attention has mixed in, so that every row differs already in layer 0:
+
+    >>> tln.distinct_rows(acts)
+       layer  distinct_rows  examples
+    0      0            203       203
+    1      1            203       203
+    2      2            203       203
     """
     counts = [len(torch.unique(layer, dim=0)) for layer in acts.values.cpu()]
     return pd.DataFrame(

@@ -1,6 +1,6 @@
-"""Test units over words: whether they tell the categories apart, or a few frequent words.
+"""Test units over words: whether they tell the categories apart, or only a few frequent words.
 
-The example is a token; what was sampled from the category is a word. The test here takes the
+The examples are tokens, but what was sampled from the category are words. The test here takes the
 mean of a unit per word type as its datum and permutes the labels of the word types.
 """
 
@@ -31,13 +31,26 @@ BLOCK = 8_000_000
 
 @validated
 def exchangeable(contexts: Contexts) -> pd.DataFrame:
-    """Which word types are permuted, and which tokens were merged into each.
+    """List the word types that a test over words permutes, and the tokens merged into each.
+
+    Parameters
+    ----------
+    contexts
+        From :func:`tl_negation.find_contexts`.
 
     Returns
     -------
     DataFrame
         A row per word type, class 1 first: ``word, label, group, examples, tokens``. Types are
-        merged over case and tokenisation: `` Not`` and `` not`` are one word.
+        merged over case and tokenisation: ``" Not"`` and ``" not"`` are one word.
+
+    Examples
+    --------
+    >>> tln.exchangeable(contexts).head(3)
+        word  label     group  examples     tokens
+    0    n't      1  negation        36      ('t,)
+    1    not      1  negation        23    ( not,)
+    2  never      1  negation        12  ( never,)
     """
     table = (
         contexts.examples.groupby(["label", "group", "word"], sort=False)
@@ -62,20 +75,21 @@ def word_test(
     """Test every unit over word types, family-wise error controlled by max-T.
 
     The datum is a unit's mean per word type; the statistic is the pooled t between the two
-    classes' type means; the null distribution comes from dealing the labels to the word types in
-    every way (all labelings where there are no more than ``permutations``, a random sample
-    otherwise). The p value over the family is Westfall & Young's step-down max-T.
+    classes' type means; the null distribution comes from permuting the labels of the word types
+    (in every way where there are no more than ``permutations`` labelings, in a random sample of
+    the ways otherwise). The p value over the family is Westfall & Young's step-down max-T.
 
     Parameters
     ----------
     result
         With its activations (not one read from disk).
     permutations
-        Labelings drawn, unless all can be enumerated.
+        Labelings to draw, unless there are no more than this many in all.
     family
-        ``layer``, ``site`` or ``all``: over which units the error is controlled.
+        The units over which the error is controlled: a name in ``tl_negation.probing.FAMILIES``.
     alternative
-        ``two-sided``; ``greater``: larger activations mean class 1; ``less``.
+        ``"two-sided"``; ``"greater"``: larger activations mean class 1; ``"less"``: smaller ones
+        do.
     alpha
         Level of ``significant_words``.
     seed
@@ -88,16 +102,16 @@ def word_test(
     ProbeResult
         With the columns ``words_t`` (infinite where the type means have one value per class),
         ``words_p`` (one unit by itself), ``words_p_maxt`` and ``significant_words``; NaN for
-        units that are constant over word types or not finite. What was permuted stands in
-        ``provenance["word_test"]``.
+        units that are constant over word types or not finite. ``provenance["word_test"]`` says
+        what was permuted.
 
     Raises
     ------
     TooFewWordsError
-        (A ValueError.) A class has one word type only, so that no permutation test over words
-        exists; fewer labelings than 20; a word that has both labels.
+        (A ValueError.) A class has only one word type, so that no permutation test over words
+        exists; there are fewer labelings than 20; a word has both labels.
     ValueError
-        An unknown family or alternative.
+        An unknown family or alternative; the result was read from disk.
 
     Notes
     -----
@@ -106,6 +120,15 @@ def word_test(
     observed one is among them). The test assumes that word types are exchangeable between the
     classes under the null. A unit that passes is one from which the category is decodable over
     these words; that does not show that the model uses it.
+
+    Examples
+    --------
+    >>> found = tln.word_test(result, permutations=100, progress=False)
+    >>> about = found.provenance["word_test"]
+    >>> about["labelings"], about["exact"], about["family"]
+    (100, False, 'all')
+    >>> bool((found.words_p_maxt >= found.words_p).all())
+    True
     """
     check_alternative(alternative)
     acts = needs_activations(result, "word_test")
@@ -129,7 +152,7 @@ def word_test(
         "exact": exact,
         "seed": None if exact else seed,
         "word_types": {
-            group: {row.word: list(row.tokens) for row in rows.itertuples()}
+            str(group): dict(zip(rows["word"], map(list, rows["tokens"]), strict=True))
             for group, rows in types.groupby("group", sort=False)
         },
     }
@@ -142,7 +165,7 @@ def check_alternative(alternative: str) -> None:
     Raises
     ------
     ValueError
-        Says which there are.
+        The alternative is not in :data:`ALTERNATIVES`.
     """
     if alternative not in ALTERNATIVES:
         raise ValueError(
@@ -153,9 +176,9 @@ def check_alternative(alternative: str) -> None:
 def type_means(
     values: Float[Tensor, "layer example unit"], words: Sequence[str], types: Sequence[str]
 ) -> Float[Tensor, "layer unit word"]:
-    """Mean of every unit over the examples of each word type, in float64."""
+    """Average every unit over the examples of each word type, in float64."""
     one_hot = torch.tensor(
-        [[float(word == kind) for word in words] for kind in types], dtype=torch.float64
+        [[float(word == word_type) for word in words] for word_type in types], dtype=torch.float64
     ).to(values.device)
     weights = one_hot / one_hot.sum(dim=1, keepdim=True)
     means = [weights @ layer.double() for layer in values]
@@ -165,7 +188,7 @@ def type_means(
 def labelings_of(
     types: pd.DataFrame, permutations: int, seed: int
 ) -> tuple[Float[Tensor, "permutation word"], bool]:
-    """Labelings of the word types, the observed one first, and whether they are all there are.
+    """List labelings of the word types, the observed one first; say whether these are all.
 
     Raises
     ------
@@ -211,11 +234,12 @@ def _all_labelings(label: np.ndarray, n1: int) -> np.ndarray:
 def correlations(
     means: Float[Tensor, "unit word"], labelings: Float[Tensor, "permutation word"]
 ) -> Float[Tensor, "unit permutation"]:
-    """Correlation of every unit's type means with every labeling of the word types.
+    """Correlate every unit's type means with every labeling of the word types.
 
-    The pooled t rises with it, ``t = r sqrt((n - 2) / (1 - r^2))``, but is infinite for a unit
-    that has one value per class. A unit's sum of squares does not depend on the labeling, so one
-    matrix product gives all. NaN for a unit whose type means are equal but for rounding.
+    The pooled t rises with the correlation, ``t = r sqrt((n - 2) / (1 - r^2))``, but is infinite
+    for a unit that has one value per class. A unit's sum of squares does not depend on the
+    labeling, so one matrix product gives all correlations. NaN for a unit whose type means are
+    equal up to rounding.
     """
     n = labelings.shape[1]
     n1 = int(labelings[0].sum())
@@ -248,14 +272,14 @@ def _maxt(
     p_maxt = torch.full_like(t, torch.nan)
     size = _sided(r, alternative)
     with tqdm(total=len(t), desc="word test", unit="unit", disable=not progress) as bar:
-        for one in torch.unique(ids):
-            member = ((ids == one) & ~torch.isnan(size)).nonzero().squeeze(1)
+        for family in torch.unique(ids):
+            member = ((ids == family) & ~torch.isnan(size)).nonzero().squeeze(1)
             rising = member[size[member].argsort(stable=True)]
             single, stepped = _step_down(flat[rising], size[rising], labelings, alternative, bar)
-            # The observed labeling is among them, which is the +1 of Phipson & Smyth.
+            # The observed labeling is among them: the +1 of Phipson & Smyth.
             p[rising] = single.double() / len(labelings)
             p_maxt[rising] = _never_rising(stepped.double() / len(labelings))
-            bar.update(int((ids == one).sum()) - len(member))
+            bar.update(int((ids == family).sum()) - len(member))
     return t.reshape(shape), p.reshape(shape), p_maxt.reshape(shape)
 
 
@@ -266,10 +290,11 @@ def _sided(r: Tensor, alternative: str) -> Tensor:
 def _step_down(
     means: Tensor, observed: Tensor, labelings: Tensor, alternative: str, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
-    """For units in rising order of their statistic, how many labelings reach it.
+    """Count the labelings that reach the statistic of each unit, in rising order of it.
 
-    Returns the counts for each unit by itself, and for the largest statistic among the unit and
-    all below it (the step-down family), running from the smallest up in blocks.
+    Returns two counts: those by which the unit itself reaches it, and those by which the unit or
+    any unit of a smaller statistic does (the step-down family). Blocks of units are taken from the
+    smallest statistic up; ``highest`` carries the largest of the blocks before, for each labeling.
     """
     highest = torch.full((len(labelings),), -torch.inf, dtype=means.dtype, device=means.device)
     reach = observed - 100 * ROUNDING  # equal up to rounding counts
@@ -291,7 +316,7 @@ def _step_down(
 
 
 def _never_rising(p: Tensor) -> Tensor:
-    """Step-down: no p value lies below that of a unit of larger statistic, which comes later."""
+    """Raise each p value to that of the units of larger statistic, which come later."""
     return p.flip(0).cummax(dim=0).values.flip(0)
 
 

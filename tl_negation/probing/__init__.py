@@ -1,7 +1,23 @@
-"""From activations to a result: one logistic model per unit, its columns, tables and files."""
+"""From activations to a result: one logistic model per unit, its columns, tables and files.
 
-from .columns import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS
-from .families import CORRECTIONS, FAMILIES, adjust, adjusted, check_family, check_test, family_ids
+:func:`probe` fits, :class:`ProbeResult` holds what was found, :func:`profile` summarises it per
+layer and site, :func:`replicate` compares two results. ``columns`` explains every column of a
+result, whichever room computes it; ``families`` holds the multiple-testing corrections;
+``storage`` reads and writes the files of a run.
+"""
+
+from .columns import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS, Column, explained, ranks
+from .families import (
+    CORRECTIONS,
+    FAMILIES,
+    Correction,
+    Family,
+    adjust,
+    adjusted,
+    check_family,
+    check_test,
+    family_ids,
+)
 from .probe import probe, unit_statistics
 from .profiles import (
     calibration_table,
@@ -23,6 +39,9 @@ __all__ = [
     "ESTIMATE_COLUMNS",
     "FAMILIES",
     "WORD_COLUMNS",
+    "Column",
+    "Correction",
+    "Family",
     "ProbeResult",
     "Replication",
     "adjust",
@@ -32,6 +51,7 @@ __all__ = [
     "check_preset",
     "check_test",
     "effect_table",
+    "explained",
     "family_ids",
     "head_table",
     "jsonable",
@@ -39,6 +59,7 @@ __all__ = [
     "needs_activations",
     "probe",
     "profile",
+    "ranks",
     "read_csv",
     "replicate",
     "trend",

@@ -1,66 +1,179 @@
-"""Every column of a result and its meaning, whichever stage computes it."""
+"""Every column of a result and its meaning, whichever stage computes it.
+
+A new column is one entry here: its name, what it means, and by what else it is known (see
+:class:`Column`). Tables, ranks, corrections and the hints of a report follow.
+"""
+
+from collections.abc import Iterable
 
 from ..fitting import STATUSES
 
-#: Every column of a result: what it is and in which unit it is measured.
+
+class Column(str):
+    """What a column means: plain text that also knows how the column is used.
+
+    Parameters
+    ----------
+    meaning
+        What the column is, and in which unit it is measured.
+    ranks
+        Units can be ranked by it: it does not depend on a unit's scale, and larger (in size) is
+        stronger.
+    read_first
+        A table of units begins with it, after where the unit is and what ranked it.
+    breaks_ties
+        It decides between units that rank alike.
+    p_value
+        It holds p values, which :func:`tl_negation.adjusted` can correct.
+    """
+
+    ranks: bool
+    read_first: bool
+    breaks_ties: bool
+    p_value: bool
+
+    def __new__(
+        cls,
+        meaning: str,
+        *,
+        ranks: bool = False,
+        read_first: bool = False,
+        breaks_ties: bool = False,
+        p_value: bool = False,
+    ) -> "Column":
+        """Make the text, and note how the column is used."""
+        column = super().__new__(cls, meaning)
+        column.ranks, column.read_first = ranks, read_first
+        column.breaks_ties, column.p_value = breaks_ties, p_value
+        return column
+
+
+#: The columns of :func:`tl_negation.probe`, in the order of a table of units.
 COLUMNS = {
-    "status": f"outcome of the fit: {', '.join(STATUSES)}",
-    "beta": "slope: change of the log-odds of class 1 per unit of activation",
-    "intercept": "log-odds of class 1 at activation 0",
-    "se": "standard error of beta, from the expected information",
-    "z": "Wald statistic beta / se",
-    "p": "two-sided Wald p value",
-    "log10_p": "log10 of p; does not underflow",
-    "lr": "likelihood-ratio statistic against the intercept alone, 1 degree of freedom",
-    "lr_p": "p value of lr, chi-square with 1 degree of freedom",
-    "beta_per_sd": "change of the log-odds per standard deviation (population) of the unit",
-    "accuracy": "in-sample share of examples on the right side of p = 0.5",
-    "balanced_accuracy": "in-sample mean of the two classes' accuracies at p = share of class 1",
-    "auc": "area under the ROC curve; above 0.5 where larger activations mean class 1",
-    "significant": "Wald p passes the named correction over the named family",
-    "score": "Rao's score statistic n r^2, r the point-biserial correlation; needs no fit",
-    "score_p": "p value of score, chi-square with 1 degree of freedom",
+    "status": Column(f"outcome of the fit: {', '.join(STATUSES)}"),
+    "beta": Column("slope: change of the log-odds of class 1 per unit of activation"),
+    "intercept": Column("log-odds of class 1 at activation 0"),
+    "se": Column("standard error of beta, from the expected information"),
+    "z": Column("Wald statistic beta / se", ranks=True),
+    "p": Column("two-sided Wald p value", p_value=True),
+    "log10_p": Column("log10 of p; does not underflow", ranks=True),
+    # All separated units have one likelihood ratio; the score then tells how far apart, in SD of
+    # the unit, the two classes are.
+    "lr": Column(
+        "likelihood-ratio statistic against the intercept alone, 1 degree of freedom",
+        ranks=True,
+        breaks_ties=True,
+    ),
+    "lr_p": Column("p value of lr, chi-square with 1 degree of freedom", p_value=True),
+    "beta_per_sd": Column(
+        "change of the log-odds per standard deviation (population) of the unit",
+        ranks=True,
+        read_first=True,
+    ),
+    "accuracy": Column(
+        "in-sample share of examples on the right side of p = 0.5", ranks=True, read_first=True
+    ),
+    "balanced_accuracy": Column(
+        "in-sample mean of the two classes' accuracies at p = share of class 1", ranks=True
+    ),
+    "auc": Column(
+        "area under the ROC curve; above 0.5 where larger activations mean class 1",
+        ranks=True,
+        read_first=True,
+    ),
+    "significant": Column(
+        "Wald p passes the named correction over the named family", read_first=True
+    ),
+    "score": Column(
+        "Rao's score statistic n r^2, r the point-biserial correlation; needs no fit",
+        ranks=True,
+        breaks_ties=True,
+    ),
+    "score_p": Column("p value of score, chi-square with 1 degree of freedom", p_value=True),
 }
-#: Columns that the functions of :mod:`tl_negation.inference` add.
+#: The columns that the functions of :mod:`tl_negation.inference` add.
 WORD_COLUMNS = {
-    "words_t": "pooled t between the two classes' word-type means",
-    "words_p": "permutation p value of words_t for the unit by itself",
-    "words_p_maxt": "the same, step-down max-T over the named family",
-    "significant_words": "words_p_maxt passes the level: the claim that a paper may make",
-    "held_out_accuracy": "accuracy on word types left out, mean over words, then over classes",
-    "held_out_macro": "accuracy on word types left out, plain mean over words",
-    "fold_accuracy": "balanced accuracy in cross-validation, folds stratified by word type",
-    "block_accuracy": "balanced accuracy in cross-validation over blocks of the text",
-    "document_accuracy": "balanced accuracy in cross-validation, each document whole in one fold",
-    "control_accuracy": "mean fold accuracy on control tasks that only the words decide",
-    "selectivity": "fold accuracy minus control accuracy (Hewitt & Liang 2019)",
-    "cluster_se": "standard error of beta that allows for words as clusters",
-    "cluster_t": "beta / cluster_se",
-    "cluster_p": "p value of cluster_t with (word types - 1) degrees of freedom",
+    "held_out_accuracy": Column(
+        "accuracy on word types left out, mean over words, then over classes",
+        ranks=True,
+        read_first=True,
+    ),
+    "held_out_macro": Column("accuracy on word types left out, plain mean over words"),
+    "words_t": Column("pooled t between the two classes' word-type means", ranks=True),
+    "words_p": Column("permutation p value of words_t for the unit by itself", p_value=True),
+    "words_p_maxt": Column(
+        "the same, step-down max-T over the named family", read_first=True, p_value=True
+    ),
+    "significant_words": Column(
+        "words_p_maxt passes the level: the claim that a paper may make", read_first=True
+    ),
+    "fold_accuracy": Column(
+        "balanced accuracy in cross-validation, folds stratified by word type", ranks=True
+    ),
+    "block_accuracy": Column(
+        "balanced accuracy in cross-validation over blocks of the text", ranks=True
+    ),
+    "document_accuracy": Column(
+        "balanced accuracy in cross-validation, each document whole in one fold", ranks=True
+    ),
+    "control_accuracy": Column("mean fold accuracy on control tasks that only the words decide"),
+    "selectivity": Column("fold accuracy minus control accuracy (Hewitt & Liang 2019)", ranks=True),
+    "cluster_se": Column("standard error of beta that allows for words as clusters"),
+    "cluster_t": Column("beta / cluster_se"),
+    "cluster_p": Column(
+        "p value of cluster_t with (word types - 1) degrees of freedom", p_value=True
+    ),
     **{
-        f"firth_{name}": f"{name} of Firth's penalised fit, for units without an ordinary one"
+        f"firth_{name}": Column(
+            f"{name} of Firth's penalised fit, for units without an ordinary one",
+            ranks=name == "lr",
+            p_value=name == "p",
+        )
         for name in ("intercept", "beta", "se", "lr", "p", "beta_per_sd", "accuracy")
     },
-    "firth_balanced_accuracy": "balanced accuracy of Firth's penalised fit",
+    "firth_balanced_accuracy": Column("balanced accuracy of Firth's penalised fit"),
 }
-#: Columns that rank units: free of the unit's scale, larger (in size) is stronger.
-RANKS = (
-    "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",
-    "words_t", "held_out_accuracy", "fold_accuracy", "block_accuracy", "document_accuracy",
-    "selectivity", "firth_lr",
-)  # fmt: skip
-#: Columns that a table of units begins with, after where the unit is and what ranked it.
-READ_FIRST = (
-    "beta_per_sd", "accuracy", "auc", "significant", "held_out_accuracy", "words_p_maxt",
-    "significant_words",
-)  # fmt: skip
-#: What decides between units that rank alike: all separated units have one likelihood ratio, but
-#: the score statistic tells how far apart, in SD, their classes lie.
-TIE_BREAKERS = ("lr", "score")
-
-#: The columns that are added to a result's units.
+#: The columns that the functions of :mod:`tl_negation.interventions` add.
 ESTIMATE_COLUMNS = {
-    "attribution_1": "gradient's estimate of what replacing the unit does to the log-probability "
-    "of the words after the target, in contexts of class 1 (nats)",
-    "attribution_0": "the same in contexts of class 0",
+    "attribution_1": Column(
+        "gradient's estimate of what replacing the unit does to the log-probability of the words "
+        "after the target, in contexts of class 1 (nats)"
+    ),
+    "attribution_0": Column("the same in contexts of class 0"),
 }
+
+
+def explained() -> dict[str, Column]:
+    """Return the columns of all stages: name -> meaning."""
+    return {**COLUMNS, **WORD_COLUMNS, **ESTIMATE_COLUMNS}
+
+
+def ranks() -> list[str]:
+    """Name the columns by which units can be ranked."""
+    return [name for name, column in explained().items() if column.ranks]
+
+
+def read_first() -> list[str]:
+    """Name the columns that a table of units begins with."""
+    return [name for name, column in explained().items() if column.read_first]
+
+
+def tie_breakers() -> list[str]:
+    """Name the columns that decide, one after the other, between units that rank alike."""
+    return [name for name, column in explained().items() if column.breaks_ties]
+
+
+def p_values(names: Iterable[str]) -> list[str]:
+    """Select the columns of p values; one that is not explained here is known by its name."""
+    known = explained()
+    return [
+        name
+        for name in names
+        if (known[name].p_value if name in known else name.endswith(("_p", "_maxt")))
+    ]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort the names of columns: those of :data:`COLUMNS` first, the others as they come."""
+    names = list(names)
+    return [name for name in COLUMNS if name in names] + [n for n in names if n not in COLUMNS]

@@ -1,20 +1,72 @@
-"""Families of tests and the corrections over them."""
+"""Families of tests and the corrections over them.
 
-from collections.abc import Sequence
+A new family is one entry of :data:`FAMILIES`, a new correction one entry of :data:`CORRECTIONS`.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from statsmodels.stats.multitest import multipletests
 from torch import Tensor
 
 from .._shared import validated
 from ..models import Site
+from .columns import p_values
 from .results import ProbeResult
 
-FAMILIES = ("layer", "site", "all")
-#: our name -> statsmodels' name
-CORRECTIONS = {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}
+
+class Family(NamedTuple):
+    """Which tests are corrected together.
+
+    Attributes
+    ----------
+    meaning
+        The units of one family, in words.
+    key
+        Layer number and site of a unit -> what the units of its family have in common.
+    """
+
+    meaning: str
+    key: Callable[[int, Site], Hashable]
+
+
+class Correction(NamedTuple):
+    """How the p values of one family are adjusted.
+
+    Attributes
+    ----------
+    name
+        The correction in a sentence.
+    meaning
+        What it controls.
+    method
+        A method of statsmodels' ``multipletests``; or a function that takes the p values of one
+        family, without NaN, and returns the adjusted ones.
+    """
+
+    name: str
+    meaning: str
+    method: str | Callable[[Float[np.ndarray, " unit"]], Float[np.ndarray, " unit"]]
+
+
+FAMILIES = {
+    # The reference divides .05 by the 3,840 units of Q, K and V of a layer.
+    "layer": Family(
+        "the units of one layer, attention and MLP apart", lambda layer, site: (layer, site.module)
+    ),
+    "site": Family("the units of one site over all layers", lambda _, site: site.name),
+    "all": Family("all units", lambda _, __: None),
+}
+CORRECTIONS = {
+    "bonferroni": Correction("Bonferroni", "family-wise error rate", "bonferroni"),
+    "holm": Correction("Holm", "family-wise error rate, step-down", "holm"),
+    "bh": Correction("Benjamini-Hochberg", "false discovery rate", "fdr_bh"),
+    "by": Correction(
+        "Benjamini-Yekutieli", "false discovery rate, whatever the tests' dependence", "fdr_by"
+    ),
+}
 
 
 def check_test(alpha: float, family: str, correction: str) -> None:
@@ -23,13 +75,12 @@ def check_test(alpha: float, family: str, correction: str) -> None:
     Raises
     ------
     ValueError
-        ``alpha`` outside (0, 1); an unknown family or correction.
+        ``alpha`` is outside (0, 1); the family or the correction is unknown.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
     check_family(family)
-    if correction not in CORRECTIONS:
-        raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}")
+    check_correction(correction)
 
 
 def check_family(family: str) -> None:
@@ -38,10 +89,25 @@ def check_family(family: str) -> None:
     Raises
     ------
     ValueError
-        Says which there are.
+        The family is not in :data:`FAMILIES`.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}")
+    _check_name("family", family, FAMILIES)
+
+
+def check_correction(correction: str) -> None:
+    """Refuse an unknown correction.
+
+    Raises
+    ------
+    ValueError
+        The correction is not in :data:`CORRECTIONS`.
+    """
+    _check_name("correction", correction, CORRECTIONS)
+
+
+def _check_name(argument: str, name: str, table: Mapping[str, Any]) -> None:
+    if name not in table:
+        raise ValueError(f"{argument} must be one of {', '.join(table)}; got {name!r}")
 
 
 def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndarray, "layer unit"]:
@@ -50,13 +116,11 @@ def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndar
     Parameters
     ----------
     sites
-        The sites laid side by side.
+        The sites side by side, in order.
     n_layers
         Number of layers.
     family
-        ``"layer"``: the units of one layer and module (Q, K and V together: the reference's
-        .05 / 3840; the MLP's by themselves, the residual stream's too). ``"site"``: the units of
-        one site over all layers. ``"all"``: every unit.
+        A name in :data:`FAMILIES`.
 
     Raises
     ------
@@ -64,12 +128,13 @@ def family_ids(sites: Sequence[Site], n_layers: int, family: str) -> Int[np.ndar
         An unknown family.
     """
     check_family(family)
-    modules = sorted({site.module for site in sites})
-    kinds = {"layer": [modules.index(site.module) for site in sites], "site": range(len(sites))}
-    kind = kinds.get(family, [0] * len(sites))
-    row = np.repeat(np.asarray(list(kind), dtype=np.int64), [site.width for site in sites])
-    layer = np.arange(n_layers)[:, None] if family == "layer" else np.zeros((n_layers, 1), int)
-    return layer * len(modules) + row
+    key = FAMILIES[family].key
+    numbers: dict[Hashable, int] = {}
+    by_site = [
+        [numbers.setdefault(key(layer, site), len(numbers)) for site in sites]
+        for layer in range(n_layers)
+    ]
+    return np.repeat(np.array(by_site, dtype=np.int64), [site.width for site in sites], axis=1)
 
 
 def adjust(
@@ -77,7 +142,7 @@ def adjust(
     ids: Int[np.ndarray, "layer unit"],
     correction: str,
 ) -> Float[np.ndarray, "layer unit"]:
-    """Adjusted p values (statsmodels ``multipletests``) within each family.
+    """Adjust p values within each family.
 
     A unit without a valid test keeps its place in the size of its family (as in the reference's
     .05 / 3840) and stays NaN.
@@ -87,22 +152,29 @@ def adjust(
     ValueError
         An unknown correction.
     """
-    if correction not in CORRECTIONS:
-        raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}")
+    check_correction(correction)
     adjusted = np.full(p.shape, np.nan)
     filled = np.where(np.isnan(p), 1.0, p)
-    for one in np.unique(ids):
-        member = ids == one
-        adjusted[member] = multipletests(filled[member], method=CORRECTIONS[correction])[1]
+    for family in np.unique(ids):
+        member = ids == family
+        adjusted[member] = _corrected(filled[member], CORRECTIONS[correction])
     adjusted[np.isnan(p)] = np.nan
     return adjusted
+
+
+def _corrected(p: Float[np.ndarray, " unit"], correction: Correction) -> Float[np.ndarray, " unit"]:
+    if callable(correction.method):
+        return correction.method(p)
+    from statsmodels.stats.multitest import multipletests
+
+    return np.asarray(multipletests(p, method=correction.method)[1])
 
 
 @validated
 def adjusted(
     result: ProbeResult, column: str = "p", *, family: str = "layer", correction: str = "bonferroni"
 ) -> Float[Tensor, "layer unit"]:
-    """Adjusted p values of a column of p values (statsmodels ``multipletests``).
+    """Adjust a column of p values for the number of tests.
 
     Parameters
     ----------
@@ -111,9 +183,11 @@ def adjusted(
     column
         ``p``, ``lr_p``, ``words_p``, ``cluster_p``, ``firth_p`` ...
     family
-        ``layer`` (attention and MLP units of a layer apart), ``site`` (over layers) or ``all``.
+        Which units are corrected together: a name in ``tl_negation.probing.FAMILIES``. With
+        ``"layer"``, attention and MLP units of a layer are two families.
     correction
-        ``bonferroni``, ``holm``, ``bh`` (Benjamini-Hochberg), ``by`` (Benjamini-Yekutieli).
+        A name in ``tl_negation.probing.CORRECTIONS``, such as ``"holm"`` or ``"bh"``
+        (Benjamini-Hochberg).
 
     Returns
     -------
@@ -122,12 +196,31 @@ def adjusted(
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
-        Not a column of p values; an unknown family or correction.
+        The column does not hold p values; the family or the correction is unknown.
+
+    Notes
+    -----
+    Source: statsmodels' ``multipletests``. A correction counts tests; it does not know that units
+    are correlated, nor that the examples of one word are.
+
+    Examples
+    --------
+    How many units are significant in a likelihood-ratio test at a false discovery rate of 5 %:
+
+    >>> p = tln.adjusted(result, "lr_p", family="all", correction="bh")
+    >>> p.shape == result.lr_p.shape
+    True
+    >>> f"{int((p <= 0.05).sum())} of {p.numel()} units"
+    '... of ... units'
     """
-    known = [name for name in result.columns if name == "p" or name.endswith(("_p", "_maxt"))]
+    known = p_values(result.columns)
     if column not in known:
-        raise ValueError(f"{column!r} is no column of p values; there are {', '.join(known)}")
+        raise ValueError(
+            f"a column of p values is needed, one of {', '.join(known)}; got {column!r}"
+        )
     p = result.columns[column]
     ids = family_ids(result.sites, len(result.layers), family)
     return torch.from_numpy(adjust(p.cpu().numpy(), ids, correction)).to(p.device)

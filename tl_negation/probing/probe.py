@@ -37,7 +37,8 @@ def probe(
     alpha, family, correction
         Level, family and multiple-testing correction of the column ``significant`` (Wald p):
         by default Bonferroni over the attention units (or the MLP units) of a layer, as in the
-        reference. Families: layer, site, all. Corrections: bonferroni, holm, bh, by.
+        reference. ``tl_negation.probing.FAMILIES`` and ``tl_negation.probing.CORRECTIONS`` explain
+        the names.
     chunk
         Units fitted together; the default suits the device. No result depends on it.
     progress
@@ -46,20 +47,30 @@ def probe(
     Returns
     -------
     ProbeResult
-        Columns ``[layer, unit]``. A unit without a valid estimate carries a ``status`` and NaN.
+        Columns ``[layer, unit]``. A unit without a valid estimate has NaN; ``status`` says why.
 
     Raises
     ------
     TypeError
         Arguments of another type, named.
     ValueError
-        A class is missing, ``alpha`` is outside (0, 1), or family or correction are unknown.
+        A class is missing; ``alpha`` is outside (0, 1); the family or the correction is unknown;
+        ``chunk`` is below 1.
 
     Notes
     -----
     A significant unit is one from which the class is decodable in these examples. With a few
     words per class that may be no more than the identity of the word; and nothing here shows
-    that the model uses it.
+    that the model uses it. Formulas: maximum likelihood by Newton's method; the reference fits
+    the same model with statsmodels' ``Logit``.
+
+    Examples
+    --------
+    >>> result = tln.probe(acts, progress=False)
+    >>> result  # doctest: +ELLIPSIS
+    ProbeResult of ...: 3 layers x (q 20, k 20, v 20, mlp_pre 80) units on 203 contexts
+      units: 420 ok
+      significant (Wald, bonferroni per layer, alpha 0.05): ...; base rate 53.2%
     """
     check_test(alpha, family, correction)
     ids = family_ids(acts.sites, len(acts.layers), family)
@@ -79,7 +90,7 @@ def unit_statistics(
     *,
     chunk: int | None = None,
 ) -> dict[str, Tensor]:
-    """All columns of :func:`probe` for one matrix of activations, without labels of the units.
+    """Compute the columns of :func:`probe` for one matrix of activations, of units of any kind.
 
     Parameters
     ----------
@@ -93,7 +104,8 @@ def unit_statistics(
     Returns
     -------
     dict
-        Column name -> tensor of one entry per unit, on the device of ``x``.
+        Column name -> tensor with an entry per unit, on the device of ``x``: every column of
+        :func:`probe` except ``significant``, which needs a family.
 
     Raises
     ------
@@ -102,6 +114,19 @@ def unit_statistics(
     ValueError
         ``x`` is not a matrix with as many rows as ``y`` has entries; ``y`` holds other values than
         0 and 1, or only one of them; ``chunk`` is below 1.
+
+    Notes
+    -----
+    As with :func:`probe`: a class that is decodable from a unit need not be what the model uses.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 1.0], [2.0, 5.0], [3.0, 2.0], [4.0, 6.0], [5.0, 3.0]])
+    >>> columns = tln.unit_statistics(x, torch.tensor([0, 0, 0, 1, 1]))
+    >>> [tln.STATUSES[code] for code in columns["status"]]
+    ['separated', 'ok']
+    >>> columns["auc"].tolist()
+    [1.0, 0.8333333333333334]
     """
     if not x.is_floating_point():
         raise TypeError(f"x must hold floating-point numbers; got {x.dtype}: x.float()")
@@ -129,7 +154,7 @@ def _columns(
 
 
 def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:
-    """p values of the Wald, likelihood-ratio and score tests; log10 keeps what underflows."""
+    """Wald, likelihood-ratio and score tests; the logarithm of p does not underflow."""
     z = columns["beta"] / columns["se"]
     log_p = math.log(2) + torch.special.log_ndtr(-z.abs())
     return {

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, spearmanr
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
-from .._shared import Preset, table, validated
+from .._shared import Count, Preset, Seed, table, validated
 from ..fitting import STATUSES
 from .results import ProbeResult
 
@@ -44,25 +45,40 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     DataFrame
         ``layer, site, units, tested``, the number of units of each other status, ``family,
         correction, alpha``, ``share_significant``, ``share_significant_positive`` (beta > 0: a
-        larger activation speaks for class 1), mean in-sample accuracy over all tested, over
-        significant positive and over significant negative units, mean |beta per SD|, and the
-        ``base_rate`` that accuracy has to beat. A mean over no unit is NaN. Where the result has
+        larger activation speaks for class 1), mean in-sample accuracy over all tested units, over
+        significant positive and over significant negative ones, mean |beta per SD|, and the
+        ``base_rate`` that accuracy has to beat. A mean over no units is NaN. Where the result has
         them: means of held-out accuracy and selectivity, ``share_significant_words`` (type-level
         max-T, over all units), the smallest ``words_p_maxt``, and how many units have Firth's fit
-        (``penalised``); the 5th, 50th and 95th percentiles of the lexical null
-        (``null_accuracy_low`` ..., see :func:`tl_negation.lexical_null`); and
-        ``held_out_accuracy_low`` and ``_high``, between which 90 % of the means over words
-        resampled within each class lie (:func:`word_bands`).
+        (``penalised``). Where the result has these tables, and only by site: the 5th, 50th and
+        95th percentiles of the lexical null (``null_accuracy_low`` ..., see
+        :func:`tl_negation.lexical_null`); and ``held_out_accuracy_low`` and ``_high``, which
+        enclose 90 % of the means over words resampled within each class (:func:`word_bands`).
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
         An unknown preset or ``by``; the notebook preset on a result with another test.
 
     Notes
     -----
     The accuracy of units that were selected as significant on the same data is too high by
-    selection alone (the winner's curse).
+    selection alone (the winner's curse). A share says from how many units the category can be
+    decoded, not that the model uses them.
+
+    Examples
+    --------
+    >>> table = tln.profile(result)
+    >>> table[["layer", "site", "units", "tested"]].head(4)
+       layer     site  units  tested
+    0      0        q     20      20
+    1      0        k     20      20
+    2      0        v     20      20
+    3      0  mlp_pre     80      80
+    >>> tln.profile(result, by="module")["site"].unique().tolist()
+    ['q+k+v', 'mlp_pre']
     """
     if by not in ("site", "module"):
         raise ValueError(f"by must be 'site' or 'module'; got {by!r}")
@@ -74,13 +90,17 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
         for name, cut in _cuts(result, by)
     ]
     table = pd.DataFrame(rows).assign(base_rate=result.base_rate)
-    if by == "site" and "lexical_null" in result.provenance:
-        bands = pd.DataFrame(result.provenance["lexical_null"]["bands"])
-        table = table.merge(bands, how="left", on=["layer", "site"])
-    if by == "site" and "held_out_by_word" in result.provenance:
-        bands = word_bands(result.provenance["held_out_by_word"])
+    for bands in _bands(result) if by == "site" else ():
         table = table.merge(bands, how="left", on=["layer", "site"])
     return table
+
+
+def _bands(result: ProbeResult) -> Iterator[pd.DataFrame]:
+    """Bands around columns of a profile, a row per layer and site."""
+    if "lexical_null" in result.tables:
+        yield result.tables["lexical_null"]
+    if "held_out_by_word" in result.tables:
+        yield word_bands(result.tables["held_out_by_word"])
 
 
 @validated
@@ -90,7 +110,7 @@ def check_preset(preset: Preset, test: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        Says which.
+        The preset is unknown, or takes another test for granted.
     """
     if preset in OVER_ALL_UNITS and test != OVER_ALL_UNITS[preset]:
         raise ValueError(
@@ -99,17 +119,22 @@ def check_preset(preset: Preset, test: Mapping[str, Any]) -> None:
         )
 
 
+@validated
 def word_bands(
-    by_word: Mapping[str, Any], *, replicates: int = 2000, seed: int = 0
+    by_word: Annotated[pd.DataFrame, table("word", "label", "layer", "site", "accuracy")],
+    *,
+    replicates: Count = 2000,
+    seed: Seed = 0,
 ) -> pd.DataFrame:
     """Resample the words of each class, for the uncertainty of accuracy on words left out.
 
     Parameters
     ----------
     by_word
-        ``result.provenance["held_out_by_word"]``, which :func:`tl_negation.held_out` keeps.
+        ``result.tables["held_out_by_word"]``, which :func:`tl_negation.held_out` makes: a row per
+        word, layer and site.
     replicates, seed
-        Of the bootstrap (Efron 1979): words are drawn with replacement, the same draw for all
+        Of the bootstrap (Efron 1979): words are drawn with replacement, the same words for all
         layers and sites.
 
     Returns
@@ -117,27 +142,51 @@ def word_bands(
     DataFrame
         ``layer, site, held_out_accuracy_low, held_out_accuracy_high``: 5th and 95th percentile.
 
+    Raises
+    ------
+    TypeError
+        Arguments of another type, named.
+    ValueError
+        The table is empty or lacks a column; ``replicates`` is below 1.
+
     Notes
     -----
     The fits are not repeated, and the bootstrap over k words is too narrow by the factor
     ``sqrt((k - 1) / k)``: with four words a class, by 13 %. It answers "what if other words of
     this kind had been there", not "what if the text had been another".
+
+    Examples
+    --------
+    >>> bands = tln.word_bands(result.tables["held_out_by_word"])
+    >>> list(bands)
+    ['layer', 'site', 'held_out_accuracy_low', 'held_out_accuracy_high']
+    >>> len(bands) == len(tln.profile(result))
+    True
     """
     rng = np.random.default_rng(seed)
-    accuracy = np.array(by_word["accuracy"])  # [word, layer and site]
-    labels = np.array([word["label"] for word in by_word["words"]])
-    means = np.zeros((replicates, accuracy.shape[1]))
+    where = by_word[["layer", "site"]].drop_duplicates(ignore_index=True)
+    word = by_word.groupby(["word", "label"], sort=False).ngroup().to_numpy()
+    cell = by_word.groupby(["layer", "site"], sort=False).ngroup().to_numpy()
+    accuracy = np.full((word.max() + 1, len(where)), np.nan)
+    accuracy[word, cell] = by_word["accuracy"]
+    labels = by_word.drop_duplicates(["word", "label"])["label"].to_numpy()
+    means = np.zeros((replicates, len(where)))
     for label in np.unique(labels):
         words = accuracy[labels == label]
         drawn = rng.multinomial(len(words), np.full(len(words), 1 / len(words)), size=replicates)
         means += drawn @ words / len(words) / len(np.unique(labels))
     low, high = np.quantile(means, (0.05, 0.95), axis=0)
-    where = {"layer": by_word["layer"], "site": by_word["site"]}
-    return pd.DataFrame({**where, "held_out_accuracy_low": low, "held_out_accuracy_high": high})
+    return where.assign(held_out_accuracy_low=low, held_out_accuracy_high=high)
 
 
+@validated
 def head_table(result: ProbeResult) -> pd.DataFrame:
     """Summarise the units of every head.
+
+    Parameters
+    ----------
+    result
+        With an attention site (q, k, v ...).
 
     Returns
     -------
@@ -154,8 +203,15 @@ def head_table(result: ProbeResult) -> pd.DataFrame:
 
     Notes
     -----
-    Queries and keys have no basis of their own: how many units of a head pass depends on the
-    basis. :func:`tl_negation.head_probe` says what does not.
+    Queries and keys do not have a basis of their own: how many units of a head pass depends on
+    the basis. What :func:`tl_negation.head_probe` says of a head does not.
+
+    Examples
+    --------
+    >>> tln.head_table(result)[["layer", "site", "head", "units"]].tail(2)
+        layer site  head  units
+    43      2    v     3      4
+    44      2    v     4      4
     """
     sites = [site.name for site in result.sites if site.module == "attn"]
     if not sites:
@@ -176,15 +232,16 @@ def head_table(result: ProbeResult) -> pd.DataFrame:
     return table.reset_index().astype({"site": str})
 
 
-def effect_table(result: ProbeResult, *, parts: int = 3) -> pd.DataFrame:
-    """Distribution over units of the size of the effect, per part of the depth and site.
+@validated
+def effect_table(result: ProbeResult, *, parts: Count = 3) -> pd.DataFrame:
+    """Summarise how the size of the effect is distributed over units, per part of the depth.
 
     Parameters
     ----------
     result
         Any result.
     parts
-        Into how many parts of nearly equal size the layers are cut; at most one a layer.
+        Into how many parts of nearly equal size the layers are cut; at most one per layer.
 
     Returns
     -------
@@ -195,35 +252,46 @@ def effect_table(result: ProbeResult, *, parts: int = 3) -> pd.DataFrame:
 
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
         ``parts`` is below 1.
+
+    Examples
+    --------
+    >>> table = tln.effect_table(result, parts=2)
+    >>> table["part"].unique().tolist()
+    ['layers 0 to 1', 'layer 2']
+    >>> list(table)
+    ['part', 'site', 'units', 'left_out', 'q5', 'q25', 'q50', 'q75', 'q95']
     """
-    if parts < 1:
-        raise ValueError(f"the depth has at least one part; got {parts}")
     rows = []
     size = {name: cut["beta_per_sd"] for name, cut in _cuts(result, "site")}
     for layers in np.array_split(np.arange(len(result.layers)), min(parts, len(result.layers))):
         first, last = result.layers[layers[0]], result.layers[layers[-1]]
         part = f"layers {first} to {last}" if first != last else f"layer {first}"
         for site, effects in size.items():
-            known = np.abs(effects[layers])
-            n_all, known = known.size, known[np.isfinite(known)]
-            points = np.quantile(known, QUANTILES) if known.size else [np.nan] * len(QUANTILES)
-            row = {"part": part, "site": site, "units": known.size, "left_out": n_all - known.size}
-            rows.append(
-                {**row, **{f"q{100 * q:.0f}": v for q, v in zip(QUANTILES, points, strict=True)}}
-            )
+            rows.append({"part": part, "site": site, **_spread(np.abs(effects[layers]))})
     return pd.DataFrame(rows)
 
 
-def calibration_table(p: Any, *, points: int = 60) -> pd.DataFrame:
-    """Share of p values at or below each level, beside what uniform p values would give.
+def _spread(sizes: Float[np.ndarray, "layer unit"]) -> dict[str, Any]:
+    known = sizes[np.isfinite(sizes)]
+    points = np.quantile(known, QUANTILES) if known.size else [np.nan] * len(QUANTILES)
+    names = [f"q{100 * q:.0f}" for q in QUANTILES]
+    counts = {"units": known.size, "left_out": sizes.size - known.size}
+    return counts | dict(zip(names, points, strict=True))
+
+
+@validated
+def calibration_table(p: ArrayLike, *, points: Count = 60) -> pd.DataFrame:
+    """Compare the share of p values at or below each level with that of uniform p values.
 
     Parameters
     ----------
     p
-        p values of tests whose null hypothesis is true (shuffled labels, units that know words
-        only ...); NaN is left out.
+        p values of tests whose null hypothesis is true (shuffled labels, units that know only
+        words ...); NaN is left out.
     points
         Number of levels, evenly spaced in the logarithm from ``1 / n`` to 1.
 
@@ -236,10 +304,24 @@ def calibration_table(p: Any, *, points: int = 60) -> pd.DataFrame:
 
     Raises
     ------
+    TypeError
+        ``p`` cannot be read as numbers.
     ValueError
-        No p value, or one outside 0 to 1.
+        There is no p value, or one is outside 0 to 1; ``points`` is below 1.
+
+    Examples
+    --------
+    >>> p = np.random.default_rng(0).uniform(size=1000)
+    >>> tln.calibration_table(p, points=4).round(3)
+          n  level  share    low   high
+    0  1000  0.001  ...
     """
-    values = np.asarray(p, float).ravel()
+    from scipy.stats import binom
+
+    try:
+        values = np.asarray(p, float).ravel()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"p must be numbers, as a list or an array on the CPU: {error}") from error
     values = np.sort(values[~np.isnan(values)])
     if not values.size or values[0] < 0 or values[-1] > 1:
         raise ValueError(
@@ -256,13 +338,38 @@ def calibration_table(p: Any, *, points: int = 60) -> pd.DataFrame:
 
 @validated
 def trend(table: Annotated[pd.DataFrame, table("layer", "site")]) -> pd.DataFrame:
-    """Spearman correlation with depth of the main columns of a profile, per site.
+    """Correlate the main columns of a profile with depth, per site (Spearman).
+
+    Parameters
+    ----------
+    table
+        From :func:`tl_negation.profile`.
 
     Returns
     -------
     DataFrame
         ``site, column, rho, p, layers``; NaN with fewer than three layers or no variation.
+
+    Raises
+    ------
+    TypeError
+        Not a table.
+    ValueError
+        The table is empty or lacks the layer or the site.
+
+    Notes
+    -----
+    The p value treats layers as independent. They are not (each reads what the last one wrote),
+    so it is too small.
+
+    Examples
+    --------
+    >>> trends = tln.trend(tln.profile(result))
+    >>> trends.query("site == 'q'")["column"].tolist()
+    ['share_significant', 'accuracy', 'abs_beta_per_sd', 'held_out_accuracy']
     """
+    from scipy.stats import spearmanr
+
     rows = []
     for site, part in table.groupby("site", sort=False, observed=True):
         for column in (name for name in TRENDS if name in table):
@@ -279,9 +386,9 @@ def _cuts(result: ProbeResult, by: str) -> Iterator[tuple[str, dict[str, np.ndar
     names = list(key)
     unit_key = np.repeat([key[n] for n in names], [site.width for site in result.sites])
     columns = {name: column.cpu().numpy() for name, column in result.columns.items()}
-    for one in dict.fromkeys(key.values()):
-        label = "+".join(name for name in names if key[name] == one)
-        yield label, {name: column[:, unit_key == one] for name, column in columns.items()}
+    for group in dict.fromkeys(key.values()):
+        label = "+".join(name for name in names if key[name] == group)
+        yield label, {name: column[:, unit_key == group] for name, column in columns.items()}
 
 
 def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str, Any]:

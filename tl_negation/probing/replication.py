@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest, fisher_exact, spearmanr
 
 from .._shared import validated, whole_directory
 from ..fitting import STATUSES
 from .results import ProbeResult
-from .storage import write_manifest
+from .storage import write_manifest, write_tables
 
 #: Name of a test -> column that says which units it found, column of its signed statistic.
 TESTS = {"examples": ("significant", "auc"), "words": ("significant_words", "words_t")}
@@ -51,11 +50,11 @@ class Replication:
     ----------
     overlap
         Units found in both: ``found`` (``significant`` or ``strongest N``), ``units`` (compared),
-        ``first``, ``second`` and ``both`` (found there), ``expected`` (units in both, if the two
-        had nothing to do with each other), ``expected_by_layer`` (the same within every layer and
-        site: what remains if they shared nothing but where their units lie), ``jaccard``
-        (``both`` over the units found in either), ``odds_ratio``, ``p`` (hypergeometric,
-        one-sided: so many or more in both).
+        ``first``, ``second`` and ``both`` (found there), ``expected`` (units in both if the two
+        had nothing to do with each other), ``expected_by_layer`` (the same if they shared nothing
+        but how many units each found in every layer and site), ``jaccard`` (``both`` over the
+        units found in either), ``odds_ratio``, ``p`` (hypergeometric, one-sided: this many or more
+        in both).
     signs
         ``found`` (in the first result; ``all``: every unit), ``units`` (with an effect in both),
         ``agree`` (of the same sign), ``share``, ``p`` (binomial against one half, two-sided).
@@ -66,10 +65,18 @@ class Replication:
 
     Notes
     -----
-    Every p value takes units for independent. They are not (units of a layer share their inputs,
-    and the strongest are strong together), so the p values are optimistic; counts, shares and
-    correlations are what to read. Two texts with the same words replicate the words first of all;
-    a contrast of other words of the same category tells whether more than they does.
+    Every p value treats units as independent. They are not (units of a layer share their inputs,
+    and the strongest are strong together), so the p values are too small; read counts, shares and
+    correlations. Two texts with the same words replicate the words first of all; a contrast of
+    other words of the same category tells whether anything beyond the words is replicated.
+
+    Examples
+    --------
+    >>> found = tln.replicate(result, result, strongest=10)
+    >>> found.overlap.query("site == 'q' and layer.isna()")[["test", "found", "both"]].iloc[1]
+    test        examples
+    found   strongest 10
+    both ...
     """
 
     overlap: pd.DataFrame
@@ -78,18 +85,22 @@ class Replication:
     provenance: Mapping[str, Any]
 
     def to_frame(self) -> pd.DataFrame:
-        """All numbers in one table, a row each: table, test, found, site, layer, name, value."""
+        """Put all numbers into one table: ``table, test, found, site, layer, name, value``."""
         keys = ["test", "found", "site", "layer"]
         long = []
-        for name in ("overlap", "signs", "ranks"):
-            table = getattr(self, name)
-            table = table if "found" in table else table.assign(found=ALL)
-            rows = table.melt(keys, var_name="name", value_name="value")
+        for name, table in self._tables().items():
+            found = table if "found" in table else table.assign(found=ALL)
+            rows = found.melt(keys, var_name="name", value_name="value")
             long.append(rows.assign(table=name))
         return pd.concat(long, ignore_index=True)[["table", *keys, "name", "value"]]
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write overlap.csv, signs.csv, ranks.csv and run.json into a new directory, or nothing.
+
+        Returns
+        -------
+        Path
+            The directory.
 
         Raises
         ------
@@ -102,13 +113,12 @@ class Replication:
 
     def write_into(self, folder: Path) -> None:
         """Write the files of :meth:`save` into an existing directory."""
-        for name in ("overlap", "signs", "ranks"):
-            getattr(self, name).to_csv(folder / f"{name}.csv", index=False)
+        write_tables(folder, self._tables())
         about = {"format": "tl_negation replication", "format_version": 1}
         write_manifest(folder, {**about, "provenance": dict(self.provenance)})
 
     def summary(self) -> str:
-        """Say in a few lines what both results share, over all layers and sites."""
+        """Say in a few lines what the two results share, over all layers and sites."""
         first, second = self.provenance["first"], self.provenance["second"]
         shared = self.provenance["shared_words"]
         lines = [
@@ -117,13 +127,13 @@ class Replication:
             "words of the first too.",
         ]
         if self.provenance["same_text"]:
-            lines.append("Both rest on the same text: their agreement is no replication.")
+            lines.append("Both rest on the same text: their agreement is not a replication.")
         for test in self.provenance["tests"]:
-            lines += _test_lines(test, *(_whole(t, test) for t in self._tables()))
+            lines += _test_lines(test, *(_whole(t, test) for t in self._tables().values()))
         return "\n".join(lines)
 
-    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        return self.overlap, self.signs, self.ranks
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {"overlap": self.overlap, "signs": self.signs, "ranks": self.ranks}
 
     def __repr__(self) -> str:
         return f"Replication\n{self.summary()}"
@@ -131,15 +141,15 @@ class Replication:
     def _repr_html_(self) -> str:
         tables = "".join(
             _over_layers(table).to_html(index=False, float_format="{:.3g}".format)
-            for table in self._tables()
+            for table in self._tables().values()
         )
         return f"<pre>{escape(repr(self))}</pre>{tables}"
 
 
 @validated
 def replicate(
-    result: Any,  # ProbeResult: checked below, with a message of our own
-    other_result: Any,
+    result: ProbeResult,
+    other_result: ProbeResult,
     *,
     strongest: int = 100,
 ) -> Replication:
@@ -147,13 +157,13 @@ def replicate(
 
     Parameters
     ----------
-    result : ProbeResult
+    result
         Where units were found.
-    other_result : ProbeResult
+    other_result
         Where they are looked for: the same layers and sites, of the same widths.
     strongest
-        Beside the significant units, of which a strict test may leave none, the so many units
-        with the largest effect are compared.
+        Number of units with the largest effect to compare, besides the significant ones (a
+        strict test may leave none of those).
 
     Returns
     -------
@@ -164,25 +174,29 @@ def replicate(
     Raises
     ------
     TypeError
-        Not two results.
+        Arguments of another type, named.
     ValueError
-        Results of another shape, with the differences named; ``strongest`` below 1.
+        The results differ in shape (the differences are named); ``strongest`` is below 1.
 
     Notes
     -----
     The units of another model match only if it is the same network in another state (a
     fine-tuned one, a later checkpoint): unit 7 of one network has nothing to do with unit 7 of
     another that was trained from other random weights, and all tables then show chance.
-    The p values are optimistic, because units are correlated: see :class:`Replication`. A unit
+    The p values are too small, because units are correlated: see :class:`Replication`. A unit
     whose fit has no Wald test (separated: see ``status``) is never among the ``significant`` ones.
     Sources: Fisher's exact test for the overlap (hypergeometric; scipy ``fisher_exact``), the sign
     test (``binomtest``), Spearman's rank correlation (``spearmanr``).
+
+    Examples
+    --------
+    >>> found = tln.replicate(result, tln.probe(acts, progress=False))
+    >>> print(found.summary())  # doctest: +ELLIPSIS
+    First: negation in string, ..., 203 contexts.
+    Second: negation in string, ..., 203 contexts; 13 of its 13 words are words of the first too.
+    Both rest on the same text: their agreement is not a replication.
+    By examples, significant: ... units in the first, ... in the second, ... in both ...
     """
-    for one in (result, other_result):
-        if not isinstance(one, ProbeResult):
-            raise TypeError(
-                f"two ProbeResults are needed (load_result(path)); got {type(one).__name__}"
-            )
     if strongest < 1:
         raise ValueError(f"strongest must be at least 1 unit; got {strongest}")
     _check_shape(result, other_result)
@@ -205,8 +219,9 @@ def replicate(
                 for found, units in chosen.items()
             ]
             ranks.append({"test": test.name, **key, **_ranks(test.effects[:, group.units])})
-    tables = (_table(rows) for rows in (overlap, signs, ranks))
-    return Replication(*tables, _provenance(both, tests, strongest))
+    return Replication(
+        _table(overlap), _table(signs), _table(ranks), _provenance(both, tests, strongest)
+    )
 
 
 def _check_shape(result: ProbeResult, other: ProbeResult) -> None:
@@ -214,15 +229,15 @@ def _check_shape(result: ProbeResult, other: ProbeResult) -> None:
     if result.layers != other.layers:
         differences.append(f"layers {list(result.layers)} and {list(other.layers)}")
     shapes = [
-        {site.name: f"{site.heads} x {site.d_head}" for site in one.sites}
-        for one in (result, other)
+        {site.name: f"{site.heads} x {site.d_head}" for site in compared.sites}
+        for compared in (result, other)
     ]
     for name in dict.fromkeys([*shapes[0], *shapes[1]]):
         first, second = (shape.get(name, "not there") for shape in shapes)
         if first != second:
             differences.append(f"site {name} (heads x units) {first} and {second}")
     if not differences and result.sites != other.sites:
-        order = [", ".join(site.name for site in one.sites) for one in (result, other)]
+        order = [", ".join(site.name for site in found.sites) for found in (result, other)]
         differences.append(f"sites in another order or at other hooks: {order[0]} and {order[1]}")
     if differences:
         raise ValueError(
@@ -233,18 +248,21 @@ def _check_shape(result: ProbeResult, other: ProbeResult) -> None:
 
 def _tests_of(both: tuple[ProbeResult, ProbeResult]) -> list[str]:
     return [
-        name for name, columns in TESTS.items() if all({*columns} <= {*one.columns} for one in both)
+        name
+        for name, needed in TESTS.items()
+        if all({*needed} <= {*found.columns} for found in both)
     ]
 
 
 def _read(name: str, both: tuple[ProbeResult, ProbeResult], strongest: int) -> _Test:
     significant, effect = TESTS[name]
-    effects = np.stack([one.columns[effect].double().cpu().numpy() for one in both])
-    status = np.stack([one.columns["status"].cpu().numpy() for one in both])
+    effects = np.stack([result.columns[effect].double().cpu().numpy() for result in both])
+    status = np.stack([result.columns["status"].cpu().numpy() for result in both])
     effects = np.where(np.isin(status, NO_EFFECT), np.nan, effects - 0.5 * (effect == "auc"))
-    passed = np.stack([one.columns[significant].cpu().numpy() for one in both])
+    passed = np.stack([result.columns[significant].cpu().numpy() for result in both])
     n = min(strongest, effects[0].size)
-    found = {SIGNIFICANT: passed, f"strongest {n:,}": np.stack([_largest(e, n) for e in effects])}
+    largest = np.stack([_largest(of_result, n) for of_result in effects])
+    found = {SIGNIFICANT: passed, f"strongest {n:,}": largest}
     return _Test(name, effects, found)
 
 
@@ -277,15 +295,18 @@ def _groups(result: ProbeResult) -> Iterator[_Group]:
 def _overlap(
     found: Bool[np.ndarray, "2 layer unit"], group: _Group, stratum: Int[np.ndarray, "layer unit"]
 ) -> dict[str, Any]:
+    from scipy.stats import fisher_exact
+
     first, second = found[:, group.units]
     units, n_first, n_second = len(first), int(first.sum()), int(second.sum())
     both, either = int((first & second).sum()), int((first | second).sum())
     part = stratum[group.units]
-    sizes, ones, twos = (np.bincount(part, weights=w) for w in (first * 0 + 1, first, second))
+    everywhere = np.ones(units)
+    sizes, ones, twos = (np.bincount(part, weights=w) for w in (everywhere, first, second))
     with_units = sizes > 0
     by_layer = (ones * twos)[with_units] / sizes[with_units]
     table = [[both, n_first - both], [n_second - both, units - either]]
-    fisher = fisher_exact(table, alternative="greater")
+    odds_ratio, p = fisher_exact(table, alternative="greater")
     return {
         "units": units,
         "first": n_first,
@@ -294,12 +315,14 @@ def _overlap(
         "expected": n_first * n_second / units,
         "expected_by_layer": float(by_layer.sum()),
         "jaccard": both / either if either else np.nan,
-        "odds_ratio": float(fisher.statistic),
-        "p": float(fisher.pvalue),
+        "odds_ratio": odds_ratio,
+        "p": p,
     }
 
 
 def _signs(effects: Float[np.ndarray, "2 unit"]) -> dict[str, Any]:
+    from scipy.stats import binomtest
+
     first, second = effects[:, ~np.isnan(effects).any(axis=0)]
     known = (first != 0) & (second != 0)
     n, agree = int(known.sum()), int((np.sign(first) == np.sign(second))[known].sum())
@@ -312,11 +335,14 @@ def _signs(effects: Float[np.ndarray, "2 unit"]) -> dict[str, Any]:
 
 
 def _ranks(effects: Float[np.ndarray, "2 unit"]) -> dict[str, Any]:
+    from scipy.stats import spearmanr
+
     first, second = effects[:, ~np.isnan(effects).any(axis=0)]
     rho = p = np.nan
     if len(first) > 2 and len(np.unique(first)) > 1 and len(np.unique(second)) > 1:
-        rho, p = spearmanr(first, second)
-    return {"units": len(first), "rho": float(rho), "p": float(p)}
+        found: Any = spearmanr(first, second)  # a class that scipy does not make public
+        rho, p = float(found.statistic), float(found.pvalue)
+    return {"units": len(first), "rho": rho, "p": p}
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from ..activations import Activations
 from ..corpus import Contexts
 from ..fitting import OK, STATUSES
 from ..models import UNIT, Site, unit_index
-from .columns import COLUMNS, RANKS, READ_FIRST, TIE_BREAKERS
+from .columns import in_order, ranks, read_first, tie_breakers
 from .storage import (
     FORMAT_VERSION,
     as_column,
@@ -25,7 +25,9 @@ from .storage import (
     read_csv,
     read_manifest,
     read_parquet,
+    read_units,
     write_manifest,
+    write_tables,
 )
 from .summary import summary_lines
 
@@ -34,24 +36,22 @@ from .summary import summary_lines
 class ProbeResult:
     """Statistics of every unit of every layer: tensors ``[layer, unit]``.
 
-    Every column named in :data:`COLUMNS` is also an attribute (``result.beta``). The sites lie
-    side by side along ``unit``; :meth:`split` cuts them apart. A unit whose fit has no valid
-    estimate (see ``status``) carries NaN.
-
-    What it does not show: that the model *uses* a unit. A unit's category is decodable from its
-    activation; whether the word or the category is what is decoded is another question again.
+    Every column is also an attribute (``result.beta``); ``tl_negation.COLUMNS`` and
+    ``tl_negation.WORD_COLUMNS`` say what each one means. The sites are side by side along
+    ``unit``; :meth:`split` cuts them apart. A unit whose fit has no valid estimate (see ``status``)
+    has NaN there.
 
     Attributes
     ----------
     columns
-        Column name -> tensor ``[layer, unit]``: float64, but ``status`` (int8, an index into
-        ``tl_negation.STATUSES``) and ``significant`` (bool).
+        Column name -> tensor ``[layer, unit]``: float64, except ``status`` (int8, an index into
+        ``tl_negation.STATUSES``) and the columns ``significant`` ... (bool).
     sites
         The sites side by side, in order.
     layers
         Layer number of each row.
     contexts
-        The examples the probe was fitted on.
+        The examples that the probe was fitted on.
     provenance
         Model, hooks, versions, family, correction and level: JSON-able.
     activations
@@ -60,8 +60,28 @@ class ProbeResult:
         ``layer, site, head, index, example, tokens, values``: the strongest units' activations
         over whole windows, for the views of a report; None if they were not collected.
     tables
-        Tables that are not a row per unit, by name (``heads``: that of
-        :func:`tl_negation.head_probe`).
+        Tables that do not have a row per unit, by name: ``heads`` (of
+        :func:`tl_negation.head_probe`), ``held_out_by_word`` (of :func:`tl_negation.held_out`),
+        ``lexical_null`` (of :func:`tl_negation.null_bands`) ...
+
+    Notes
+    -----
+    A result does not show that the model *uses* a unit. It shows that the category can be decoded
+    from the unit's activation; whether what is decoded is the category or the word is another
+    question (:func:`tl_negation.infer`).
+
+    Examples
+    --------
+    >>> result.beta.shape  # [layer, unit]
+    torch.Size([3, 140])
+    >>> result.status_counts()["ok"]
+    420
+    >>> list(result.split())
+    ['q', 'k', 'v', 'mlp_pre']
+    >>> list(result.top(3))  # doctest: +ELLIPSIS
+    ['layer', 'site', 'head', 'index', 'status', 'lr', 'beta_per_sd', 'accuracy', 'auc', ...]
+    >>> print(result.summary())  # doctest: +ELLIPSIS
+    Based on 95 negation contexts (5 words; 38 % are "n't"); 108 affirmation contexts ...
     """
 
     columns: Mapping[str, Tensor]
@@ -76,40 +96,41 @@ class ProbeResult:
     def __getattr__(self, name: str) -> Tensor:
         if name != "columns" and name in self.columns:
             return self.columns[name]
-        raise AttributeError(f"a ProbeResult has no {name!r}; its columns are {', '.join(COLUMNS)}")
+        known = ", ".join(in_order(self.__dict__.get("columns", ())))
+        raise AttributeError(f"a ProbeResult has no {name!r}; its columns are {known}")
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self.columns})
 
     @property
     def tested(self) -> Bool[Tensor, "layer unit"]:
-        """Units whose fit is valid (status ok)."""
+        """Which units have a valid fit (status ok)."""
         return self.columns["status"] == OK
 
     def with_table(self, name: str, table: pd.DataFrame) -> "ProbeResult":
-        """Add a table that is not a row per unit, such as that of the heads."""
+        """Add a table that does not have a row per unit, such as that of the heads."""
         return replace(self, tables={**self.tables, name: table})
 
     def status_counts(self) -> dict[str, int]:
-        """Number of units of each status."""
+        """Count the units of each status."""
         codes = self.columns["status"].flatten().long().cpu()
         counts = torch.bincount(codes, minlength=len(STATUSES)).tolist()
         return dict(zip(STATUSES, counts, strict=True))
 
     @property
     def base_rate(self) -> float:
-        """Share of the larger class: the accuracy of a guess that never looks."""
+        """Share of the larger class: the accuracy of guessing it every time."""
         share = float(self.contexts.labels.double().mean())
         return max(share, 1 - share)
 
     def with_columns(self, columns: Mapping[str, Tensor], **about: Any) -> "ProbeResult":
-        """Replace the columns and add to the provenance how the new ones were made."""
+        """Replace the columns; ``about`` goes into the provenance and says how they were made."""
         return replace(self, columns=columns, provenance={**self.provenance, **about})
 
     def split(self) -> dict[str, "ProbeResult"]:
         """Cut the result at the sites' widths: site name -> result of that site alone.
 
-        Widths need not be equal: grouped-query attention has fewer key and value heads.
+        Widths may differ: grouped-query attention has fewer key and value heads than query heads.
         """
         widths = [site.width for site in self.sites]
         cut = {name: torch.split(column, widths, dim=1) for name, column in self.columns.items()}
@@ -124,35 +145,38 @@ class ProbeResult:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per unit: layer, site, head, index within the head, then every column.
+        """Make a table with a row per unit: layer, site, head, index in the head, every column.
 
-        Those of :data:`COLUMNS` come first, in that order.
+        The columns of ``tl_negation.COLUMNS`` come first, in that order.
         """
         n_layers = len(self.layers)
         where = pd.concat([unit_index(site) for site in self.sites], ignore_index=True)
         frame = pd.concat([where] * n_layers, ignore_index=True)
         frame.insert(0, "layer", np.repeat(self.layers, len(where)))
         frame["site"] = pd.Categorical(frame["site"], [site.name for site in self.sites])
-        order = [name for name in COLUMNS if name in self.columns]
-        order += [name for name in self.columns if name not in COLUMNS]
-        values = {name: self.columns[name].flatten().cpu().numpy() for name in order}
-        values["status"] = pd.Categorical.from_codes(values["status"], STATUSES)
+        values: dict[str, Any] = {
+            name: self.columns[name].flatten().cpu().numpy() for name in in_order(self.columns)
+        }
+        values["status"] = pd.Categorical.from_codes(
+            values["status"], dtype=pd.CategoricalDtype(list(STATUSES))
+        )
         return frame.assign(**values)
 
     @validated
     def top(self, n: int = 10, by: str = "lr", *, full: bool = False) -> pd.DataFrame:
-        """The ``n`` units with the strongest evidence, best first.
+        """Return the ``n`` units with the strongest evidence, best first.
 
         Parameters
         ----------
         n
             How many.
         by
-            Ranked by the size of a test or standardised column; the default, the likelihood
-            ratio, neither depends on a unit's scale (as raw beta does) nor collapses for strong
-            effects (as Wald does), and is defined for separated units too. All of those share
-            its largest value: among equals the larger ``lr``, then the larger ``score`` (classes
-            farther apart, in SD of the unit), then the order of the units decides.
+            The column to rank by, by size: a test statistic or a standardised effect. The
+            default, the likelihood ratio, does not depend on a unit's scale (raw beta does), does
+            not collapse for strong effects (Wald does), and is defined for separated units too.
+            They all share its largest value: ties are broken by the larger ``lr``, then by the
+            larger ``score`` (classes farther apart, in SD of the unit), then by the order of the
+            units.
         full
             All columns of :meth:`to_frame`, instead of those that a reader looks for first.
 
@@ -160,41 +184,65 @@ class ProbeResult:
         -------
         DataFrame
             Rows of :meth:`to_frame` with its row numbers: where the unit is, its status, what
-            ranked it, effect, accuracies, significance; with ``full``, then all else.
+            ranked it, effect, accuracies, significance; with ``full``, then every other column.
 
         Raises
         ------
+        TypeError
+            Arguments of another type, named.
         ValueError
-            ``n`` below 1, or a column that does not rank units.
+            ``n`` is below 1, or the column does not rank units.
+
+        Examples
+        --------
+        >>> best = result.top(5, by="auc")
+        >>> bool(((best["auc"] - 0.5).abs().diff().dropna() <= 0).all())
+        True
         """
-        ranks = [name for name in RANKS if name in self.columns]
-        if by not in ranks:
-            raise ValueError(f"units are ranked by one of {', '.join(ranks)}; got {by!r}")
+        known = [name for name in ranks() if name in self.columns]
+        if by not in known:
+            raise ValueError(f"units are ranked by one of {', '.join(known)}; got {by!r}")
         if n < 1:
             raise ValueError(f"the number of units must be at least 1; got {n}")
         frame = self.to_frame()
         size = (frame[by] - 0.5).abs() if by == "auc" else frame[by].abs()
-        keys = [size, *(frame[name] for name in TIE_BREAKERS if name in frame)]
+        keys = [size, *(frame[name] for name in tie_breakers() if name in frame)]
         order = np.lexsort([-key.fillna(-np.inf) for key in reversed(keys)])  # stable
         best = frame.iloc[order[: min(n, int(size.notna().sum()))]]  # those without a value last
-        first = [n for n in (*UNIT, "status", by, *READ_FIRST) if n in best]
+        first = [name for name in (*UNIT, "status", by, *read_first()) if name in best]
         return best[list(dict.fromkeys([*first, *(best if full else ())]))]
 
     def summary(self) -> str:
-        """Say what was found in a few sentences: the notebook's count and the claim over words.
+        """Say what was found in a few sentences: the count over examples, the claim over words.
 
-        The second needs the columns of :func:`tl_negation.infer`.
+        The claim over words needs the columns of :func:`tl_negation.infer`.
         """
         return "\n".join(summary_lines(self))
 
     @validated
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write units.parquet, contexts.parquet and run.json into a new directory, or nothing.
+        """Write the result into a new directory: all of its files, or none.
+
+        The files are ``units.parquet``, ``contexts.parquet``, ``run.json``, a CSV file for each
+        of ``tables``, and ``display.parquet`` where there is something to display. Activations
+        are not written.
+
+        Returns
+        -------
+        Path
+            The directory.
 
         Raises
         ------
         FileExistsError
             The directory holds something that may not be replaced.
+
+        Examples
+        --------
+        >>> folder = result.save("run")
+        >>> sorted(path.name for path in folder.iterdir())  # doctest: +NORMALIZE_WHITESPACE
+        ['contexts.parquet', 'held_out_by_word.csv', 'lexical_null.csv', 'run.json',
+         'units.parquet']
         """
         with whole_directory(path, overwrite=overwrite) as folder:
             self.write_into(folder)
@@ -206,8 +254,7 @@ class ProbeResult:
         self.contexts.to_frame().to_parquet(folder / "contexts.parquet", index=False)
         if self.display is not None:
             self.display.to_parquet(folder / "display.parquet", index=False)
-        for name, table in self.tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
+        write_tables(folder, self.tables)
         write_manifest(folder, self._manifest())
 
     def _manifest(self) -> dict[str, Any]:
@@ -219,6 +266,7 @@ class ProbeResult:
             "contexts": self.contexts.manifest(),
             "audit": self.contexts.counts(),
             "status": self.status_counts(),
+            "columns": in_order(self.columns),
             "tables": list(self.tables),
             "provenance": dict(self.provenance),
         }
@@ -246,32 +294,44 @@ def load_result(path: str | Path) -> ProbeResult:
 
     Activations are not stored: what needs them asks for a new :func:`tl_negation.collect`.
 
+    Parameters
+    ----------
+    path
+        The directory of the run.
+
+    Returns
+    -------
+    ProbeResult
+        With every column and table as it was, to the last bit. Runs of version 0.1.0 are read
+        too.
+
     Raises
     ------
     FileNotFoundError
-        The directory or one of its three files is missing.
+        There is no such directory, or one of its files is missing.
     ValueError
         A file is damaged, of another format, or does not fit the others.
+
+    Examples
+    --------
+    >>> again = tln.load_result(result.save("run"))
+    >>> torch.equal(again.lr, result.lr), again.activations
+    (True, None)
     """
     folder = Path(path)
-    manifest = read_manifest(folder / MARKER)
+    manifest, tables = read_manifest(folder / MARKER)
     sites = tuple(Site(**site) for site in manifest["sites"])
     layers = tuple(manifest["layers"])
-    frame = read_parquet(folder / "units.parquet")
-    expected = len(layers) * sum(site.width for site in sites)
-    if len(frame) != expected or not {*UNIT, *COLUMNS} <= set(frame.columns):
-        raise ValueError(
-            f"{folder / 'units.parquet'} should hold {expected} rows with the columns "
-            f"{', '.join(COLUMNS)}; it holds {len(frame)} with {', '.join(frame.columns)}: "
-            "the run is damaged, scan again"
-        )
-    columns = {name: as_column(frame[name], len(layers)) for name in frame if name not in UNIT}
+    n_units = len(layers) * sum(site.width for site in sites)
+    frame = read_units(folder / "units.parquet", n_units, manifest["columns"])
+    names = [name for name in map(str, frame) if name not in UNIT]
+    columns = {name: as_column(frame[name], len(layers)) for name in names}
     examples = read_contexts(folder / "contexts.parquet", manifest["audit"]["examples"])
     contexts = Contexts.from_frame(examples, **manifest["contexts"])
     shown = folder / "display.parquet"
     display = read_parquet(shown) if shown.exists() else None
+    tables |= {name: read_csv(folder / f"{name}.csv") for name in manifest.get("tables", [])}
     provenance = manifest["provenance"]
-    tables = {name: read_csv(folder / f"{name}.csv") for name in manifest.get("tables", [])}
     return ProbeResult(columns, sites, layers, contexts, provenance, display=display, tables=tables)
 
 

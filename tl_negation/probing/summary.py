@@ -1,18 +1,26 @@
-"""A result in sentences: the notebook's count beside the claim a paper may make."""
+"""A result in sentences: the count over examples beside the claim that a paper may make."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from torch import Tensor
+
+if TYPE_CHECKING:  # results imports this module
+    from .results import ProbeResult
 
 
-def summary_lines(result: Any) -> list[str]:
-    """Sentences of ``ProbeResult.summary()``; ``result`` is a ProbeResult."""
-    units = int(result.status.numel())
-    lines = [_basis(result), _notebook(result, units)]
+def summary_lines(result: ProbeResult) -> list[str]:
+    """Write the sentences of ``ProbeResult.summary()``."""
+    units = result.status.numel()
+    lines = [_basis(result), _by_example(result, units)]
     if "lexical_baseline" in result.provenance:
         lines.append(_baseline(result.provenance["lexical_baseline"]))
     if "significant_words" in result.columns:
-        lines += [_words(result, units), _exchanged(result)]
+        lines += [_over_words(result, units), _permuted(result)]
     if "held_out_accuracy" in result.columns:
         lines.append(_held_out(result))
     if "selectivity" in result.columns:
@@ -23,17 +31,17 @@ def summary_lines(result: Any) -> list[str]:
     return lines
 
 
-def _basis(result: Any) -> str:
+def _basis(result: ProbeResult) -> str:
     counts = result.contexts.counts()
     groups = "; ".join(
-        f"{of['examples']} {name} contexts ({len(of['word_types'])} words; '{of['largest_word']}' "
-        f"makes {of['largest_word_share']:.0%})"
-        for name, of in counts["groups"].items()
+        f"{group['examples']} {name} contexts ({len(group['word_types'])} words; "
+        f'{100 * group["largest_word_share"]:.0f} % are "{group["largest_word"]}")'
+        for name, group in counts["groups"].items()
     )
-    return f"Stands on {groups}; guessing the larger class is right in {counts['base_rate']:.1%}."
+    return f"Based on {groups}; guessing the larger class is right in {counts['base_rate']:.1%}."
 
 
-def _notebook(result: Any, units: int) -> str:
+def _by_example(result: ProbeResult, units: int) -> str:
     passed = int(result.significant.sum())
     accuracy = _mean(result.accuracy[result.significant])
     test = result.provenance["test"]
@@ -44,41 +52,39 @@ def _notebook(result: Any, units: int) -> str:
     )
 
 
-def _baseline(baseline: dict[str, int]) -> str:
+def _baseline(baseline: Mapping[str, int]) -> str:
     return (
         f"Lexical baseline: in layer {baseline['layer']} the {baseline['examples']} examples have "
-        f"{baseline['distinct_rows']} distinct activation rows; where they are as few as the token "
-        "types, what is decodable is the word."
+        f"{baseline['distinct_rows']} distinct activation rows; where there are as few rows as "
+        "token types, what is decodable is the word."
     )
 
 
-def _words(result: Any, units: int) -> str:
+def _over_words(result: ProbeResult, units: int) -> str:
     about = result.provenance["word_test"]
     passed = int(result.significant_words.sum())
     labelings = f"{about['labelings']:,} labelings"
     how = f"all {labelings}" if about["exact"] else f"{labelings} at random"
+    scope = "all units" if about["family"] == "all" else f"each {about['family']}"
     smallest = float(np.nanmin(result.words_p_maxt.cpu().numpy(), initial=np.inf))
     return (
-        f"Over words ({how}, max-T over {_family(about)}, alpha {about['alpha']}), {passed:,} of "
+        f"Over words ({how}, max-T over {scope}, alpha {about['alpha']}), {passed:,} of "
         f"{units:,} units are significant ({passed / units:.2%}); the smallest p is "
         f"{smallest:.2g}."
     )
 
 
-def _exchanged(result: Any) -> str:
-    types = result.provenance["word_test"]["word_types"]
+def _permuted(result: ProbeResult) -> str:
+    types: Mapping[str, Mapping[str, list[str]]] = result.provenance["word_test"]["word_types"]
     words = "; ".join(
-        f"{group}: " + ", ".join(f"{word} ({' '.join(map(repr, tokens))})" for word, tokens in of)
-        for group, of in ((group, words.items()) for group, words in types.items())
+        f"{group}: "
+        + ", ".join(f"{word} ({' '.join(map(repr, tokens))})" for word, tokens in tokens_of.items())
+        for group, tokens_of in types.items()
     )
-    return f"Words whose labels were dealt, with the tokens merged into each: {words}."
+    return f"The words whose labels were permuted, with the tokens merged into each: {words}."
 
 
-def _family(about: dict[str, Any]) -> str:
-    return {"all": "all units", "layer": "each layer", "site": "each site"}[about["family"]]
-
-
-def _held_out(result: Any) -> str:
+def _held_out(result: ProbeResult) -> str:
     seen = _mean(result.balanced_accuracy)
     unseen = _mean(result.held_out_accuracy)
     return (
@@ -87,7 +93,7 @@ def _held_out(result: Any) -> str:
     )
 
 
-def _selectivity(result: Any) -> str:
+def _selectivity(result: ProbeResult) -> str:
     return (
         f"Control tasks that only the words decide are predicted at "
         f"{_mean(result.control_accuracy):.1%}, the real one at {_mean(result.fold_accuracy):.1%}: "
@@ -95,18 +101,18 @@ def _selectivity(result: Any) -> str:
     )
 
 
-def _heads(table: Any) -> str:
-    best = table.loc[table["held_out_accuracy"].idxmax()]
+def _heads(table: pd.DataFrame) -> str:
+    best = table.iloc[table["held_out_accuracy"].argmax()]
     means = table.groupby("site")["held_out_accuracy"].mean()
     by_site = ", ".join(f"{site} {mean:.1%}" for site, mean in means.items())
     return (
-        f"Heads, all units of one together, on words left out: mean {by_site}; best of "
+        f"Heads, all units of a head together, on words left out: mean {by_site}; best of "
         f"{len(table):,}: layer {best['layer']}, {best['site']}, head {best['head']}, "
-        f"{best['held_out_accuracy']:.1%} (the best of many is too good by its selection)."
+        f"{best['held_out_accuracy']:.1%} (the best of many looks better than it is)."
     )
 
 
-def _take_away(result: Any) -> str:
+def _take_away(result: ProbeResult) -> str:
     if "significant_words" not in result.columns:
         return (
             "What is decodable may be no more than the word; test over words (tl_negation.infer) "
@@ -119,16 +125,15 @@ def _take_away(result: Any) -> str:
         if passed
         else "no single unit can be said to know the category rather than some of its words"
     )
-    intervened = "ablation" in result.tables
     use = (
-        "what replacing units does stands in the table ablation"
-        if intervened
-        else ("no intervention was run")
+        "the table ablation shows what replacing units does"
+        if "ablation" in result.tables
+        else "no intervention was run"
     )
-    return f"Take away: {claim}. Decodable from, not used by: {use}."
+    return f"Take away: {claim}. Decodable from a unit does not mean used by the model: {use}."
 
 
-def _mean(column: Any) -> float:
-    values = column.double().cpu().numpy()
+def _mean(column: Tensor) -> float:
+    values: Any = column.double().cpu().numpy()
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

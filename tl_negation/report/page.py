@@ -19,7 +19,7 @@ from .. import plots, views
 from .._shared import validated, whole_file
 from ..fitting import STATUSES
 from ..models import MEANINGS, WITH_HEADS, TransformerLensModel
-from ..probing import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS, ProbeResult, profile, trend
+from ..probing import WORD_COLUMNS, ProbeResult, explained, profile, trend
 from .effects import HINTS as EFFECT_HINTS
 from .effects import effects_section
 from .gallery import Picture, gallery
@@ -40,7 +40,7 @@ LEFT_OUT = {
 }
 #: Columns that the profile's table leaves out: the same in every row, or only counts of failures.
 PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
-#: Beside what COLUMNS says: what the other headers of the two tables mean.
+#: What headers mean that are not columns of a result.
 HINTS = {
     "layer": "number of the layer, from 0",
     "site": ", ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
@@ -56,8 +56,6 @@ HINTS = {
     "rho": "Spearman's rank correlation with depth",
     "layers": "layers with a value",
 }
-#: What a column means, for its header.
-KNOWN = {**COLUMNS, **WORD_COLUMNS, **ESTIMATE_COLUMNS, **HINTS, **EFFECT_HINTS}
 
 
 class Figure(NamedTuple):
@@ -350,10 +348,11 @@ def _views(
 
 def _table(frame: pd.DataFrame) -> Table:
     """Turn any of the result's tables into cells; what a column is decides its format."""
+    hints = {**explained(), **HINTS, **EFFECT_HINTS}
     headers = [
         Header(
             name.replace("_", " "),
-            KNOWN.get(name, ""),
+            hints.get(name, ""),
             pd.api.types.is_numeric_dtype(frame[name])
             and not pd.api.types.is_bool_dtype(frame[name]),
         )
@@ -392,9 +391,6 @@ def _provenance(result: ProbeResult, preset: str | None) -> Iterator[tuple[str, 
     yield from _flat("test", result.provenance["test"])
     yield "profile preset", str(preset)
     rest = {k: v for k, v in result.provenance.items() if k not in ("model", "test")}
-    if "lexical_null" in rest:  # its bands are drawn, and stand in profile.csv
-        rest["lexical_null"] = {k: v for k, v in rest["lexical_null"].items() if k != "bands"}
-    rest.pop("held_out_by_word", None)  # a number per word, layer and site: drawn as bands
     yield from _flat("", rest)
     yield from _flat("text", result.contexts.source)
 

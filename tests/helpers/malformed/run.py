@@ -45,7 +45,7 @@ from hypothesis import strategies as st
 
 import tl_negation as tln
 from tl_negation import plots, views
-from tl_negation.probing.columns import RANKS
+from tl_negation.probing.columns import ranks
 
 mpl.use("Agg")
 EXAMPLES = int(sys.argv[1]) if sys.argv[1:2] and sys.argv[1].isdigit() else 100
@@ -74,6 +74,7 @@ def cases(folder: Path) -> dict[str, Case]:
 def _tables(folder: Path) -> dict[str, Case]:
     plain = synthetic.result(*synthetic.small())
     table = tln.profile(plain)
+    by_word = tln.held_out(plain, progress=False).tables["held_out_by_word"]
     kept = folder / "kept"
     plain.save(kept)
     damaged = folder / "damaged"
@@ -90,7 +91,30 @@ def _tables(folder: Path) -> dict[str, Case]:
             },
         ),
         "trend": Case(tln.trend, {"table": table}, {"table": frames("layer", "site", of=table)}),
-        "ProbeResult.top": Case(plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*RANKS)}),
+        "word_bands": Case(
+            tln.word_bands,
+            {"by_word": by_word},
+            {
+                "by_word": frames(*by_word, of=by_word),
+                "replicates": count(),
+                "seed": count(0),
+            },
+        ),
+        "head_table": Case(tln.head_table, {"result": plain}, {"result": no_result}),
+        "effect_table": Case(
+            tln.effect_table, {"result": plain}, {"result": no_result, "parts": count()}
+        ),
+        "calibration_table": Case(
+            tln.calibration_table,
+            {"p": [0.1, 0.9]},
+            {
+                "p": st.sampled_from([[], None, "x", {}, object(), [2.0], [[1], [1, 2]]])
+                | st.floats(1.01, allow_infinity=True)
+                | st.floats(max_value=-0.01),
+                "points": count(),
+            },
+        ),
+        "ProbeResult.top": Case(plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*ranks())}),
         "ProbeResult.save": Case(
             plain.save,
             {"path": kept},
