@@ -121,7 +121,7 @@ class TestLaminar:
         assert mpl.colors.to_rgb(figure.axes[0].xaxis.label.get_color()) < (0.3, 0.3, 0.3)
 
     def test_refuses_what_is_neither_result_nor_table(self):
-        with pytest.raises(TypeError, match=r"profile\(result\) is needed; got dict"):
+        with pytest.raises(TypeError, match="type ProbeResult or DataFrame; got dict: probe"):
             plots.laminar({})
 
     def test_refuses_a_missing_column_and_an_empty_table(self, result):
@@ -178,7 +178,7 @@ class TestVolcano:
     def test_refuses_an_unknown_layer_and_another_type(self, result):
         with pytest.raises(ValueError, match=r"layers \[0, 2, 5\]; got 1"):
             plots.volcano(result, 1)
-        with pytest.raises(TypeError, match=r"a ProbeResult is needed .* got DataFrame"):
+        with pytest.raises(TypeError, match="result must be of type ProbeResult; got DataFrame"):
             plots.volcano(pd.DataFrame(), 0)
 
 
@@ -250,9 +250,9 @@ class TestUnit:
             plots.unit(replace(result, activations=None), (0, "q", 0, 0))
 
     def test_refuses_what_is_no_result_or_no_unit(self, result):
-        with pytest.raises(TypeError, match="a ProbeResult is needed"):
+        with pytest.raises(TypeError, match="result must be of type ProbeResult; got NoneType"):
             plots.unit(None, (0, "q", 0, 0))
-        with pytest.raises(ValueError, match="sites q, k, mlp_pre; got 'v'"):
+        with pytest.raises(ValueError, match=r"sites q, k, mlp_pre of the layers .*; got 'v'"):
             plots.unit(result, (0, "v", 0, 0))
 
 
@@ -322,7 +322,7 @@ class TestWordOrCategory:
     def test_refuses_a_result_without_inference_over_words(self, result):
         with pytest.raises(ValueError, match="lacks held_out_accuracy, share_significant_words"):
             plots.word_or_category(result)
-        with pytest.raises(TypeError, match="is needed; got NoneType"):
+        with pytest.raises(TypeError, match="type ProbeResult or DataFrame; got NoneType"):
             plots.word_or_category(None)
 
 

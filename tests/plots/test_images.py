@@ -256,7 +256,7 @@ class TestHeads:
         assert plots.units_by_head(words(), ax=axes[0]) is axes[0]
 
     def test_refusals(self):
-        with pytest.raises(TypeError, match="a table of heads is needed; got str"):
+        with pytest.raises(TypeError, match="type ProbeResult or DataFrame; got str"):
             plots.heads("k")
         with pytest.raises(ValueError, match="sites q, k; got 'v'"):
             plots.heads(words(), site="v")
@@ -268,7 +268,7 @@ class TestHeads:
             plots.heads(words(), ax=plt.figure().subplots())
         with pytest.raises(ValueError, match=r"heads need an attention site .* has mlp_pre"):
             head_table(plain().split()["mlp_pre"])
-        with pytest.raises(TypeError, match="a ProbeResult is needed; got dict"):
+        with pytest.raises(TypeError, match="result must be of type ProbeResult; got dict"):
             plots.units_by_head({})
         with pytest.raises(ValueError, match="sites q, k, mlp_pre; got 'v'"):
             plots.units_by_head(plain(), site="v")
@@ -304,7 +304,7 @@ class TestEffects:
     def test_refusals(self):
         with pytest.raises(ValueError, match="parts must be at least 1; got 0"):
             effect_table(plain(), parts=0)
-        with pytest.raises(TypeError, match=r"effect_table\(result\) is needed; got list"):
+        with pytest.raises(TypeError, match="type ProbeResult or DataFrame; got list"):
             plots.effects([])
         with pytest.raises(ValueError, match="it has 9 rows and lacks q50"):
             plots.effects(effect_table(plain()).drop(columns="q50"))
@@ -358,7 +358,7 @@ class TestReplication:
 
     def test_refusals(self):
         found = replicate(study(), study())
-        with pytest.raises(TypeError, match=r"a Replication is needed .* got DataFrame"):
+        with pytest.raises(TypeError, match=r"type Replication; got DataFrame: replicate\(result, other\)"):
             plots.replication(found.ranks)
         with pytest.raises(ValueError, match=r"tests examples were compared.*got 'words'"):
             plots.replication(found, test="words")

@@ -53,9 +53,9 @@ class TestAblation:
         assert list(plots.ablation(ablations(), ax=given)) == list(given)
 
     def test_refusals(self):
-        with pytest.raises(TypeError, match=r"a table is needed, of compare_ablations.*got str"):
+        with pytest.raises(TypeError, match=r"type Ablation or DataFrame; got str: ablate\(model"):
             plots.ablation("table")
-        with pytest.raises(ValueError, match="it has 9 rows and lacks p"):
+        with pytest.raises(ValueError, match=r"compare_ablations.*it has 9 rows and lacks p"):
             plots.ablation(ablations().drop(columns="p"))
         with pytest.raises(ValueError, match="it has 0 rows and lacks no column"):
             plots.ablation(ablations()[:0])
@@ -87,7 +87,7 @@ class TestAttribution:
         assert "r =" not in plots.attribution(checked()).get_title(loc="left")
 
     def test_refusals(self):
-        with pytest.raises(TypeError, match=r"a table is needed, of attribute.*got list"):
+        with pytest.raises(TypeError, match=r"type Attribution or DataFrame; got list: attribute\(model"):
             plots.attribution([])
         with pytest.raises(ValueError, match="it has 40 rows and lacks measured"):
             plots.attribution(checked().drop(columns="measured"))

@@ -31,6 +31,9 @@ _CURES = {
     "Contexts": "find_contexts(text, tokenizer) makes them",
     "Contrast": "NEGATION is one",
     "Text": "load_text(source) makes one",
+    "Replication": "replicate(result, other) makes one",
+    "Ablation": "ablate(model, contexts, units) makes one",
+    "Attribution": "attribute(model, contexts) makes one",
     "Corpus": "load_text(sources) makes one",
     "TransformerLensModel": "load_model(name) loads one, and TransformerBridge.boot_transformers("
     "name, hf_model=model, tokenizer=tokenizer) makes one of a Hugging Face model",

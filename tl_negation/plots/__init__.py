@@ -1,22 +1,28 @@
 """Figures (matplotlib): profiles over depth, heads, effects, one layer's units, one unit, p values.
 
-Every function takes a result or a table and draws what is in it; none computes a statistic,
-and none calls ``show``. The background is opaque, so figures read in dark notebooks too.
+Every function takes a result or a table and draws what is in it. None computes a statistic, and
+none calls ``show``. Each takes ``ax``, to draw on Axes that you have, and ``width`` in inches.
+The background is opaque, so that figures can be read in dark notebooks too.
+
+``by_layer`` is the figure to begin with. ``save`` writes a figure as a file, ``save_kinds`` as
+several. What all figures share (colours, fonts, labels beside lines) is in ``style.py``.
 """
 
-from .depth import laminar, word_or_category
+from .depth import by_layer, laminar, word_or_category
 from .heads import heads, units_by_head
 from .interventions import ablation, attribution
 from .replication import replication
-from .save import save, write
+from .save import FIGURE_KINDS, save, save_kinds, write
 from .spread import calibration, effects
 from .style import STYLE, rule_text, site_style
 from .units import unit, volcano
 
 __all__ = [
+    "FIGURE_KINDS",
     "STYLE",
     "ablation",
     "attribution",
+    "by_layer",
     "calibration",
     "effects",
     "heads",
@@ -24,6 +30,7 @@ __all__ = [
     "replication",
     "rule_text",
     "save",
+    "save_kinds",
     "site_style",
     "unit",
     "units_by_head",

@@ -23,11 +23,14 @@ from .style import (
     new_figure,
     rule_text,
     site_style,
+    size_of,
     styled,
     wrapped,
 )
+from .tables import check_drawable, names_in
 
-#: Profile column -> axis label. Columns that begin with "share" or hold "accuracy" are in per cent.
+#: Profile column -> axis label. Columns that begin with "share" or contain "accuracy" are in per
+#: cent.
 Y_LABELS = {
     "share_significant": "significant units (%)",
     "share_significant_positive": "significant units\nwith beta > 0 (%)",
@@ -38,29 +41,32 @@ Y_LABELS = {
     "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
 }
-#: Accuracies that weigh the two classes alike: guessing gets half of them right.
+#: Accuracies in which both classes have the same weight: guessing gets half of them right.
 BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_accuracy")
 BALANCED += ("document_accuracy",)
 
 
 @validated
 def laminar(
-    result: Any,  # ProbeResult | DataFrame: checked below, with a message of our own
+    result: ProbeResult | pd.DataFrame,
     *,
     y: str | Sequence[str] = ("share_significant", "accuracy"),
     ax: Axes | Sequence[Axes] | np.ndarray | None = None,
     width: float = WIDTH,
 ) -> Axes | np.ndarray:
-    """Draw columns of a profile over depth, one labelled line per site.
+    """Draw columns of a profile layer by layer, a labelled line per site.
+
+    ``by_layer`` is another name of this function; the published notebook calls it the laminar
+    profile.
 
     Parameters
     ----------
     result : ProbeResult or DataFrame
-        A result, which goes through :func:`tl_negation.profile`; or the table that returned,
-        drawn as it is (``profile(result, preset="notebook")``, ``by="module"`` ...).
+        A result, from which :func:`tl_negation.profile` is computed; or that table, which is drawn
+        as it is (``profile(result, preset="notebook")``, ``by="module"`` ...).
     y
-        Numeric columns of the profile. One name gives one Axes, several a stack of Axes that
-        share the layers.
+        Numeric columns of the profile. A name gives one Axes; several names give Axes above each
+        other with the same layers.
     ax
         Axes to draw on, as many as ``y`` has names; a new figure if not given.
     width
@@ -69,54 +75,64 @@ def laminar(
     Returns
     -------
     Axes or array of Axes
+        One Axes if ``y`` is a string.
 
     Raises
     ------
     TypeError
-        Neither a result nor a table.
+        ``result`` is neither a result nor a table.
     ValueError
-        The table is empty or lacks a column; ``ax`` and ``y`` differ in number.
+        The table is empty or lacks a column, or ``ax`` has another length than ``y``.
 
     Notes
     -----
-    Where the table holds ``NAME_low`` and ``NAME_high`` beside a column, a band is drawn between
-    them: for ``held_out_accuracy``, 90 % of the means over words resampled within each class
-    (:func:`tl_negation.profiles.word_bands`). Attention and MLP on the same axes:
+    If the table has ``NAME_low`` and ``NAME_high`` beside a column, a band is drawn between them:
+    for ``held_out_accuracy``, 90 % of the means over words resampled within each class
+    (:func:`tl_negation.word_bands`). Attention and MLP in the same Axes:
     ``laminar(profile(result, by="module"))``.
-    Where accuracy is drawn, so is what guessing the larger class gets right (the base rate; half
-    where the classes are weighed alike).
-    A line says how much is decodable from single units at a depth; not that the model uses it,
-    and not that it is the category rather than the word.
+    A dashed line beside accuracies shows what guessing gets right: the base rate of the larger
+    class, or one half if both classes have the same weight.
+    A line shows how much can be decoded from single units of a layer. It does not show that the
+    model uses it, nor that it is the category rather than the word.
+
+    Examples
+    --------
+    >>> share, accuracy = tln.plots.laminar(result)
+    >>> share.get_title(loc="left")
+    'Wald test, Bonferroni per layer at 0.05; n = 203 contexts'
+    >>> table = tln.profile(result, by="module")
+    >>> tln.plots.laminar(table, y="abs_beta_per_sd").get_xlabel()
+    'layer'
     """
     names = (y,) if isinstance(y, str) else tuple(y)
     table, n_contexts = _profile_table(result, names)
     with styled():
         axes = axes_for(ax, len(names), width=width)
-        for one, name in zip(axes, names, strict=True):
-            _profile_panel(one, table, name)
-            about = _profile_title(table, names, n_contexts) if one is axes[0] else ""
+        for panel, name in zip(axes, names, strict=True):
+            _profile_panel(panel, table, name)
+            about = _profile_title(table, names, n_contexts) if panel is axes[0] else ""
             bands = "bands: 5 to 95 % over words resampled in each class"
             text = "\n".join(filter(None, (about, bands if f"{name}_low" in table else "")))
-            headline(one, text, 10.0 if about else 8.5)
+            headline(panel, text, 10.0 if about else 8.5)
         axes[-1].set_xlabel("layer")
         if narrow(axes[-1]):
-            legend(axes, *_signs(axes))
+            legend(axes, *_handles(axes))
     return axes[0] if isinstance(y, str) else axes
 
 
-def _profile_table(source: Any, names: Sequence[str]) -> tuple[pd.DataFrame, int | None]:
-    n_contexts = len(source.contexts) if isinstance(source, ProbeResult) else None
-    table = profile(source) if isinstance(source, ProbeResult) else source
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(
-            f"a ProbeResult or the table of profile(result) is needed; got {type(source).__name__}"
-        )
-    missing = [name for name in ("layer", "site", *names) if name not in table]
-    if missing or table.empty or not names:
-        raise ValueError(
-            f"the profile needs rows and the columns layer, site and {', '.join(names)}; it has "
-            f"{len(table)} rows and lacks {', '.join(missing) or 'no column'}"
-        )
+#: The plain name of the same figure.
+by_layer = laminar
+
+
+def _profile_table(
+    source: ProbeResult | pd.DataFrame, names: Sequence[str]
+) -> tuple[pd.DataFrame, int | None]:
+    """Return the profile to draw and, if the source is a result, its number of contexts."""
+    if isinstance(source, ProbeResult):
+        table, n_contexts = profile(source), len(source.contexts)
+    else:
+        table, n_contexts = source, None
+    check_drawable(table, ("layer", "site", *names), "the profile")
     return table, n_contexts
 
 
@@ -124,14 +140,14 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
     percent = name.startswith("share") or "accuracy" in name
     scale = 100 if percent else 1
     ends = []
-    size = {"markersize": 2.6, "linewidth": 1.1} if narrow(ax) else {}
+    size: dict[str, Any] = {"markersize": 2.6, "linewidth": 1.1} if narrow(ax) else {}
     for site, part in table.groupby("site", sort=False, observed=True):
-        colour, marker, line = site_style(str(site), table["site"].unique().tolist())
+        colour, marker, line = site_style(str(site), names_in(table["site"]))
         values = scale * part[name].to_numpy(float)
         ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, label=site, **size)
         if {f"{name}_low", f"{name}_high"} <= set(part):
-            band = [scale * part[f"{name}_{end}"] for end in ("low", "high")]
-            ax.fill_between(part["layer"], *band, color=colour, alpha=0.12, lw=0, zorder=1)
+            low, high = (scale * part[f"{name}_{end}"] for end in ("low", "high"))
+            ax.fill_between(part["layer"], low, high, color=colour, alpha=0.12, lw=0, zorder=1)
         ends.append((_last_known(values), _line_label(str(site), part), colour))
     if (guess := _guess(table, name)) is not None:
         rate, text = guess
@@ -145,17 +161,17 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
         end_labels(ax, ends)
 
 
-def _signs(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
-    """What the legends of several Axes would name, each name once."""
+def _handles(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    """Return handles and names for a legend of several Axes, each name once."""
     named: dict[str, Any] = {}
     for ax in axes:
         handles, names = ax.get_legend_handles_labels()
-        named |= {name: sign for sign, name in zip(handles, names, strict=True)}
+        named |= {name: handle for handle, name in zip(handles, names, strict=True)}
     return list(named.values()), list(named)
 
 
 def _guess(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
-    """What guessing gets right, in per cent, and its name."""
+    """Return what guessing gets right, in per cent, and its name; None unless an accuracy."""
     if name in BALANCED:
         return 50.0, "guessing"
     if name.startswith("accuracy") and "base_rate" in table:
@@ -171,7 +187,7 @@ def _panel_scale(ax: Axes, name: str, percent: bool) -> None:
         ax.set_ylim(-2, 102)
     else:
         ax.margins(y=0.12)
-    ax.set_ylim(ax.get_ylim())
+    ax.set_ylim(ax.get_ylim())  # fixed, because labels are placed by it
 
 
 def _line_label(site: str, part: pd.DataFrame) -> str:
@@ -184,7 +200,7 @@ def _last_known(values: np.ndarray) -> float:
 
 
 def _profile_title(table: pd.DataFrame, names: Sequence[str], n_contexts: int | None) -> str:
-    """Name the test where a drawn column depends on it, and the number of contexts."""
+    """Give the number of contexts and, if a drawn column depends on it, the test."""
     parts = []
     depends = any("significant" in name and "words" not in name for name in names)
     if depends and {"family", "correction", "alpha"} <= set(table):
@@ -208,44 +224,57 @@ _SHARE = (
 
 @validated
 def word_or_category(
-    result: Any, *, axes: np.ndarray | None = None, width: float | None = None
+    result: ProbeResult | pd.DataFrame,
+    *,
+    axes: np.ndarray | None = None,
+    width: float | None = None,
 ) -> np.ndarray:
-    """Draw what the notebook counts beside what holds over words, site by site.
+    """Draw what is decodable by example beside what holds over words, site by site.
 
     Parameters
     ----------
     result : ProbeResult or DataFrame
         A result with the columns of :func:`tl_negation.infer`, or its profile.
     axes
-        Two rows of Axes, one column per site; a new figure if not given.
+        Two rows of Axes, a column per site; a new figure if not given.
     width
-        Of the new figure, in inches; by default so that the sites have room beside each other.
-        Where they have not (3.3 for a column of a paper), the sites stand below each other, and
-        the two rows of the returned array are columns of the figure.
+        Of the new figure, in inches; by default wide enough for the sites side by side. In a
+        narrow figure (3.3 for a column of a paper) the sites are below each other, and the two
+        rows of the returned array are columns of the figure.
 
     Returns
     -------
     array of Axes
-        Upper row: accuracy in sample and on words left out of the fit, means over units. Lower
-        row: the share of units significant by the notebook's test and by the type-level max-T.
-        The grey band is the lexical null: the same activations after the words' means were dealt
-        to the words at random (5 to 95 % of the replicates).
+        ``[2, site]``. First row: accuracy in sample and on words left out of the fit, means over
+        units. Second row: the share of units significant by the notebook's test, and by the max-T
+        test over word types. The grey band is the lexical null: the same accuracy or share after
+        shuffling which word has which mean activation (5 to 95 % of the replicates).
 
     Raises
     ------
     TypeError
-        Neither a result nor a table.
+        ``result`` is neither a result nor a table.
     ValueError
-        The columns of :func:`tl_negation.infer` are missing; ``axes`` of another shape.
+        The columns of :func:`tl_negation.infer` are missing, or ``axes`` have another shape.
 
     Notes
     -----
-    Accuracy in sample is compared with the base rate, accuracy on words left out (balanced over
-    classes and words) with one half.
+    Compare accuracy in sample with the base rate, and accuracy on words left out (in which both
+    classes, and all words of a class, have the same weight) with one half. Units that know nothing
+    but words reach the grey band, which belongs to the orange line. Nothing here shows that the
+    model uses what is decodable.
+
+    Examples
+    --------
+    >>> axes = tln.plots.word_or_category(result)
+    >>> axes.shape
+    (2, 4)
+    >>> [ax.get_title(loc="left") for ax in axes[0, :2]]
+    ['q (20 units a layer)', 'k (20 units a layer)']
     """
     needed = [column for column, *_ in (*_ACCURACY, *_SHARE)]
     table, n_contexts = _profile_table(result, needed)
-    sites = table["site"].unique().tolist()
+    sites = names_in(table["site"])
     with styled():
         axes = _site_grid(len(sites), width) if axes is None else axes
         if np.shape(axes) != (2, len(sites)):
@@ -266,7 +295,7 @@ def word_or_category(
 
 
 def _site_grid(sites: int, width: float | None) -> np.ndarray:
-    """Axes ``[2, site]``: the sites side by side, or below each other in a narrow figure."""
+    """Make Axes ``[2, site]``: the sites side by side, or below each other in a narrow figure."""
     room = 1.2 + 2.1 * sites
     width = room if width is None else width
     if width > 0.75 * room:
@@ -277,14 +306,19 @@ def _site_grid(sites: int, width: float | None) -> np.ndarray:
 
 
 def _below_each_other(axes: np.ndarray) -> bool:
+    """Whether the sites are, as :func:`_site_grid` puts them in a narrow figure."""
     first, last = axes[0, 0].get_subplotspec(), axes[0, -1].get_subplotspec()
+    if first is None or last is None:  # Axes of the user's, not from subplots
+        return False
     return axes.shape[1] > 1 and first.rowspan.start != last.rowspan.start
 
 
 def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:
     if f"{null}_low" in part:
-        band = [100 * part[f"{null}_{end}"] for end in ("low", "high")]
-        ax.fill_between(part["layer"], *band, color="#bdbdbd", lw=0, label="lexical null, 5-95 %")
+        low, high = (100 * part[f"{null}_{end}"] for end in ("low", "high"))
+        ax.fill_between(
+            part["layer"], low, high, color="#bdbdbd", lw=0, label="lexical null, 5-95 %"
+        )
     size = {"markersize": 2.2, "linewidth": 1} if inches(ax) < 1.2 else {}
     for column, name, colour, marker, line in lines:
         look = {"color": colour, "marker": marker, "ls": line, "label": name, **size}
@@ -292,7 +326,7 @@ def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:
 
 
 def _describe(axes: np.ndarray, text: str) -> None:
-    """Label the axes and the whole."""
+    """Label the axes and the figure."""
     labels = ("accuracy, mean over units (%)", "significant units (%)")
     if _below_each_other(axes):
         for column in axes.T:
@@ -307,15 +341,15 @@ def _describe(axes: np.ndarray, text: str) -> None:
         ends = axes[1]
     for ax in ends:
         ax.set_xlabel("layer")
-    figure = axes[0, 0].figure
-    figure.suptitle(wrapped(text, 0.95 * figure.get_figwidth(), 10.0), fontsize=10)
+    room = 0.95 * size_of(axes[0, 0])[0]
+    axes[0, 0].figure.suptitle(wrapped(text, room, 10.0), fontsize=10)
 
 
 def _shared_legends(axes: np.ndarray, base_rate: float) -> None:
     guesses = {f"base rate {base_rate:.1%}": "--", "guessing, balanced": ":"}
     lines = [Line2D([], [], color="#1a1a1a", lw=1, ls=dashes) for dashes in guesses.values()]
     if _below_each_other(axes):
-        handles, names = _signs(axes[:, 0])
+        handles, names = _handles(axes[:, 0])
         look = {"loc": "outside lower center", "ncols": 2, "fontsize": 8}
         axes[0, 0].figure.legend([*handles, *lines], [*names, *guesses], **look)
         return

@@ -10,6 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from .._shared import validated
+from ..models import Site
 from ..probing import ProbeResult, head_table
 from .style import (
     NARROW_FIGURE,
@@ -19,20 +20,22 @@ from .style import (
     inches,
     narrow,
     new_figure,
+    size_of,
     styled,
     wrapped,
 )
+from .tables import names_in
 
-#: Column -> what the colour says; columns that a result lacks are left out by default.
+#: Column -> label of its colours; by default, those that the result has are drawn.
 HEAD_LABELS = {
     "share_significant": "significant units (%)",
     "held_out_accuracy": "accuracy on unseen words (%)",
 }
-#: Blue, white, orange: the sign can be told by every reader (Okabe and Ito's palette).
+#: Blue, white, orange: every reader can tell the sign (Okabe and Ito's palette).
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072B2", "#ffffff", "#D55E00"])
-#: Unit column -> label of its colour bar, value in the middle, spread to the ends (None: the
-#: 99th percentile of the distance).
-UNIT_LABELS = {
+#: Unit column -> label of its colour bar, value in the middle, distance from there to the ends
+#: (None: the 99th percentile of the distances).
+UNIT_LABELS: dict[str, tuple[str, float, float | None]] = {
     "beta_per_sd": ("effect (log-odds per SD)", 0.0, None),
     "z": ("Wald z", 0.0, None),
     "words_t": ("t over words", 0.0, None),
@@ -40,16 +43,16 @@ UNIT_LABELS = {
     "held_out_accuracy": ("accuracy on unseen words", 0.5, 0.5),
 }
 #: Cells as they are, the first layer at the bottom.
-LOOK = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
+LOOK: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "origin": "lower"}
 
 
 @validated
 def heads(
-    source: Any,
+    source: ProbeResult | pd.DataFrame,
     *,
     site: str | None = None,
     y: Sequence[str] | None = None,
-    ax: Any = None,
+    ax: Axes | Sequence[Axes] | np.ndarray | None = None,
     width: float | None = None,
 ) -> np.ndarray:
     """Draw a heat map of the heads, a row per layer: how much is decodable from their units.
@@ -57,14 +60,13 @@ def heads(
     Parameters
     ----------
     source : ProbeResult or DataFrame
-        A result, which goes through :func:`tl_negation.profiles.head_table`; or a table with
-        ``layer, site, head`` and the columns of ``y``, as that or
-        :func:`tl_negation.head_probe` gives it.
+        A result, from which :func:`tl_negation.head_table` is computed; or that table, or the one
+        of :func:`tl_negation.head_probe`: ``layer, site, head`` and the columns of ``y``.
     site
-        Whose heads; the first of the table if not given.
+        The site whose heads are drawn; the first of the table if not given.
     y
-        Columns, one heat map each: shares and accuracies between 0 and 1. By default
-        ``share_significant`` and ``held_out_accuracy``, whichever there are.
+        Columns, a heat map each: shares and accuracies between 0 and 1. By default
+        ``share_significant`` and ``held_out_accuracy``, or the one that is there.
     ax
         Axes to draw on, as many as ``y`` has names; a new figure if not given.
     width
@@ -73,25 +75,30 @@ def heads(
     Returns
     -------
     array of Axes
-        Colours of shares run from 0 to 100 %, those of accuracies from 50 % (guessing, where the
-        classes weigh the same) up.
+        Colours of shares run from 0 to 100 %. Those of accuracies begin at 50 %, which is guessing
+        if both classes have the same weight.
 
     Raises
     ------
     TypeError
-        Neither a result nor a table.
+        ``source`` is neither a result nor a table.
     ValueError
-        No attention site, an unknown site, a missing column, another number of Axes.
+        There is no attention site or none of that name, a column is missing, or ``ax`` has another
+        length than ``y``.
 
     Notes
     -----
-    The units of queries and keys have no basis of their own, and neither has the share of them
-    that is significant; the table of :func:`tl_negation.head_probe` has no such defect. A head's
-    number says nothing across layers.
+    Nothing in the architecture singles out the basis of queries and keys, so the share of their
+    units that is significant depends on the basis; the table of :func:`tl_negation.head_probe`
+    does not. Heads of different layers with the same number have nothing in common.
+
+    Examples
+    --------
+    >>> share, accuracy = tln.plots.heads(result, site="k")
+    >>> share.get_title(loc="left")
+    'k: 5 heads a layer, 4 units each'
     """
     table = head_table(source) if isinstance(source, ProbeResult) else source
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"a ProbeResult or a table of heads is needed; got {type(table).__name__}")
     names = tuple(y) if y is not None else tuple(n for n in HEAD_LABELS if n in table)
     missing = [name for name in ("layer", "site", "head", *names) if name not in table]
     if missing or not names:
@@ -102,22 +109,22 @@ def heads(
     site = str(table["site"].iloc[0]) if site is None else site
     part = table[table["site"] == site]
     if part.empty:
-        known = ", ".join(table["site"].unique().tolist())
-        raise ValueError(f"there are heads of the sites {known}; got {site!r}")
+        raise ValueError(
+            f"there are heads of the sites {', '.join(names_in(table['site']))}; got {site!r}"
+        )
     with styled(grid=False):
         axes = _side_by_side(ax, len(names), part, width)
-        for one, name in zip(axes, names, strict=True):
-            _head_map(one, part, name)
+        for panel, name in zip(axes, names, strict=True):
+            _head_map(panel, part, name)
         axes[0].set_ylabel("layer")
-        text, figure = _heads_title(part, site), axes[0].figure
-        room = 0.85 * figure.get_figwidth() - 0.1
-        axes[0].set_title(wrapped(text, room, 10.0))
+        room = 0.85 * size_of(axes[0])[0] - 0.1
+        axes[0].set_title(wrapped(_heads_title(part, site), room, 10.0))
     return axes
 
 
 @validated
 def units_by_head(
-    result: Any,
+    result: ProbeResult,
     *,
     site: str | None = None,
     value: str = "beta_per_sd",
@@ -131,7 +138,7 @@ def units_by_head(
     result : ProbeResult
         Any result.
     site
-        Which; the first if not given.
+        Name of the site; the first if not given.
     value
         A column: ``beta_per_sd``, ``z``, ``auc``, ``words_t`` or ``held_out_accuracy``.
     ax
@@ -142,18 +149,25 @@ def units_by_head(
     Returns
     -------
     Axes
-        Units run from the smallest to the largest value of their head; grey: no valid value.
-        Colours end at the 99th percentile of effects and statistics.
+        Units run from the smallest to the largest value of their head; those without a valid value
+        are grey. Colours end at the 99th percentile of effects and statistics.
 
     Raises
     ------
     TypeError
-        Not a result.
+        ``result`` is not a result.
     ValueError
-        An unknown site, or a column that cannot be drawn or that the result lacks.
+        The site is unknown, or the column cannot be drawn or is not in the result.
+
+    Notes
+    -----
+    Because units are sorted, a place in a row is not the same unit in every layer.
+
+    Examples
+    --------
+    >>> tln.plots.units_by_head(result, site="v").get_title(loc="left")
+    'v: 20 units a layer, sorted within their head'
     """
-    if not isinstance(result, ProbeResult):
-        raise TypeError(f"a ProbeResult is needed; got {type(result).__name__}")
     chosen = _site(result, site)
     known = [name for name in UNIT_LABELS if name in result.columns]
     if value not in known:
@@ -170,7 +184,7 @@ def units_by_head(
     return ax
 
 
-def _site(result: ProbeResult, name: str | None) -> Any:
+def _site(result: ProbeResult, name: str | None) -> Site:
     named = {site.name: site for site in result.sites}
     if name is not None and name not in named:
         raise ValueError(f"the result has the sites {', '.join(named)}; got {name!r}")
@@ -200,7 +214,7 @@ def _head_map(ax: Axes, part: pd.DataFrame, name: str) -> None:
 
 
 def _colours(ax: Axes, drawn: Any, label: str, *, small: bool, extend: str = "neither") -> None:
-    """Explain the colours beside the map, or below where there is no room beside."""
+    """Explain the colours beside the map, or below it if there is no room beside it."""
     if not small:
         ax.figure.colorbar(drawn, ax=ax, label=label, extend=extend, aspect=30, pad=0.03)
         return
@@ -210,20 +224,23 @@ def _colours(ax: Axes, drawn: Any, label: str, *, small: bool, extend: str = "ne
 
 
 def _limits(image: np.ndarray, name: str) -> tuple[float, float]:
-    """Ends of the colours: all shares; accuracies from guessing to the next five above the best."""
+    """Return the ends of the colours: 0 and 100 % for shares, 50 % and more for accuracies.
+
+    The upper end of accuracies is the best one, rounded up to 5 %; at least 60 %.
+    """
     if "accuracy" not in name:
         return 0.0, 100.0
     return 50.0, max(60.0, 5.0 * float(np.ceil(np.nanmax(image, initial=50) / 5)))
 
 
-def _unit_map(ax: Axes, image: np.ndarray, layers: Sequence[int], site: Any, value: str) -> None:
+def _unit_map(ax: Axes, image: np.ndarray, layers: Sequence[int], site: Site, value: str) -> None:
     label, middle, spread = UNIT_LABELS[value]
     if spread is None:
         known = np.abs(image[np.isfinite(image)])
         spread = float(np.quantile(known, 0.99)) if known.size else 1.0
-    ax.set_facecolor("#bdbdbd")
-    limits = {"vmin": middle - spread, "vmax": middle + spread}
-    drawn = ax.imshow(image, cmap=SIGNED, **limits, **LOOK)
+    ax.set_facecolor("#bdbdbd")  # seen where there is no value
+    low, high = middle - spread, middle + spread
+    drawn = ax.imshow(image, cmap=SIGNED, vmin=low, vmax=high, **LOOK)
     _colours(ax, drawn, label, small=narrow(ax))
     for edge in range(1, site.heads):
         ax.axvline(edge * site.d_head - 0.5, color="#1a1a1a", linewidth=0.6)
@@ -237,9 +254,9 @@ def _unit_map(ax: Axes, image: np.ndarray, layers: Sequence[int], site: Any, val
 
 
 def _layers(ax: Axes, layers: Sequence[int]) -> None:
-    """Name the rows: the layers that were scanned, not all of which need be there."""
-    step = -(-len(layers) // 16)
-    rows = np.arange(0, len(layers), step)
+    """Name the rows by the layers that were scanned, which need not be all of the model's."""
+    step = -(-len(layers) // 16)  # at most 16 labels
+    rows = range(0, len(layers), step)
     ax.set_yticks(rows, [f"{layers[row]}" for row in rows])
 
 

@@ -1,6 +1,6 @@
 """How far the units of two results agree, over depth."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,17 +20,19 @@ from .style import (
     site_style,
     styled,
 )
+from .tables import names_in
 
+#: Tables of a replication, one drawn in each panel.
 PANELS = ("ranks", "signs", "overlap")
 
 
 @validated
 def replication(
-    source: Any,
+    source: Replication,
     *,
     test: str | None = None,
     found: str = "significant",
-    ax: Any = None,
+    ax: Axes | Sequence[Axes] | np.ndarray | None = None,
     width: float = WIDTH,
 ) -> np.ndarray:
     """Draw how far two results agree in each layer, one labelled line per site.
@@ -40,10 +42,10 @@ def replication(
     source : Replication
         From :func:`tl_negation.replicate`.
     test
-        ``examples`` or ``words``; the first that was compared if not given.
+        ``examples`` or ``words``; the first one that was compared if not given.
     found
-        Which units of the first result are followed: ``significant``, or ``strongest N`` as the
-        tables call them.
+        Which units of the first result are looked for in the second: ``significant``, or
+        ``strongest N`` as the tables call them.
     ax
         Three Axes to draw on; a new figure if not given.
     width
@@ -52,28 +54,36 @@ def replication(
     Returns
     -------
     array of Axes
-        Rank correlation of the effects of all units; share of the first result's units that keep
-        their sign in the second (dashed: half of them, which chance gives); share of them that
-        the second result finds too (dotted: the share of all units that it finds).
+        First, the rank correlation of the effects of all units. Second, the share of the first
+        result's units that keep their sign in the second (dashed: one half, as by chance). Third,
+        the share of them that the second result finds too (dotted: the share of all units that it
+        finds).
 
     Raises
     ------
     TypeError
-        Not a Replication.
+        ``source`` is not a Replication.
     ValueError
-        A test or a way of finding units that was not compared; another number of Axes.
+        The test, or the way of finding units, was not compared; or the number of Axes is not
+        three.
 
     Notes
     -----
-    A layer in which the first result found no unit has no mark in the lower two panels.
+    A layer in which the first result found no unit has no mark in the lower two panels. Units that
+    are found again may still know words rather than the category, if both texts have the same
+    words.
+
+    Examples
+    --------
+    >>> again = tln.infer(tln.probe(acts, alpha=0.1, progress=False), permutations=200, tasks=2,
+    ...                   replicates=3, progress=False)
+    >>> axes = tln.plots.replication(tln.replicate(result, again), test="words")
+    >>> [ax.get_ylabel() for ax in axes[1:]]
+    ['same sign (%)', 'found again (%)']
     """
-    if not isinstance(source, Replication):
-        raise TypeError(
-            f"a Replication is needed (replicate(result, other)); got {type(source).__name__}"
-        )
-    tests = list(source.provenance["tests"])
+    tests: list[str] = list(source.provenance["tests"])
     test = tests[0] if test is None else test
-    ways = source.overlap["found"].unique().tolist()
+    ways = names_in(source.overlap["found"])
     if test not in tests or found not in ways:
         raise ValueError(
             f"the tests {', '.join(tests)} were compared, of units found as {', '.join(ways)}; got "
@@ -99,10 +109,9 @@ def replication(
 
 
 def _rows(table: pd.DataFrame, test: str, found: str) -> pd.DataFrame:
-    """Rows of one test, by site and layer."""
-    sites = table["site"].unique().tolist()
+    """Keep the rows of one test that belong to a layer, and of several sites not their sum."""
     rows = table[(table["test"] == test) & table["layer"].notna()]
-    rows = rows[rows["site"] != ALL] if len(sites) > 1 else rows
+    rows = rows[rows["site"] != ALL] if table["site"].nunique() > 1 else rows
     rows = rows[rows["found"] == found] if "found" in rows else rows
     return rows.astype({"layer": int})
 
@@ -112,15 +121,17 @@ def _ratio(part: pd.Series, whole: pd.Series) -> pd.Series:
 
 
 def _count(table: pd.DataFrame, column: str) -> dict[str, int]:
-    return table.groupby("site", sort=False)[column].sum().to_dict()
+    totals = table.groupby("site", sort=False)[column].sum()
+    return {str(site): int(total) for site, total in totals.items()}
 
 
 def _lines(ax: Axes, table: pd.DataFrame, name: str, label: str, count: dict[str, int]) -> None:
     ends = []
-    for site, part in table.groupby("site", sort=False):
+    for site, units in count.items():
+        part = table[table["site"] == site]
         colour, marker, line = site_style(site, list(count))
         values = part[name].to_numpy(float)
-        text = f"{site} ({count[site]:,} units)"
+        text = f"{site} ({units:,} units)"
         ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, label=text)
         known = values[~np.isnan(values)]
         end = known[-1] if known.size else np.nan
@@ -137,8 +148,9 @@ def _lines(ax: Axes, table: pd.DataFrame, name: str, label: str, count: dict[str
 
 
 def _chance(ax: Axes, table: pd.DataFrame) -> None:
-    sites = table["site"].unique().tolist()
-    for site, part in table.groupby("site", sort=False):
+    sites = names_in(table["site"])
+    for site in sites:
+        part = table[table["site"] == site]
         ax.plot(part["layer"], part["chance"], color=site_style(site, sites)[0], ls=":", lw=1)
     headline(ax, "dotted: share of all units that the second result finds", 8.5)
 

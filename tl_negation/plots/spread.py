@@ -1,32 +1,37 @@
 """Distributions: effect sizes by site and depth, and p values against what they should be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .._shared import validated
 from ..probing import ProbeResult, calibration_table, effect_table
-from .style import GREY, SPARE, WIDTH, axes_for, headline, legend, narrow, site_style, styled
+from .style import GREY, SPARE, WIDTH, headline, legend, narrow, single_axes, site_style, styled
+from .tables import check_drawable, names_in, records
 
 EFFECT_COLUMNS = ("part", "site", "units", "q5", "q25", "q50", "q75", "q95")
-#: Lines of a calibration figure: colour, marker, line style.
+#: Lines of a calibration figure in turn: colour, marker, line style.
 LINES = (("#D55E00", "s", "-"), ("#0072B2", "o", "-"), ("#009E73", "^", "--"), SPARE[1], SPARE[2])
 LEVEL_COLUMNS = ("n", "level", "share", "low", "high")
 P_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 1)
 
 
 @validated
-def effects(source: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
+def effects(
+    source: ProbeResult | pd.DataFrame, *, ax: Axes | None = None, width: float = WIDTH
+) -> Axes:
     """Draw how large the units' effects are, site against site, in each third of the depth.
 
     Parameters
     ----------
     source : ProbeResult or DataFrame
-        A result, or the table of :func:`tl_negation.profiles.effect_table`.
+        A result, or the table of :func:`tl_negation.effect_table`.
     ax
         Axes to draw on; a new figure if not given.
     width
@@ -41,41 +46,40 @@ def effects(source: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axe
     Raises
     ------
     TypeError
-        Neither a result nor a table.
+        ``source`` is neither a result nor a table.
     ValueError
         The table is empty or lacks a column.
 
     Notes
     -----
-    Separated units, the strongest, have no finite effect and are in no box. The units of queries
-    and keys have no basis of their own: a difference between Q and K is one between the bases
-    that training left (:func:`tl_negation.rotate` gives another).
+    Separated units, the strongest of all, have no finite effect and are not in the boxes. Nothing
+    in the architecture singles out the basis of queries and keys: a difference between them is a
+    difference between the bases that training happened to give (:func:`tl_negation.rotate` gives
+    another).
+
+    Examples
+    --------
+    >>> ax = tln.plots.effects(result)
+    >>> ax.get_yscale()
+    'log'
+    >>> [text.get_text() for text in ax.get_legend().get_texts()][:2]
+    ['q (60 units)', 'k (60 units)']
     """
     table = effect_table(source) if isinstance(source, ProbeResult) else source
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(
-            f"a ProbeResult or the table of effect_table(result) is needed; got "
-            f"{type(table).__name__}"
-        )
-    missing = [name for name in EFFECT_COLUMNS if name not in table]
-    if missing or table.empty:
-        raise ValueError(
-            f"the table of effects needs rows and the columns {', '.join(EFFECT_COLUMNS)}; it has "
-            f"{len(table)} rows and lacks {', '.join(missing) or 'no column'}"
-        )
-    parts, sites = table["part"].unique().tolist(), table["site"].unique().tolist()
+    check_drawable(table, EFFECT_COLUMNS, "the table of effects")
+    parts, sites = names_in(table["part"]), names_in(table["site"])
     with styled():
-        ax = axes_for(ax, 1, height=3.4, width=width)[0]
+        ax = single_axes(ax, 3.4, width)
         step = 0.8 / len(sites)
-        for row in table.to_dict("records"):
+        for row in records(table):
             place = (
                 parts.index(row["part"]) + (sites.index(row["site"]) - len(sites) / 2 + 0.5) * step
             )
             _box(ax, row, place, 0.75 * step, site_style(row["site"], sites)[0])
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xticks(range(len(parts)), [part.replace(" ", "\n", 1) for part in parts])
         ax.set_xlim(-0.55, len(parts) - 0.45)
         ax.grid(visible=False, axis="x")
@@ -100,7 +104,7 @@ def _box(ax: Axes, row: Mapping[str, Any], place: float, width: float, colour: s
         showfliers=False,
         patch_artist=True,
         manage_ticks=False,
-        boxprops={"facecolor": mpl.colors.to_rgba(colour, 0.25), "edgecolor": colour},
+        boxprops={"facecolor": to_rgba(colour, 0.25), "edgecolor": colour},
         medianprops={"color": "#1a1a1a", "linewidth": 1.6},
         whiskerprops=line,
         capprops=line,
@@ -114,7 +118,7 @@ def _counted(table: pd.DataFrame, site: str) -> str:
 
 @validated
 def calibration(
-    p: Any,
+    p: pd.DataFrame | pd.Series | np.ndarray | Sequence[float] | Mapping[str, Any],
     *,
     ax: Axes | None = None,
     title: str = "tests of hypotheses that are true",
@@ -125,10 +129,10 @@ def calibration(
     Parameters
     ----------
     p : array, mapping or DataFrame
-        p values of units in which there is nothing to find; or several of them by name (a column
-        each): those of :func:`tl_negation.null_p_values`, say. Or the tables of
-        :func:`tl_negation.profiles.calibration_table`, one below the other, with a column
-        ``test`` (``result.tables["calibration"]`` of a scan).
+        p values of units in which there is nothing to find, for instance those of
+        :func:`tl_negation.null_p_values`; several kinds by name, or a column each. Or the tables
+        of :func:`tl_negation.calibration_table` below each other, with a column ``test``
+        (``result.tables["calibration"]`` of a scan).
     ax
         Axes to draw on; a new figure if not given.
     title
@@ -139,19 +143,32 @@ def calibration(
     Returns
     -------
     Axes
-        Both axes are logarithmic. On the diagonal, a test rejects as often as it says; above it,
-        too often. The band holds 95 % of such lines for independent tests.
+        Both axes are logarithmic. On the diagonal a test rejects as often as its level says, above
+        it too often. At each level, the band holds 95 % of the shares that calibrated and
+        independent tests give.
 
     Raises
     ------
     ValueError
-        No p value, or one outside 0 to 1.
+        There is no p value, or one is below 0 or above 1.
+
+    Notes
+    -----
+    Units of one model are correlated, so that their line may leave the band by chance alone.
+
+    Examples
+    --------
+    >>> p = tln.null_p_values(result, permutations=50, units=20)
+    >>> ax = tln.plots.calibration(p)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()][1:]
+    ['by example (Wald) (n = ...)', 'over words (permutation) (n = ...)']
     """
     tables = _calibration_tables(p)
     widest = max(tables.values(), key=lambda table: -table["level"].iloc[0])
     with styled():
-        ax = axes_for(ax, 1, height=3.6, width=width)[0]
-        band = {"color": "#d9d9d9", "lw": 0, "label": "95 % if calibrated and independent"}
+        ax = single_axes(ax, 3.6, width)
+        band: dict[str, Any] = {"color": "#d9d9d9", "lw": 0}
+        band["label"] = "95 % if calibrated and independent"
         floor = float(widest["level"].iloc[0])
         ax.fill_between(
             widest["level"], widest["low"].clip(lower=floor / 10), widest["high"], **band
@@ -190,6 +207,6 @@ def _level_axes(ax: Axes, floor: float) -> None:
         scale("log")
         limits(floor, 1.1)
         axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-        axis.set_minor_locator(mpl.ticker.NullLocator())
+        axis.set_minor_locator(NullLocator())
     ax.set_xlabel("nominal level")
     ax.set_ylabel("share of p values at or below it")

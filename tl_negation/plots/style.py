@@ -3,18 +3,18 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-#: One style for all figures. The palette is Okabe and Ito's (2008), with a darker purple: labels
-#: are set in these colours.
+#: One style for all figures. The palette is Okabe and Ito's (2008) with a darker purple, because
+#: labels are written in these colours.
 STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -29,7 +29,7 @@ STYLE = {
     "axes.labelsize": 9.5,
     "axes.labelcolor": "#1a1a1a",
     "text.color": "#1a1a1a",
-    "text.parse_math": False,  # a word may hold dollar signs
+    "text.parse_math": False,  # a word may contain dollar signs
     "grid.color": "#e6e6e6",
     "xtick.color": "#404040",
     "ytick.color": "#404040",
@@ -39,13 +39,13 @@ STYLE = {
     "legend.frameon": False,
     "lines.markersize": 4.2,
 }
-#: Site -> colour, marker, line style; sites of other names take the spare ones in turn.
+#: Site -> colour, marker, line style; other sites take the spare ones in turn.
 SITES = {
     "q": ("#0072B2", "o", "-"),
     "k": ("#D55E00", "s", "--"),
     "v": ("#009E73", "^", "-."),
     "mlp_pre": ("#AA4499", "D", ":"),
-    # A colour per family of sites, its members told apart by marker and line.
+    # A colour per family of sites; marker and line tell the members of a family apart.
     "rot_q": ("#2F86BD", "p", "-"),
     "rot_k": ("#882255", "h", "--"),
     "z": ("#117733", "v", ":"),
@@ -66,23 +66,23 @@ SPARE = (
 #: Class 0, class 1: colour and marker.
 CLASSES = (("#0072B2", "o"), ("#D55E00", "^"))
 GREY = "#595959"
-#: Width in inches of a new figure (a notebook's column; a paper's is about 3.3), and the least.
+#: Width in inches of a new figure (a notebook's column; a paper's is about 3.3), and the smallest.
 WIDTH, LEAST_WIDTH = 7.0, 2.5
-#: Below these many inches, of the figure or of one Axes, labels go below.
+#: Labels go below a figure, or an Axes, that is narrower than this many inches.
 NARROW_FIGURE, NARROW_AXES = 5.0, 3.6
-#: Height of a narrow Axes, as a share of a wide one's.
+#: Height of a narrow Axes, as a share of the height of a wide one.
 NARROW_HEIGHT = 0.75
-#: Width of a letter of the default font, as a share of its height; inches of a line of text, and
-#: of the ticks below an Axes.
+#: Width of a letter of the default font, as a share of its height; height in inches of a line of
+#: text, and of the ticks below an Axes.
 LETTER, LINE, BELOW_TICKS = 0.53, 0.165, 0.28
 
 
 @contextmanager
 def styled(*, grid: bool = True) -> Iterator[None]:
-    """Draw in our style, then put back what was set and nothing else.
+    """Draw in our style, then restore the settings that it changed, and no others.
 
-    ``mpl.rc_context`` puts back ``interactive`` too, which the first figure of a notebook turns
-    on: no later figure would be shown.
+    ``mpl.rc_context`` would also restore ``interactive``, which the first figure of a notebook
+    turns on; later figures would not be shown.
     """
     with settings({**STYLE, "axes.grid": grid}):
         yield
@@ -90,30 +90,31 @@ def styled(*, grid: bool = True) -> Iterator[None]:
 
 @contextmanager
 def settings(look: Mapping[str, Any]) -> Iterator[None]:
-    """Set what is named, then put back what was set there."""
-    before = {name: mpl.rcParams[name] for name in look}
-    mpl.rcParams.update(look)
+    """Change these settings of matplotlib, then restore them."""
+    current = cast(dict[str, Any], mpl.rcParams)  # its own keys are a type of 300 literals
+    before = {name: current[name] for name in look}
+    current.update(look)
     try:
         yield
     finally:
-        mpl.rcParams.update(before)
+        current.update(before)
 
 
 def axes_for(ax: Any, n: int, height: float = 2.4, width: float = WIDTH) -> np.ndarray:
-    """Give the ``n`` Axes to draw on: those handed in, or those of a new figure.
+    """Return ``n`` Axes to draw on: the ones given, or those of a new figure.
 
     Raises
     ------
     TypeError
-        What was handed in is no Axes.
+        Something other than Axes was given.
     ValueError
-        Another number of Axes; too narrow a figure.
+        The number of Axes is not ``n``, or the figure would be too narrow.
     """
     if ax is None:
         shape = (height * n, 0) if width >= NARROW_FIGURE else (NARROW_HEIGHT * height * n, 0.6)
         return np.atleast_1d(new_figure(width, sum(shape)).subplots(n, sharex=True))
     axes = np.ravel(np.asarray(ax, dtype=object))
-    others = [type(one).__name__ for one in axes if not isinstance(one, Axes)]
+    others = [type(given).__name__ for given in axes if not isinstance(given, Axes)]
     if others:
         raise TypeError(f"matplotlib Axes are needed to draw on; got {', '.join(others)}")
     if len(axes) != n:
@@ -121,13 +122,18 @@ def axes_for(ax: Any, n: int, height: float = 2.4, width: float = WIDTH) -> np.n
     return axes
 
 
+def single_axes(ax: Axes | None, height: float, width: float) -> Axes:
+    """Return the Axes given, or that of a new figure."""
+    return axes_for(ax, 1, height, width)[0]
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure whose parts find their places by themselves.
+    """Make a figure whose layout is found when it is drawn.
 
     Raises
     ------
     ValueError
-        Too narrow to write on.
+        The figure would be too narrow for its labels.
     """
     if not width >= LEAST_WIDTH:
         raise ValueError(
@@ -136,9 +142,18 @@ def new_figure(width: float, height: float) -> Figure:
     return plt.figure(figsize=(width, height), layout="constrained")
 
 
+def size_of(ax: Axes) -> tuple[float, float]:
+    """Width and height in inches of the figure, or of the part of one, that the Axes are in."""
+    figure = ax.figure
+    if isinstance(figure, SubFigure):
+        return figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
+    width, height = figure.get_size_inches()
+    return float(width), float(height)
+
+
 def inches(ax: Axes) -> float:
-    """Width of the Axes, before the layout finds its last place."""
-    return float(ax.get_position().width * ax.figure.get_figwidth())
+    """Width of the Axes in inches, as it is before the layout is computed."""
+    return float(ax.get_position().width * size_of(ax)[0])
 
 
 def narrow(ax: Axes) -> bool:
@@ -147,59 +162,78 @@ def narrow(ax: Axes) -> bool:
 
 
 def headline(ax: Axes, text: str, size: float = 10.0, *, room: float | None = None) -> None:
-    """Set the title, smaller and wrapped where the Axes is narrow."""
+    """Set the title; it is smaller and wrapped if the Axes is narrow."""
     if narrow(ax):
         size, room = min(size, 8.5), room or inches(ax)
     else:
-        room = max(inches(ax), 0.8 * ax.figure.get_figwidth())
+        room = max(inches(ax), 0.8 * size_of(ax)[0])
     ax.set_title(wrapped(text, room, size), fontsize=size)
 
 
 def wrapped(text: str, room: float, size: float = 9.5) -> str:
-    """Break lines that are longer than ``room`` inches, but no equation."""
+    """Break lines that are longer than ``room`` inches, but not within "x = y"."""
     letters = int(room * 72 / (LETTER * size))
     lines = text.replace(" = ", "\u00a0=\u00a0").split("\n")
     return "\n".join(textwrap.fill(line, letters) for line in lines).replace("\u00a0", " ")
 
 
 def layer_ticks(ax: Axes) -> None:
-    """Whole layers, as many as there is room for."""
+    """Put ticks at whole layers, as many as there is room for."""
     bins = int(np.clip(inches(ax) / 0.4, 2, 9))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=bins))
 
 
 def legend(
-    axes: Axes | np.ndarray, signs: Sequence[Any], names: Sequence[str], **look: Any
+    axes: Axes | np.ndarray, handles: Sequence[Any], names: Sequence[str], **look: Any
 ) -> None:
-    """Explain signs beside the Axes; below the figure, or below the last Axes, where narrow."""
-    axes = np.atleast_1d(axes)
-    ax, figure = axes[-1], axes[-1].figure
+    """Put a legend beside the Axes; below the figure, or the last Axes, if they are narrow."""
+    panels: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))
+    ax, figure = panels[-1], panels[-1].figure
     look = {"borderaxespad": 0, **look}
     if not narrow(ax):
         look = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), **look}
-        ax.legend(signs, names, **look)
+        ax.legend(handles, names, **look)
         return
     longest = max((len(name) for name in names), default=0)
-    room = figure.get_figwidth() * 72 / (LETTER * 8) - 2 * (longest + 5)
+    room = size_of(ax)[0] * 72 / (LETTER * 8) - 2 * (longest + 5)
     look |= {"ncols": 2 if room > 0 else 1, "fontsize": 8, "columnspacing": 1, "handlelength": 1.6}
-    if figure.get_layout_engine() is not None and set(figure.axes) <= set(axes):
-        figure.legend(signs, names, **{**look, "loc": "outside lower center"})
+    # The layout makes room for a figure's legend; a user's own figure may have no layout, or
+    # other Axes that the legend does not belong to.
+    if root_figure(ax).get_layout_engine() is not None and set(figure.axes) <= set(panels):
+        figure.legend(handles, names, **{**look, "loc": "outside lower center"})
         return
     lines = 1 + ax.get_xlabel().count("\n")
     below = ScaledTranslation(0, -BELOW_TICKS - LINE * lines, figure.dpi_scale_trans)
     look |= {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
-    ax.legend(signs, names, bbox_transform=ax.transAxes + below, **look)
+    ax.legend(handles, names, bbox_transform=ax.transAxes + below, **look)
+
+
+def root_figure(ax: Axes) -> Figure:
+    """Return the whole figure that the Axes are in."""
+    figure = ax.figure
+    return figure.figure if isinstance(figure, SubFigure) else figure
 
 
 def end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Name the lines in the right margin, at the height of their ends, pushed apart."""
+    """Name the lines in the right margin, at the height of their ends, pushed apart.
+
+    Parameters
+    ----------
+    ax
+        Whose lines; its limits must not change any more.
+    ends
+        Value, text and colour of each; a line that ends in NaN is not named.
+    """
     low, high = ax.get_ylim()
-    height = ax.get_position().height * ax.figure.get_size_inches()[1]
+    height = ax.get_position().height * size_of(ax)[1]
     gap = LINE / max(height, 0.2)  # as a share of the axes
     known = sorted(
-        (((value - low) / (high - low)), text, c) for value, text, c in ends if not np.isnan(value)
+        (((value - low) / (high - low)), text, colour)
+        for value, text, colour in ends
+        if not np.isnan(value)
     )
-    for place, (_, text, colour) in zip(apart([k[0] for k in known], gap), known, strict=True):
+    places = apart([place for place, _, _ in known], gap)
+    for place, (_, text, colour) in zip(places, known, strict=True):
         beside(ax, place, text, colour, va="center", fontsize=8.5)
 
 
@@ -224,8 +258,25 @@ def apart(places: Sequence[float], gap: float) -> np.ndarray:
     return placed
 
 
-def rule_text(test: Any) -> str:
-    """Put a test into words: "Bonferroni per layer at 0.05"."""
+def rule_text(test: Mapping[str, Any]) -> str:
+    """Put a test into words.
+
+    Parameters
+    ----------
+    test
+        ``correction``, ``family`` and ``alpha``, as in ``result.provenance["test"]``; a row of a
+        profile has them too.
+
+    Returns
+    -------
+    str
+        A correction or family without a longer name is called what it is called there.
+
+    Examples
+    --------
+    >>> tln.plots.rule_text(result.provenance["test"])
+    'Bonferroni per layer at 0.05'
+    """
     names = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini-Hochberg"}
     names["by"] = "Benjamini-Yekutieli"
     scope = {"layer": "per layer", "site": "per site", "all": "over all units"}
@@ -234,7 +285,28 @@ def rule_text(test: Any) -> str:
 
 
 def site_style(site: str, sites: Sequence[str]) -> tuple[str, str, str]:
-    """Colour, marker and line style of a site, the same in every figure."""
+    """Return the look of a site, which is the same in every figure.
+
+    Parameters
+    ----------
+    site
+        Name of the site.
+    sites
+        Names of all sites that are drawn together; it tells sites without a look of their own
+        apart.
+
+    Returns
+    -------
+    tuple of str
+        Colour, marker and line style, as matplotlib takes them.
+
+    Examples
+    --------
+    >>> tln.plots.site_style("q", ["q", "k"])
+    ('#0072B2', 'o', '-')
+    >>> tln.plots.site_style("mine", ["q", "mine"])
+    ('#0072B2', 'P', '-')
+    """
     if site in SITES:
         return SITES[site]
     others = [name for name in sites if name not in SITES]

@@ -1,12 +1,13 @@
-"""Units: all of one layer, or one unit by word."""
+"""Units: all of one layer, or a single one word by word."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from .._shared import validated
@@ -17,27 +18,31 @@ from .style import (
     CLASSES,
     GREY,
     WIDTH,
-    axes_for,
     beside,
     end_labels,
     headline,
     legend,
     narrow,
+    single_axes,
     site_style,
+    size_of,
     styled,
 )
 
-#: From this many points on a scatter is drawn as an image inside a vector figure.
+#: A scatter of more points than this is an image inside a vector figure.
 RASTER_POINTS = 2000
-#: Effects are drawn to scale up to here, by their logarithm beyond: they explode near separation.
+#: The axis of effects is linear up to here and logarithmic beyond: effects explode near separation.
 LINEAR_EFFECT = 4
+#: Ticks of that axis, in a wide and in a narrow figure.
 EFFECT_TICKS = ((-100, -20, -4, -2, 0, 2, 4, 20, 100), (-200, -20, -2, 0, 2, 20, 200))
 #: Height of the curve above the words of a unit, in words.
 CURVE_ROWS = 5
 
 
 @validated
-def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
+def volcano(
+    result: ProbeResult, layer: int, *, ax: Axes | None = None, width: float = WIDTH
+) -> Axes:
     """Draw effect per SD against -log10 p for every unit of one layer.
 
     Parameters
@@ -54,28 +59,34 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = W
     Returns
     -------
     Axes
-        Units that pass the result's correction are drawn darker; under Bonferroni its
-        threshold is drawn. The title says how many units have no valid fit and are not shown.
+        Units that pass the result's correction are darker; under Bonferroni a dashed line shows
+        the threshold. The title says how many units have no valid fit and are not shown.
 
     Raises
     ------
     TypeError
-        Not a result.
+        ``result`` is not a result, or ``layer`` is not an integer.
     ValueError
-        The result has no such layer.
+        The result does not have this layer.
 
     Notes
     -----
-    Wald's p falls back for very strong effects (Hauck & Donner 1977): the arms bend down
-    there, and the strongest units of all are separated and have none.
+    Wald's p becomes less extreme again for very strong effects (Hauck & Donner 1977): the arms
+    bend down. The strongest units of all are separated and have no p.
+
+    Examples
+    --------
+    >>> ax = tln.plots.volcano(result, 1)
+    >>> print(ax.get_title(loc="left"))
+    layer 1: 140 of 140 units; n = 203 contexts
+    not shown: none
     """
-    _require_result(result)
     if layer not in result.layers:
         raise ValueError(f"the result has the layers {list(result.layers)}; got {layer!r}")
     frame = result.to_frame()
     units = frame[frame["layer"] == layer]
     with styled():
-        ax = axes_for(ax, 1, height=4.2, width=width)[0]
+        ax = single_axes(ax, 4.2, width)
         _volcano_points(ax, result, units)
         ax.set_ylim(bottom=0)
         ax.set_xscale("symlog", linthresh=LINEAR_EFFECT, linscale=1.5)
@@ -95,7 +106,13 @@ def volcano(result: Any, layer: int, *, ax: Axes | None = None, width: float = W
 
 
 @validated
-def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDTH) -> Axes:
+def unit(
+    result: ProbeResult,
+    where: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Any],
+    *,
+    ax: Axes | None = None,
+    width: float = WIDTH,
+) -> Axes:
     """Draw one unit's activation in every context, by word, under its fitted curve.
 
     Parameters
@@ -112,22 +129,30 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDT
     Returns
     -------
     Axes
-        The strip plot: a row per word with its n, class 1 on top, frequent words first.
-        The curve, P(class 1) against activation, is in ``ax.child_axes[0]`` above it.
+        A mark per context; a row per word with its number of contexts, class 1 on top, frequent
+        words first. The curve, P(class 1) against activation, is above it, in
+        ``ax.child_axes[0]``.
 
     Raises
     ------
     TypeError
-        Not a result.
+        ``result`` is not a result.
     ValueError
-        No such unit; or the result was read from disk and holds no activations.
+        There is no such unit, or the result was read from disk and holds no activations.
 
     Notes
     -----
-    If the words of a class differ among each other as much as the classes do, the unit knows
-    words rather than the category. The vertical scatter within a row means nothing.
+    If the words of a class differ from each other as much as the classes do, the unit knows words
+    rather than the category. Marks are spread vertically only so that they do not hide each other.
+
+    Examples
+    --------
+    >>> ax = tln.plots.unit(result, result.top(1))
+    >>> ax.get_xlabel()
+    "activation at the target word (model's units)"
+    >>> len(ax.get_yticklabels())  # words
+    13
     """
-    _require_result(result)
     row, column = unit_of(result.sites, result.layers, where)
     if result.activations is None:
         raise ValueError(
@@ -138,33 +163,26 @@ def unit(result: Any, where: Any, *, ax: Axes | None = None, width: float = WIDT
     words = _word_order(result)
     with styled():
         rows = CURVE_ROWS + len(words)
-        ax = axes_for(ax, 1, height=0.8 + 0.27 * rows, width=width)[0]
+        ax = single_axes(ax, 0.8 + 0.27 * rows, width)
         label = "activation at the target word (model's units)"
         ax.set_xlabel(label.replace(" (", "\n(") if narrow(ax) else label)
         _strips(ax, result, x, words)
         ax.set_ylim(len(words) - 0.4, -0.6 - CURVE_ROWS)
         ax.spines["left"].set_bounds(-0.6, len(words) - 0.4)
-        room = 0.62 * ax.figure.get_figwidth()  # long words stand left of the axes
+        room = 0.62 * size_of(ax)[0]  # long words are left of the axes
         headline(ax, _unit_title(result, row, column), room=room)
         lowest = (len(words) + 0.6) / rows
         _curve(ax.inset_axes((0, lowest, 1, 1 - lowest), sharex=ax), result, row, column, x)
     return ax
 
 
-def _require_result(result: Any) -> None:
-    if not isinstance(result, ProbeResult):
-        raise TypeError(
-            f"a ProbeResult is needed (probe(acts) or load_result(path)); got "
-            f"{type(result).__name__}"
-        )
-
-
 def _volcano_points(ax: Axes, result: ProbeResult, units: pd.DataFrame) -> None:
     names = [site.name for site in result.sites]
-    for name in sorted(names, key=lambda one: -(units["site"] == one).sum()):  # few on top of many
+    # A site with few units is drawn on top of those with many.
+    for name in sorted(names, key=lambda site: -(units["site"] == site).sum()):
         part = units[units["site"] == name]
         colour, marker, _ = site_style(name, names)
-        style = {"color": colour, "marker": marker, "s": 15, "linewidths": 0}
+        style: dict[str, Any] = {"color": colour, "marker": marker, "s": 15, "linewidths": 0}
         style["rasterized"] = len(part) > RASTER_POINTS
         for passed, alpha in ((False, 0.2), (True, 0.6)):
             these = part[part["significant"] == passed]
@@ -178,7 +196,7 @@ def _volcano_legend(ax: Axes, names: Sequence[str]) -> None:
     known = {label.rsplit(" (")[0]: i for i, label in enumerate(labels)}
     order = [known[name] for name in names]
     order += [i for i in range(len(labels)) if i not in order]  # thresholds
-    high = any(text.xy[1] > 0.5 for text in ax.texts)
+    high = any(text.xy[1] > 0.5 for text in ax.texts if isinstance(text, Annotation))
     place = {"loc": "lower left", "bbox_to_anchor": (1, 0)} if high else {}
     legend(ax, [lines[i] for i in order], [labels[i] for i in order], handletextpad=0.2, **place)
 
@@ -199,7 +217,10 @@ def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
     ]
     dashes = ((0, (4, 3)), (0, (1, 1.5)), (0, (4, 2, 1, 2)), (0, (8, 3)))
     for (height, text, _), dash in zip(ends, dashes * len(ends), strict=False):
-        look = {"label": text, "linestyle": dash} if narrow(ax) else {"linestyle": dashes[0]}
+        # A narrow figure names the thresholds in the legend, so they need to differ.
+        look: dict[str, Any] = {"linestyle": dashes[0]}
+        if narrow(ax):
+            look = {"linestyle": dash, "label": text}
         ax.axhline(height, color=GREY, linewidth=1, zorder=1, **look)
     ax.set_ylim(top=max(ax.get_ylim()[1], *(1.1 * height for height, _, _ in ends)))
     if not narrow(ax):
@@ -220,15 +241,19 @@ def _class_name(result: ProbeResult, label: int) -> str:
 
 
 def _word_order(result: ProbeResult) -> list[tuple[int, str, int]]:
-    """(label, word, n): class 1 first, frequent words first."""
-    counts = result.contexts.examples.groupby(["label", "word"], observed=True).size()
-    words = [(int(label), str(word), int(n)) for (label, word), n in counts.items()]
+    """Return label, word and number of contexts: class 1 first, frequent words first."""
+    by_word = result.contexts.examples.groupby(["label", "word"], observed=True)
+    counts = by_word.size().reset_index(name="n")
+    columns = (counts[name].tolist() for name in ("label", "word", "n"))
+    words = [(int(label), str(word), int(n)) for label, word, n in zip(*columns, strict=True)]
     return sorted(words, key=lambda word: (-word[0], -word[2], word[1]))
 
 
-def _strips(ax: Axes, result: ProbeResult, x: np.ndarray, words: Any) -> None:
+def _strips(
+    ax: Axes, result: ProbeResult, x: np.ndarray, words: Sequence[tuple[int, str, int]]
+) -> None:
     examples = result.contexts.examples
-    rng = np.random.default_rng(0)  # jitter only: the same picture every time
+    rng = np.random.default_rng(0)  # for the vertical spread: the same picture every time
     for place, (label, word, n) in enumerate(words):
         these = ((examples["label"] == label) & (examples["word"] == word)).to_numpy()
         colour, marker = CLASSES[label]
@@ -239,8 +264,10 @@ def _strips(ax: Axes, result: ProbeResult, x: np.ndarray, words: Any) -> None:
     ax.set_yticks(range(len(words)), [f"{word} (n = {n})" for _, word, n in words])
     ax.grid(visible=False, axis="y")
     if narrow(ax):
-        looks = {"linestyle": "", "markersize": 4.5}
-        kinds = [Line2D([], [], color=c, marker=m, **looks) for c, m in CLASSES[::-1]]
+        looks: dict[str, Any] = {"linestyle": "", "markersize": 4.5}
+        kinds = [
+            Line2D([], [], color=colour, marker=marker, **looks) for colour, marker in CLASSES[::-1]
+        ]
         legend(ax, kinds, [_class_name(result, label) for label in (1, 0)])
         return
     for first, label in ((0, 1), (n_first, 0)):
@@ -258,16 +285,9 @@ def _curve(panel: Axes, result: ProbeResult, row: int, column: int, x: np.ndarra
         panel.plot(grid, 0.5 * (1 + np.tanh((intercept + beta * grid) / 2)), color="#1a1a1a")
     else:
         status = STATUSES[int(result.columns["status"][row, column])].replace("_", "-")
-        panel.text(
-            0.5,
-            0.5,
-            f"no curve: the unit\nis {status}"
-            if narrow(panel)
-            else f"no curve: the unit is {status}",
-            ha="center",
-            va="center",
-            transform=panel.transAxes,
-        )
+        space = "\n" if narrow(panel) else " "
+        text = f"no curve: the unit{space}is {status}"
+        panel.text(0.5, 0.5, text, ha="center", va="center", transform=panel.transAxes)
     panel.set_ylim(-0.12, 1.12)
     panel.set_yticks([0, 0.5, 1])
     panel.set_ylabel(f"P({_class_name(result, 1)})")
