@@ -1,7 +1,7 @@
 """Figures against stored images, heat maps, distributions and calibration.
 
-``pytest --mpl-generate-path=tests/plots/baseline tests/plots/test_images.py`` stores them anew; look at
-them before they are committed.
+``pytest --mpl-generate-path=tests/plots/baseline tests/plots/test_images.py`` stores them anew;
+look at them before they are committed.
 """
 
 from functools import cache

@@ -1,8 +1,8 @@
 """What each test does where there is nothing to find, and where there is something.
 
 Rates are over simulated units or families with the word counts of "The Variable Man"
-(`synthetic.NEGATIONS`, `synthetic.AFFIRMATIONS`): 5 + 10 words, 28 tokens, 398 examples. Seeds are fixed;
-bounds are binomial at 99.9 % around the nominal rate unless a measured rate is stated.
+(`synthetic.NEGATIONS`, `synthetic.AFFIRMATIONS`): 5 + 10 words, 28 tokens, 398 examples. Seeds are
+fixed; bounds are binomial at 99.9 % around the nominal rate unless a measured rate is stated.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sound calls from texts to inference, and what may not be in them, for ``helpers.malformed.run``."""
+"""Sound calls from texts to inference, and what may not be in them, for ``malformed.run``."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,7 @@
 """A hundred malformed inputs to each public function, in a process of its own.
 
-Run as a program, by ``tests/whole/test_malformed.py``: there the types of every call are checked by beartype,
-which a user does not have, and whose errors would stand before ours.
+Run as a program, by ``tests/whole/test_malformed.py``: in that process the types of every call are
+checked by beartype, which a user does not have and whose errors would come before ours.
 
 A call is a sound one with one argument replaced by what it may not be: another type, NaN, infinity,
 nothing, a negative or huge number, another length, an unknown name. It must end in ValueError,
