@@ -1,8 +1,11 @@
 """The checks that stand above public functions, one by one."""
 
+import doctest
 import inspect
 import math
+import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +17,7 @@ import torch
 from jaxtyping import Float
 
 from tl_negation import ProbeResult, scan
+from tl_negation._shared import checks
 from tl_negation._shared.checks import (
     Count,
     Seed,
@@ -37,6 +41,16 @@ from tl_negation._shared.checks import (
 TABLE = table("layer", "site")
 
 
+@dataclass
+class BytesPath(os.PathLike):
+    """A path of the operating system's own bytes."""
+
+    name: bytes
+
+    def __fspath__(self):
+        return self.name
+
+
 @pytest.mark.parametrize(
     ("check", "value", "error", "message"),
     [
@@ -55,8 +69,10 @@ TABLE = table("layer", "site")
         (path, 3, TypeError, "it must be a path; got 3"),
         (path, "", ValueError, "it must name a file or folder; got ''"),
         (path, "a\0b", ValueError, "it must name a file or folder; got"),
+        (path, BytesPath(b"a\0b"), ValueError, "it must name a file or folder; got BytesPath"),
         (sequence, 3, TypeError, "it must be a list; got 3$"),
         (sequence, {"q"}, TypeError, r"it must be a list; got \{'q'\}$"),
+        (sequence, frozenset("q"), TypeError, r"it must be a list; got frozenset\(\{'q'\}\)$"),
         (sequence, "q", TypeError, r"it must be a list; got 'q': write \['q'\]"),
         (instance((int, str)), 1.5, TypeError, "it must be of type int or str; got float$"),
         (instance(ProbeResult), 3, TypeError, r"type ProbeResult; got int: probe\(acts\) makes"),
@@ -84,6 +100,7 @@ def test_what_is_refused(check, value, error, message):
         (number, np.float32(2)),
         (string, ""),
         (path, Path()),
+        (path, BytesPath(b"a")),
         (sequence, np.array(["q"])),
         (sequence, range(0)),
         (optional(count), None),
@@ -115,6 +132,14 @@ def test_checks_what_is_given_however_it_is_given():
         function(1, name=1)
 
 
+def test_arguments_without_a_name_of_their_own_are_left_to_the_function():
+    @validated
+    def function(*rest: str, **options: int):
+        return rest, options
+
+    assert function("a", "b", n=1) == (("a", "b"), {"n": 1})
+
+
 def test_a_call_that_python_refuses_is_refused_by_python():
     @validated
     def function(n: Count):
@@ -129,6 +154,7 @@ def test_a_call_that_python_refuses_is_refused_by_python():
     [
         (int, 1.5, "it must be an integer; got 1.5"),
         (float | None, "x", "it must be a number; got 'x'"),
+        (int | float, True, "it must be a number; got True"),
         (str | Path, 3, "it must be a path; got 3"),
         (Path, 3, "it must be a path; got 3"),
         (Sequence[str], "q", r"it must be a list; got 'q': write \['q'\]"),
@@ -147,10 +173,18 @@ def test_an_annotation_gives_its_check(annotation, value, message):
         check("it", value)
 
 
-@pytest.mark.parametrize("annotation", [Any, bool, dict[str, int], str | Sequence[int]])
+@pytest.mark.parametrize(
+    "annotation",
+    [Any, object, bool, dict[str, int], str | Sequence[int], int | str, Annotated[bool, "a note"]],
+)
 def test_what_no_check_reads_is_left_to_the_function(annotation):
     assert check_of(annotation) is None
 
 
 def test_a_checked_function_shows_its_signature():
     assert "layers" in inspect.signature(scan).parameters
+
+
+def test_the_examples_are_true():
+    failed, tried = doctest.testmod(checks)
+    assert (failed, tried > 2) == (0, True)

@@ -391,7 +391,7 @@ def test_the_demo_writes_a_run_of_the_real_model(tmp_path):
 @pytest.mark.demo
 def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    assert_one_line(invoke("demo", "--json", "--out", tmp_path), "it is no run of tl_negation")
+    assert_one_line(invoke("demo", "--json", "--out", tmp_path), "it is not a run of tl_negation")
 
 
 def test_the_demo_without_its_wheel_says_how_to_get_it(tmp_path, monkeypatch):

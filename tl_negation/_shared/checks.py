@@ -1,8 +1,9 @@
-"""Checks of the arguments of public functions: wrong types are refused at once, in our own words.
+"""Checks of the arguments of public functions: a wrong type raises at once, in our own words.
 
-``@validated`` above a function reads its signature: an ``int`` must be an integer, a class an
-instance of it, ``Annotated[int, count]`` an integer from 1. Ranges that depend on other arguments
-are checked in the function itself.
+``@validated`` above a function reads its signature: what is annotated ``int`` must be an integer,
+what is annotated with a class an instance of it, ``Annotated[int, count]`` an integer from 1.
+Ranges that depend on other arguments are checked in the function itself. A new kind of check is a
+function ``(name, value)`` that raises; an annotation names it, ``Annotated[float, share]``.
 """
 
 import collections.abc
@@ -16,9 +17,17 @@ from functools import cache, wraps
 from numbers import Integral, Real
 from pathlib import Path
 from reprlib import repr as short
-from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import pandas as pd
+from typing import (
+    Annotated,
+    Any,
+    ParamSpec,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 _Given = ParamSpec("_Given")
 _Returned = TypeVar("_Returned")
@@ -43,14 +52,24 @@ _CURES = {
 def validated(function: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
     """Check every argument against its annotation before the function runs.
 
-    Annotations that :func:`check_of` has no check for are left to the function.
+    What :func:`check_of` has no check for is left to the function; so are ``*args`` and
+    ``**options``, and defaults. Names in annotations must exist at run time.
+
+    >>> @validated
+    ... def double(n: Count) -> int:
+    ...     return 2 * n
+    >>> double(0)
+    Traceback (most recent call last):
+    ValueError: n must be at least 1; got 0
     """
     signature = inspect.signature(function)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = [name for name, param in signature.parameters.items() if param.kind not in several]
 
-    @cache  # at the first call: a method's own class does not exist before
+    @cache  # at the first call, because a method's own class does not exist before
     def checks() -> dict[str, Check]:
         hints = get_type_hints(function, include_extras=True)
-        found = {name: check_of(hint) for name, hint in hints.items() if name != "return"}
+        found = {name: check_of(hints[name]) for name in names if name in hints}
         return {name: check for name, check in found.items() if check is not None}
 
     @wraps(function)
@@ -76,8 +95,8 @@ def check_of(hint: Any) -> Check | None:
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        own = [check for check in parts[1:] if callable(check)]
-        return own[0] if own else check_of(parts[0])
+        own = next((part for part in parts[1:] if callable(part)), None)
+        return cast("Check", own) if own else check_of(parts[0])
     if origin in (Union, types.UnionType):
         return _check_of_union(parts)
     if origin in (collections.abc.Sequence, collections.abc.Iterable):
@@ -95,13 +114,20 @@ def _check_of_union(parts: tuple[Any, ...]) -> Check | None:
         return None if check is None else optional(check)
     if set(rest) == {str, Path}:
         return path
+    if set(rest) == {int, float}:
+        return number
     kinds = tuple(dict.fromkeys(getattr(part, "array_type", part) for part in rest))
     return instance(kinds) if all(map(_is_class, kinds)) else None
 
 
 def _is_class(hint: Any) -> bool:
-    """Whether ``isinstance`` can be asked: not of Any, nor of a Protocol that is static only."""
-    plain = isinstance(hint, type) and get_origin(hint) is None and hint not in (Any, bool, object)
+    """Whether ``isinstance`` checks what the annotation means.
+
+    It does not for Any and object; for bool, because 0, 1 and numpy's bool do as well; for int and
+    float, because numpy's numbers are no instances of them; and for a Protocol that is static only.
+    """
+    loose = (Any, object, bool, int, float)
+    plain = isinstance(hint, type) and get_origin(hint) is None and hint not in loose
     return plain and (not _is_protocol(hint) or getattr(hint, "_is_runtime_protocol", False))
 
 
@@ -182,14 +208,14 @@ def path(name: str, value: Any) -> None:
     """Raise unless the value can name a file."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path; got {short(value)}")
-    if not os.fspath(value) or "\0" in os.fspath(value):
+    if not os.fspath(value) or "\0" in os.fsdecode(value):
         raise ValueError(f"{name} must name a file or folder; got {value!r}")
 
 
 def sequence(name: str, value: Any) -> None:
-    """Raise TypeError unless the value has an order: not a string, a set or a mapping."""
-    ordered = hasattr(value, "__iter__") and not isinstance(value, (str, bytes, set, dict))
-    if not ordered:
+    """Raise TypeError unless the value holds several in an order: no string, set or mapping."""
+    unordered = (str, bytes, set, frozenset, dict)
+    if not hasattr(value, "__iter__") or isinstance(value, unordered):
         cure = f": write [{short(value)}]" if isinstance(value, str) else ""
         raise TypeError(f"{name} must be a list; got {short(value)}{cure}")
 
@@ -214,6 +240,8 @@ def table(*columns: str, cure: str = "") -> Check:
     hint = f": {cure}" if cure else ""
 
     def check(name: str, value: Any) -> None:
+        import pandas as pd
+
         if not isinstance(value, pd.DataFrame):
             raise TypeError(f"{name} must be a DataFrame; got {type(value).__name__}{hint}")
         missing = [column for column in columns if column not in value]

@@ -1,4 +1,4 @@
-"""Writing that leaves either the whole thing or nothing: a temporary name, then a rename."""
+"""Files and directories that are written whole or not at all: a temporary name, then a rename."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ MARKER = "run.json"
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and rename it to ``path`` if the body succeeds."""
+    """Yield a temporary path to write to, and rename it to ``path`` if the body succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -23,12 +23,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary directory and rename it to ``path`` if the body succeeds.
+    """Yield a temporary directory to write to, and rename it to ``path`` if the body succeeds.
 
     Raises
     ------
     FileExistsError
-        ``path`` holds something and may not be replaced (see :func:`check_target`).
+        ``path`` holds something that may not be replaced (see :func:`check_target`).
     """
     path = Path(path)
     check_target(path, overwrite=overwrite)
@@ -37,12 +37,14 @@ def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
         new, old = Path(folder) / "new", Path(folder) / "old"
         new.mkdir()
         yield new
-        check_target(path, overwrite=overwrite)  # another run may have ended meanwhile
+        check_target(path, overwrite=overwrite)  # another run may have ended there since
         try:
             if path.exists():
                 path.replace(old)
             new.replace(path)
-        except BaseException:  # an interrupt too: the earlier run must not go with the folder
+        except (
+            BaseException
+        ):  # an interrupt, too: the earlier run must not be deleted with ``folder``
             if old.exists() and not path.exists():
                 old.replace(path)
             raise
@@ -52,13 +54,13 @@ def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
 def one_writer(path: str | Path) -> Iterator[None]:
     """Keep a second run from writing to ``path`` while the body runs.
 
-    The system gives up the lock of a process that ended, in whatever way. The lock's file lies
-    beside ``path``; one that a killed run left there blocks nobody.
+    The system releases the lock of a process that ended, however it ended. The lock's file is
+    beside ``path``; if a killed run left it there, it blocks nobody.
 
     Raises
     ------
     BlockingIOError
-        Another run holds it.
+        Another run holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -69,24 +71,24 @@ def one_writer(path: str | Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise BlockingIOError(
-            f"another run is writing to {path}; wait for its end, or name another directory"
+            f"another run is writing to {path}; wait until it has ended, or name another directory"
         ) from error
     try:
         yield
     finally:
-        if os.name == "posix":  # elsewhere filelock takes its file away itself
+        if os.name == "posix":  # elsewhere filelock removes the file itself
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:
-    """Refuse a run directory that would lose something.
+    """Raise unless a run can be written to ``path`` without losing anything.
 
     Raises
     ------
     FileExistsError
-        ``path`` is a file; or holds files and ``overwrite`` is off; or holds something that is
-        not a run of this package; or it is the working directory, which cannot be renamed to.
+        ``path`` is a file; or it holds a run and ``overwrite`` is off; or it holds files that are
+        not a run of this package; or it is the working directory, which a rename cannot replace.
     """
     path = Path(path)
     if path.name in ("", ".."):
@@ -99,7 +101,7 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
         return
     if not (path / MARKER).exists():
         raise FileExistsError(
-            f"{path} holds files but no {MARKER}, so it is no run of tl_negation and is left "
+            f"{path} holds files but no {MARKER}, so it is not a run of tl_negation and is left "
             "alone; name another directory"
         )
     if not overwrite:
@@ -110,5 +112,5 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def too_large(name: str, max_bytes: int) -> str:
-    """Message for a file or download above the limit."""
+    """Write the message for a file or download above the limit."""
     return f"{name!r} is larger than {max_bytes:,} bytes; raise max_bytes if it is really a text"

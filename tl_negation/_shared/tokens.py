@@ -1,4 +1,7 @@
-"""Tokens: whether a tokenizer begins with BOS, where each token is in its text, a token decoded."""
+"""Tokens: whether a tokenizer begins with BOS, where each token is in its text, a token decoded.
+
+A ``tokenizer`` is one of transformers' fast tokenizers.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: Attribute of a tokenizer that keeps the answer from before TransformerLens changed it.
+#: Attribute of a tokenizer that keeps whether it began with BOS before TransformerLens changed it.
 MARK = "tl_negation_prepends_bos"
 
 
 def remember_bos(tokenizer: Any, prepends: bool) -> None:
-    """Keep the answer with a tokenizer that TransformerLens has set to prepend BOS."""
+    """Note on a tokenizer that TransformerLens will change whether it began a text with BOS."""
     setattr(tokenizer, MARK, prepends)
 
 
 def encodes_bos(tokenizer: Any) -> bool:
-    """Whether encoding a text as the tokenizer is set gives BOS first."""
+    """Whether the tokenizer, as it is set now, begins a text with BOS."""
     bos = tokenizer.bos_token_id
     return bos is not None and tokenizer("a", add_special_tokens=True)["input_ids"][0] == bos
 
@@ -25,13 +28,13 @@ def prepends_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer, as its maker left it, begins a text with BOS.
 
     Both model classes of TransformerLens load their tokenizer again with ``add_bos_token=True``,
-    also where the model was trained without (GPT-2). For a tokenizer that was set so, the answer
-    noted by ``load_model`` counts, or else that of the tokenizer's own files, read again.
+    even if the model was trained without BOS (GPT-2). For such a tokenizer we go by what
+    ``load_model`` noted, or else by the tokenizer's own files, which are read again.
 
     Raises
     ------
     ValueError
-        The tokenizer was set to prepend BOS, and its files are no longer there to tell.
+        The tokenizer was set to prepend BOS, and its files are no longer there to be read.
     """
     if hasattr(tokenizer, MARK):
         return bool(getattr(tokenizer, MARK))
@@ -43,6 +46,7 @@ def prepends_bos(tokenizer: Any) -> bool:
 
 
 def _as_made(tokenizer: Any) -> Any:
+    """Load the tokenizer as its maker left it, from the files it came from."""
     from transformers import AutoTokenizer
 
     name = str(tokenizer.name_or_path)
@@ -51,8 +55,8 @@ def _as_made(tokenizer: Any) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(
             f"cannot tell whether the tokenizer {name!r} begins a text with BOS by itself: it was "
-            f"loaded with add_bos_token=True, as TransformerLens does with every tokenizer, and "
-            f"its files are not here to be read again. Say prepend_bos=True or prepend_bos=False"
+            f"loaded with add_bos_token=True, as TransformerLens loads every tokenizer, and its "
+            f"files are not here to be read again; pass prepend_bos=True or prepend_bos=False"
         ) from error
 
 
@@ -83,11 +87,16 @@ def tokenise(content: str, tokenizer: Any) -> Tokenised:
 
 
 def decode_tokens(tokenizer: Any, tokens: list[int]) -> str:
+    """Decode tokens without the tidying of spaces that some tokenizers do by default."""
     return tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
 
 
 def decoder(tokenizer: Any) -> Callable[[int], str]:
-    """Decode one token as within a text: SentencePiece drops the space of a text's first token."""
+    """Build a function that decodes one token as it reads within a text.
+
+    A token is decoded behind an "a" that is then cut off, because SentencePiece drops the space of
+    a text's first token.
+    """
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     skip = len(decode_tokens(tokenizer, anchor))
     return cache(lambda token: decode_tokens(tokenizer, [*anchor, token])[skip:])
