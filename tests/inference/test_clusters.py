@@ -1,4 +1,4 @@
-"""Corrections over families against scipy, clustered errors against statsmodels."""
+"""Clustered errors against statsmodels."""
 
 from dataclasses import replace
 
@@ -7,105 +7,12 @@ import pytest
 import statsmodels.api as sm
 import torch
 from helpers import synthetic
-from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
 from tl_negation.fitting import engine
 from tl_negation.inference.clusters import cluster_robust
 from tl_negation.inference.penalised import penalise
-from tl_negation.inference.words import TooFewWordsError, word_test
-from tl_negation.probing.families import adjusted, family_ids
-
-
-def with_p(p, column="p"):
-    """A result that holds nothing but these p values."""
-    result = synthetic.bare(
-        synthetic.activations(np.zeros((3, 61, synthetic.WIDTH)), small_contexts())
-    )
-    return result.with_columns({**result.columns, column: torch.as_tensor(p)})
-
-
-def small_contexts():
-    return synthetic.contexts(*synthetic.small()[1:])
-
-
-@pytest.fixture
-def p():
-    return np.random.default_rng(0).uniform(size=(3, synthetic.WIDTH)) ** 5
-
-
-# ------------------------------------------------------------------ corrections
-
-
-def holm(p):
-    """Holm 1979, written out."""
-    adjusted_p, least = np.empty(len(p)), 0.0
-    for rank, unit in enumerate(np.argsort(p)):
-        least = max(least, (len(p) - rank) * p[unit])
-        adjusted_p[unit] = min(least, 1)
-    return adjusted_p
-
-
-ORACLES = {
-    "bonferroni": lambda p: np.minimum(len(p) * p, 1),
-    "holm": holm,
-    "bh": lambda p: false_discovery_control(p, method="bh"),
-    "by": lambda p: false_discovery_control(p, method="by"),
-}
-
-
-@pytest.mark.parametrize("family", ["layer", "site", "all"])
-@pytest.mark.parametrize("correction", list(ORACLES))
-def test_every_correction_over_every_family(p, family, correction):
-    got = adjusted(with_p(p), family=family, correction=correction)
-    ids = family_ids(synthetic.SITES, 3, family)
-    assert len(np.unique(ids)) == {"layer": 6, "site": 3, "all": 1}[family]
-    for one in np.unique(ids):
-        member = ids == one
-        np.testing.assert_allclose(got.numpy()[member], ORACLES[correction](p[member]))
-    assert (got < 0.05).any()
-
-
-def test_the_example_of_scipys_documentation():
-    """The 15 p values of Benjamini & Hochberg 1995, in scipy.stats.false_discovery_control."""
-    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240]
-    p += [0.4262, 0.5719, 0.6528, 0.7590, 1.000]
-    printed = [0.0015, 0.003, 0.0095, 0.035625, 0.0603, 0.06385714, 0.06385714, 0.0645, 0.0765]
-    printed += [0.486, 0.58118182, 0.714875, 0.75323077, 0.81321429, 1.0]
-    of = synthetic.contexts([1, 0], ["not", "can"])
-    result = synthetic.bare(synthetic.activations(np.zeros((1, 2, 15)), of))
-    result = result.with_columns({"p": torch.tensor([p])})
-    np.testing.assert_allclose(adjusted(result, correction="bh")[0], printed, atol=5e-9)
-
-
-def test_other_columns_of_p_values_can_be_adjusted(p):
-    got = adjusted(with_p(p, "firth_p"), "firth_p", family="all", correction="holm")
-    np.testing.assert_allclose(got.numpy().ravel(), holm(p.ravel()))
-    result = word_test(synthetic.result(*synthetic.small()), progress=False)
-    assert (adjusted(result, "words_p", family="all") >= result.words_p_maxt - 1e-12).all()
-
-
-def test_an_untested_unit_keeps_its_place_in_the_family(p):
-    p[1, 3] = np.nan
-    got = adjusted(with_p(p), family="layer").numpy()
-    assert np.isnan(got[1, 3])
-    assert np.isnan(got).sum() == 1
-    np.testing.assert_allclose(got[1, 4], min(1, p[1, 4] * 28))
-
-
-def test_unknown_names_are_refused(p):
-    result = with_p(p)
-    with pytest.raises(ValueError, match="'status' is no column of p values; there are p"):
-        adjusted(result, "status")
-    with pytest.raises(ValueError, match="'lr_p' is no column of p values"):
-        adjusted(result, "lr_p")
-    with pytest.raises(ValueError, match="family must be one of layer, site, all; got 'head'"):
-        adjusted(result, family="head")
-    with pytest.raises(ValueError, match="correction must be one of bonferroni, holm, bh, by"):
-        adjusted(result, correction="sidak")
-
-
-# ------------------------------------------------------------------ clusters
+from tl_negation.inference.words import TooFewWordsError
 
 
 def clustered(x, y, words):

@@ -1,11 +1,13 @@
 """What a scan computes on request."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import synthetic
+from helpers.command_line import invoke, plain
 
 from tl_negation import add_extras, profile
-from tl_negation.inference.extras import EXTRAS, check_extras
+from tl_negation.inference.extras import EXTRAS, Extra, check_extras
 from tl_negation.inference.heads import head_probe, rotate
 from tl_negation.probing.probe import probe
 
@@ -18,7 +20,7 @@ def result():
 
 
 def test_each_extra_adds_what_it_says(result):
-    got = add_extras(result, EXTRAS, seed=3, progress=False)
+    got = add_extras(result, list(EXTRAS), seed=3, progress=False)
     assert {"cluster_p", "block_accuracy", "document_accuracy", "firth_p"} <= set(
         got.columns
     ) - set(result.columns)
@@ -46,7 +48,24 @@ def test_tables_come_back_from_disk(result, tmp_path):
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match=r"extras are heads, .*, documents, firth; got"):
         check_extras(("head",))
-    with pytest.raises(ValueError, match="leaving documents out needs examples from two of them"):
+    with pytest.raises(ValueError, match="leaving documents out needs examples from at least two"):
         check_extras(("documents",), synthetic.contexts([1, 0], ["not", "can"]))
     with pytest.raises(TypeError, match=r"extras must be a list; got 'heads': write \['heads'\]"):
         check_extras("heads")
+
+
+def test_a_new_extra_is_one_entry(result, monkeypatch):
+    def seeds(result, seed, _):
+        return result.with_table("seeds", pd.DataFrame({"seed": [seed]}))
+
+    def few(contexts):
+        raise ValueError(f"seeds want fewer than {len(contexts)} contexts")
+
+    monkeypatch.setitem(EXTRAS, "seeds", Extra("the seed, as a table", seeds, check=few))
+    assert add_extras(result, ["seeds"], seed=5).tables["seeds"]["seed"].tolist() == [5]
+    with pytest.raises(ValueError, match="seeds want fewer than 61 contexts"):
+        check_extras(["seeds"], result.contexts)
+    with pytest.raises(ValueError, match=r"extras are heads, .*, firth, seeds; got 'seed'"):
+        check_extras(["seed"])
+    shown = plain(invoke("scan", "--help").output).replace("│ ", "")  # the frame of the table
+    assert "seeds (the seed, as a table)" in shown

@@ -1,4 +1,4 @@
-"""Accuracy on examples that the fit has not seen, against scikit-learn, one fit at a time."""
+"""Accuracy on examples outside of the fit, against scikit-learn, one fit at a time."""
 
 import math
 from dataclasses import replace
@@ -192,7 +192,7 @@ def test_documents_are_left_out_whole_in_groups_of_about_one_size():
 def test_one_document_cannot_be_left_out():
     values, labels, words = synthetic.small()
     result = synthetic.bare(synthetic.activations(values, synthetic.contexts(labels, words)))
-    with pytest.raises(ValueError, match="from two of them at least; these contexts come from 1"):
+    with pytest.raises(ValueError, match="from at least two of them; these contexts come from 1"):
         held_out(result, by="document", progress=False)
 
 

@@ -31,22 +31,22 @@ def small():
     return torch.from_numpy(values).float(), labels, words, codes, list(types)
 
 
-# ------------------------------------------------------------------ deal
+# ------------------------------------------------------------------ swap_word_means
 
 
-def test_dealing_each_word_its_own_mean_changes_nothing(small):
+def test_giving_each_word_its_own_mean_changes_nothing(small):
     values, _, _, codes, types = small
     assert torch.equal(swap_word_means(values, codes, np.arange(len(types))), values)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(9)))
-def test_a_deal_moves_the_means_and_nothing_else(dealt):
+def test_a_shuffle_moves_the_means_and_nothing_else(source):
     values, _, words = synthetic.small(seed=9)
     codes, _ = pd.factorize(words)
-    moved = swap_word_means(torch.from_numpy(values), codes, np.array(dealt)).numpy()
+    moved = swap_word_means(torch.from_numpy(values), codes, np.array(source)).numpy()
     for word in range(9):
-        rows, from_rows = codes == word, codes == dealt[word]
+        rows, from_rows = codes == word, codes == source[word]
         before, after = values[:, rows], moved[:, rows]
         np.testing.assert_allclose(after.mean(axis=1), values[:, from_rows].mean(axis=1))
         np.testing.assert_allclose(
@@ -56,15 +56,15 @@ def test_a_deal_moves_the_means_and_nothing_else(dealt):
         )
 
 
-def test_a_deal_is_the_same_for_all_units_and_layers(small):
-    """So that their correlations stay: dealing a sum deals its parts."""
+def test_a_shuffle_is_the_same_for_all_units_and_layers(small):
+    """So that their correlations stay: the shuffle of a sum is the sum of the shuffles."""
     values, _, _, codes, _ = small
     values = values.double()
-    dealt = np.random.default_rng(0).permutation(9)
+    source = np.random.default_rng(0).permutation(9)
     both = torch.cat([values, values[:, :, :1] + values[:, :, 1:2]], dim=2)
-    moved = swap_word_means(both, codes, dealt)
+    moved = swap_word_means(both, codes, source)
     torch.testing.assert_close(moved[:, :, -1], moved[:, :, 0] + moved[:, :, 1])
-    torch.testing.assert_close(moved[:, :, :-1], swap_word_means(values, codes, dealt))
+    torch.testing.assert_close(moved[:, :, :-1], swap_word_means(values, codes, source))
 
 
 def test_equal_rows_of_a_word_stay_equal(small):
@@ -81,8 +81,8 @@ def test_what_is_not_finite_stays_in_its_unit(small):
     values, _, _, codes, _ = small
     broken = values.clone()
     broken[1, 4, 6] = torch.nan
-    dealt = np.roll(np.arange(9), 1)
-    clean, moved = swap_word_means(values, codes, dealt), swap_word_means(broken, codes, dealt)
+    source = np.roll(np.arange(9), 1)
+    clean, moved = swap_word_means(values, codes, source), swap_word_means(broken, codes, source)
     others = torch.ones(3, synthetic.WIDTH, dtype=torch.bool)
     others[1, 6] = False
     assert torch.isnan(moved[1, 4, 6])
@@ -207,14 +207,13 @@ def test_bands_of_held_out_accuracy_are_there_where_it_was_scored():
     assert len(bands) == 9
 
 
-def test_infer_keeps_the_bands_in_the_provenance():
+def test_infer_keeps_the_bands_as_a_table():
     result = synthetic.result(*synthetic.small())
     found = infer(result, permutations=30, tasks=1, replicates=3, seed=6, progress=False)
-    about = found.provenance["lexical_null"]
-    assert (about["replicates"], about["seed"]) == (3, 6)
+    assert found.provenance["lexical_null"] == {"replicates": 3, "seed": 6}
     bands = null_bands(lexical_null(result, replicates=3, seed=6, progress=False))
-    pd.testing.assert_frame_equal(pd.DataFrame(about["bands"]), bands)
-    assert "lexical_null" not in result.provenance
+    pd.testing.assert_frame_equal(found.tables["lexical_null"], bands)
+    assert "lexical_null" not in {*result.provenance, *result.tables}
 
 
 # ------------------------------------------------------------------ distinct_rows
@@ -237,13 +236,13 @@ def test_where_the_token_decides_there_are_as_many_rows_as_tokens():
 # ------------------------------------------------------------------ null_p_values
 
 
-def test_a_deal_of_all_units_is_the_lexical_null_tested(small):
+def test_a_shuffle_of_all_units_is_the_lexical_null_tested(small):
     values, labels, words, codes, types = small
     p = null_p_values(synthetic.result(values, labels, words), deals=1, units=10**6, seed=4)
     rng = np.random.default_rng(4)
     order = rng.choice(3 * synthetic.WIDTH, 3 * synthetic.WIDTH, replace=False)
-    dealt = swap_word_means(values, codes, rng.permutation(len(types)))
-    null = word_test(synthetic.result(dealt, labels, words), seed=4, progress=False)
+    swapped = swap_word_means(values, codes, rng.permutation(len(types)))
+    null = word_test(synthetic.result(swapped, labels, words), seed=4, progress=False)
     by_example, over_words = (p[name].to_numpy() for name in p)
     np.testing.assert_allclose(by_example, null.p.flatten()[order], rtol=1e-9)
     np.testing.assert_array_equal(over_words, null.words_p.flatten()[order])
@@ -266,9 +265,13 @@ def test_units_that_know_words_pass_by_example_and_not_over_words():
 def test_null_p_values_refuse(small):
     values, labels, words, *_ = small
     result = synthetic.result(values, labels, words)
-    with pytest.raises(ValueError, match="one deal of one unit is needed; got 0 of 500"):
+    with pytest.raises(
+        ValueError, match=r"one shuffle \(deals\) of one unit is needed; got 0 of 500"
+    ):
         null_p_values(result, deals=0)
-    with pytest.raises(ValueError, match="one deal of one unit is needed; got 40 of 0"):
+    with pytest.raises(
+        ValueError, match=r"one shuffle \(deals\) of one unit is needed; got 40 of 0"
+    ):
         null_p_values(result, units=0)
     with pytest.raises(ValueError, match="null_p_values needs the activations"):
         null_p_values(replace(result, activations=None))

@@ -1,11 +1,24 @@
-"""Families of tests, and corrections as statsmodels makes them."""
+"""Families of tests; corrections as statsmodels makes them, and against scipy; new ones."""
 
 import numpy as np
 import pytest
+import torch
+from helpers import synthetic
+from helpers.command_line import invoke, plain
+from scipy.stats import false_discovery_control
 from statsmodels.stats.multitest import multipletests
 
+from tl_negation.inference.words import word_test
 from tl_negation.models.sites import Site
-from tl_negation.probing.families import adjust, family_ids
+from tl_negation.probing.families import (
+    CORRECTIONS,
+    FAMILIES,
+    Correction,
+    Family,
+    adjust,
+    adjusted,
+    family_ids,
+)
 
 SITES = (
     Site("q", "blocks.{layer}.attn.hook_q", "attn", 3, 2),
@@ -62,3 +75,132 @@ def test_unknown_names_are_refused():
         family_ids(SITES, 4, "head")
     with pytest.raises(ValueError, match="correction must be one of bonferroni, holm, bh, by; got"):
         adjust(np.ones((1, 1)), np.zeros((1, 1), int), "sidak")
+
+
+# ------------------------------------------------------------------ adjusted
+
+
+def with_p(p, column="p"):
+    """A result that holds nothing but these p values."""
+    result = synthetic.bare(
+        synthetic.activations(np.zeros((3, 61, synthetic.WIDTH)), small_contexts())
+    )
+    return result.with_columns({**result.columns, column: torch.as_tensor(p)})
+
+
+def small_contexts():
+    return synthetic.contexts(*synthetic.small()[1:])
+
+
+@pytest.fixture
+def p():
+    return np.random.default_rng(0).uniform(size=(3, synthetic.WIDTH)) ** 5
+
+
+def holm(p):
+    """Holm 1979, written out."""
+    adjusted_p, least = np.empty(len(p)), 0.0
+    for rank, unit in enumerate(np.argsort(p)):
+        least = max(least, (len(p) - rank) * p[unit])
+        adjusted_p[unit] = min(least, 1)
+    return adjusted_p
+
+
+ORACLES = {
+    "bonferroni": lambda p: np.minimum(len(p) * p, 1),
+    "holm": holm,
+    "bh": lambda p: false_discovery_control(p, method="bh"),
+    "by": lambda p: false_discovery_control(p, method="by"),
+}
+
+
+@pytest.mark.parametrize("family", ["layer", "site", "all"])
+@pytest.mark.parametrize("correction", list(ORACLES))
+def test_every_correction_over_every_family(p, family, correction):
+    got = adjusted(with_p(p), family=family, correction=correction)
+    ids = family_ids(synthetic.SITES, 3, family)
+    assert len(np.unique(ids)) == {"layer": 6, "site": 3, "all": 1}[family]
+    for number in np.unique(ids):
+        member = ids == number
+        np.testing.assert_allclose(got.numpy()[member], ORACLES[correction](p[member]))
+    assert (got < 0.05).any()
+
+
+def test_the_example_of_scipys_documentation():
+    """The 15 p values of Benjamini & Hochberg 1995, in scipy.stats.false_discovery_control."""
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240]
+    p += [0.4262, 0.5719, 0.6528, 0.7590, 1.000]
+    printed = [0.0015, 0.003, 0.0095, 0.035625, 0.0603, 0.06385714, 0.06385714, 0.0645, 0.0765]
+    printed += [0.486, 0.58118182, 0.714875, 0.75323077, 0.81321429, 1.0]
+    of = synthetic.contexts([1, 0], ["not", "can"])
+    result = synthetic.bare(synthetic.activations(np.zeros((1, 2, 15)), of))
+    result = result.with_columns({"p": torch.tensor([p])})
+    np.testing.assert_allclose(adjusted(result, correction="bh")[0], printed, atol=5e-9)
+
+
+def test_other_columns_of_p_values_can_be_adjusted(p):
+    got = adjusted(with_p(p, "firth_p"), "firth_p", family="all", correction="holm")
+    np.testing.assert_allclose(got.numpy().ravel(), holm(p.ravel()))
+    result = word_test(synthetic.result(*synthetic.small()), progress=False)
+    assert (adjusted(result, "words_p", family="all") >= result.words_p_maxt - 1e-12).all()
+
+
+def test_an_untested_unit_of_a_result_keeps_its_place_in_the_family(p):
+    p[1, 3] = np.nan
+    got = adjusted(with_p(p), family="layer").numpy()
+    assert np.isnan(got[1, 3])
+    assert np.isnan(got).sum() == 1
+    np.testing.assert_allclose(got[1, 4], min(1, p[1, 4] * 28))
+
+
+def test_unknown_names_for_adjusted_are_refused(p):
+    result = with_p(p)
+    with pytest.raises(ValueError, match="column of p values is needed, one of p; got 'status'"):
+        adjusted(result, "status")
+    with pytest.raises(ValueError, match="one of p; got 'lr_p'"):
+        adjusted(result, "lr_p")
+    with pytest.raises(ValueError, match="family must be one of layer, site, all; got 'head'"):
+        adjusted(result, family="head")
+    with pytest.raises(ValueError, match="correction must be one of bonferroni, holm, bh, by"):
+        adjusted(result, correction="sidak")
+
+
+def test_what_log10_p_holds_is_not_a_p_value():
+    result = synthetic.result(*synthetic.small())
+    with pytest.raises(ValueError, match="one of p, lr_p, score_p; got 'log10_p'"):
+        adjusted(result, "log10_p")
+
+
+# ------------------------------------------------------------------ one entry more
+
+
+def test_a_new_correction_is_one_entry(monkeypatch):
+    halved = Correction("Halved", "the number of tests, halved", lambda p: np.minimum(p * 14, 1))
+    monkeypatch.setitem(CORRECTIONS, "halved", halved)
+    monkeypatch.setitem(CORRECTIONS, "sidak", Correction("Sidak", "of independent tests", "sidak"))
+    result = synthetic.result(*synthetic.small(), correction="halved", family="layer")
+    attention = slice(0, 28)
+    want = result.p[:, attention] * 14 <= 0.05
+    assert torch.equal(result.significant[:, attention], want)
+    assert 0 < want.sum() < want.numel()
+    assert "(Wald, halved per layer, alpha 0.05)" in repr(result)
+    p = adjusted(result, family="all", correction="sidak")
+    np.testing.assert_allclose(p, 1 - (1 - result.p) ** result.p.numel(), atol=1e-12)
+    with pytest.raises(ValueError, match="one of bonferroni, holm, bh, by, halved, sidak; got 'x'"):
+        synthetic.result(*synthetic.small(), correction="x")
+    assert "halved (Halved)" in plain(invoke("scan", "--help").output).replace("│ ", "")
+
+
+def test_a_new_family_is_one_entry(monkeypatch):
+    by_layer = Family("every unit of one layer", lambda layer, _: layer)
+    monkeypatch.setitem(FAMILIES, "whole_layer", by_layer)
+    result = synthetic.result(*synthetic.small(), family="whole_layer")
+    assert torch.equal(result.significant, result.p * synthetic.WIDTH <= 0.05)
+    assert (
+        "max-T over each whole_layer"
+        in word_test(result, permutations=126, family="whole_layer", progress=False).summary()
+    )
+    with pytest.raises(ValueError, match="one of layer, site, all, whole_layer; got 'head'"):
+        word_test(result, family="head")
+    shown = plain(invoke("scan", "--help").output).replace("│ ", "")  # the frame of the table
+    assert "whole_layer (every unit of one layer)" in shown

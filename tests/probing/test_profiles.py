@@ -157,7 +157,7 @@ def test_columns_of_inference(masked):
     assert "fold_accuracy" not in table
 
 
-def test_bands_of_the_lexical_null_stand_beside_their_layer_and_site():
+def test_bands_of_the_lexical_null_are_beside_their_layer_and_site():
     result = infer(
         synthetic.result(*synthetic.small()), permutations=50, tasks=1, replicates=3, progress=False
     )

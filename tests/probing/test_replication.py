@@ -162,7 +162,7 @@ class TestResult:
         one = study()
         source = {**one.contexts.source, "sha256": "ab"}
         one = replace(one, contexts=replace(one.contexts, source=source))
-        assert "their agreement is no replication" in replicate(one, one).summary()
+        assert "their agreement is not a replication" in replicate(one, one).summary()
 
     def test_frame_holds_every_number(self, pair):
         found = replicate(*pair)
@@ -203,7 +203,9 @@ class TestRefusals:
             replicate(one, turned)
 
     def test_arguments(self):
-        with pytest.raises(TypeError, match=r"two ProbeResults are needed .* got str"):
+        with pytest.raises(
+            TypeError, match=r"other_result must be of type ProbeResult; got str: probe"
+        ):
             replicate(study(), "runs/other")
         with pytest.raises(ValueError, match="at least 1 unit; got 0"):
             replicate(study(), study(), strongest=0)

@@ -9,8 +9,7 @@ import torch
 from helpers import synthetic
 
 from tl_negation import COLUMNS, STATUSES, WORD_COLUMNS
-from tl_negation.models.units import unit_of
-from tl_negation.probing.columns import RANKS
+from tl_negation.probing.columns import ranks
 from tl_negation.probing.probe import probe
 from tl_negation.probing.results import needs_activations
 
@@ -134,7 +133,7 @@ def test_a_result_without_activations_is_split_too(result):
 # ------------------------------------------------------------------ top
 
 
-@pytest.mark.parametrize("by", RANKS)
+@pytest.mark.parametrize("by", ranks())
 def test_top_ranks_by_size_and_leaves_out_what_has_none(full, by):
     frame = full.to_frame()
     size = (frame[by] - (0.5 if by == "auc" else 0)).abs()
@@ -177,45 +176,12 @@ def test_separated_units_share_one_likelihood_ratio_and_are_ranked_by_score():
 
 
 def test_top_refuses_what_does_not_rank(result):
-    with pytest.raises(ValueError, match=r"ranked by one of lr, z, score, .*; got 'beta'"):
+    with pytest.raises(ValueError, match=r"ranked by one of z, log10_p, lr, .*; got 'beta'"):
         result.top(by="beta")
-    with pytest.raises(ValueError, match=r"ranked by one of lr, z, .*; got 'words_t'"):
+    with pytest.raises(ValueError, match=r"ranked by one of z, .*, score; got 'words_t'"):
         result.top(by="words_t")  # inference has not run
     with pytest.raises(ValueError, match="must be at least 1; got 0"):
         result.top(0)
-
-
-# ------------------------------------------------------------------ unit_of
-
-
-def test_unit_of_is_the_inverse_of_the_rows(result):
-    frame = result.to_frame()
-    for i, row in frame.iterrows():
-        layer, unit = unit_of(result, row)
-        assert layer * synthetic.WIDTH + unit == i
-    assert unit_of(result, (5, "k", 1, 2)) == (1, 20 + 4 + 2)
-    assert unit_of(result, {"layer": 8, "site": "mlp_pre", "head": 0, "index": 6}) == (2, 34)
-    assert unit_of(result, result.top(1)) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("unit", "message"),
-    [
-        ((5, "v", 0, 0), "has the sites q, k, mlp_pre; got 'v'"),
-        ((3, "q", 0, 0), r"has the layers \[2, 5, 8\]; got 3"),
-        ((5, "k", 2, 0), "site k has 2 heads of 4 units; got head 2, index 0"),
-        ((5, "q", 0, 4), "site q has 5 heads of 4 units; got head 0, index 4"),
-        ((5, "q", -1, 0), "got head -1, index 0"),
-    ],
-)
-def test_no_such_unit(result, unit, message):
-    with pytest.raises(ValueError, match=message):
-        unit_of(result, unit)
-
-
-def test_one_unit_at_a_time(result):
-    with pytest.raises(ValueError, match="one unit is wanted; got a table of 2 rows"):
-        unit_of(result, result.top(2))
 
 
 # ------------------------------------------------------------------ in words
@@ -226,8 +192,8 @@ def test_summary_of_a_plain_probe(result):
     frame = result.to_frame()
     passed = frame[frame["significant"]]
     assert lines[0] == (
-        "Stands on 27 negation contexts (4 words; 'not' makes 41%); 34 affirmation contexts "
-        "(5 words; 'can' makes 38%); guessing the larger class is right in 55.7%."
+        'Based on 27 negation contexts (4 words; 41 % are "not"); 34 affirmation contexts '
+        '(5 words; 38 % are "can"); guessing the larger class is right in 55.7%.'
     )
     assert lines[1] == (
         "Example by example (Wald, bonferroni per layer, alpha 0.05), "
@@ -262,7 +228,9 @@ def test_summary_with_inference_over_words(full):
     best = full.tables["heads"]["held_out_accuracy"]
     assert f"best of {len(best)}: " in text
     assert f"{best.max():.1%} (the best of many" in text
-    assert text.endswith("Decodable from, not used by: no intervention was run.")
+    assert text.endswith("does not mean used by the model: no intervention was run.")
+    replaced = full.with_table("ablation", pd.DataFrame())
+    assert replaced.summary().endswith("the table ablation shows what replacing units does.")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A result on disk and back: bit by bit, all of it or nothing, and what damaged files give."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from helpers import synthetic
 
 import tl_negation
-from tl_negation import load_result
+from tl_negation import COLUMNS, load_result, profile
 from tl_negation._shared.files import check_target, whole_directory, whole_file
+from tl_negation.probing.storage import jsonable
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +74,92 @@ def test_contexts_and_display_come_back(full, tmp_path):
 
 def test_tables_come_back_to_the_last_bit(full, tmp_path):
     loaded = load_result(full.save(tmp_path / "run"))
-    assert list(loaded.tables) == ["heads"]
-    pd.testing.assert_frame_equal(
-        loaded.tables["heads"],
-        full.tables["heads"].reset_index(drop=True),
-        check_exact=True,
-        check_dtype=False,
-    )
+    assert list(loaded.tables) == ["held_out_by_word", "lexical_null", "heads"]
+    for name, table in full.tables.items():
+        got, want = loaded.tables[name], table.reset_index(drop=True)
+        pd.testing.assert_frame_equal(got, want, check_exact=True)
+    pd.testing.assert_frame_equal(profile(loaded), profile(full), check_exact=True)
     (tmp_path / "run" / "heads.csv").write_text("")
     with pytest.raises(ValueError, match=r"heads\.csv is damaged"):
         load_result(tmp_path / "run")
     (tmp_path / "run" / "heads.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"heads\.csv is missing"):
         load_result(tmp_path / "run")
+
+
+def test_words_that_look_like_something_else_come_back_as_they_are(result, tmp_path):
+    words = [
+        "null",
+        "nan",
+        "NA",
+        "01",
+        "true",
+        "1e3",
+        "2020-01-01",
+        "l'un, \"l'autre\"",
+        "n\u2019t",
+    ]
+    odd = pd.DataFrame({"word": words, "accuracy": 0.1 + 0.2 * np.arange(9)})
+    digits = pd.DataFrame({"word": ["1", "2"], "empty": [np.nan] * 2, "share": [np.inf, 5e-324]})
+    named = result.with_table("odd", odd).with_table("digits", digits)
+    tables = load_result(named.save(tmp_path / "run")).tables
+    pd.testing.assert_frame_equal(tables["odd"], odd, check_exact=True)
+    pd.testing.assert_frame_equal(tables["digits"], digits, check_exact=True)
+
+
+def test_a_run_of_version_0_1_0_gives_the_same_tables_and_profile(full, tmp_path):
+    run = full.save(tmp_path / "run")
+    as_version_0_1_0(run, full)
+    assert listing(run) == [
+        "contexts.parquet", "display.parquet", "heads.csv", "run.json", "units.parquet",
+    ]  # fmt: skip
+    loaded = load_result(run)
+    assert_same(loaded, full)
+    for name in ("held_out_by_word", "lexical_null"):
+        pd.testing.assert_frame_equal(loaded.tables[name], full.tables[name], check_exact=True)
+    pd.testing.assert_frame_equal(profile(loaded), profile(full), check_exact=True)
+    assert loaded.provenance == json.loads(json.dumps(full.provenance))
+    again = load_result(loaded.save(tmp_path / "again"))
+    assert list(again.tables) == ["held_out_by_word", "lexical_null", "heads"]
+    pd.testing.assert_frame_equal(profile(again), profile(full), check_exact=True)
+
+
+def test_a_run_of_version_0_1_0_without_a_test_over_words(run, result):
+    edit(run / "run.json", format_version=1)
+    assert_same(load_result(run), result)
+    assert not load_result(run).tables
+
+
+def test_a_share_without_units_was_null_in_version_0_1_0(full, tmp_path):
+    table = full.tables["held_out_by_word"].assign(accuracy=np.nan)
+    bands = full.tables["lexical_null"].assign(null_accuracy_low=np.nan)
+    holed = replace(full, tables={"held_out_by_word": table, "lexical_null": bands})
+    run = holed.save(tmp_path / "run")
+    as_version_0_1_0(run, holed)
+    for name, table in load_result(run).tables.items():
+        pd.testing.assert_frame_equal(table, holed.tables[name], check_exact=True)
+
+
+def as_version_0_1_0(run, result):
+    """Rewrite a run as version 0.1.0 wrote it: two tables in the provenance, no list of columns."""
+    path = run / "run.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    table = result.tables["held_out_by_word"]
+    words = table[["word", "label"]].drop_duplicates()
+    by_word = [table[table["word"] == word] for word in words["word"]]
+    manifest["provenance"]["held_out_by_word"] = {
+        "layer": by_word[0]["layer"].tolist(),
+        "site": by_word[0]["site"].tolist(),
+        "words": words.to_dict("records"),
+        "accuracy": [jsonable(rows["accuracy"].tolist()) for rows in by_word],
+    }
+    bands = jsonable(result.tables["lexical_null"].to_dict("list"))
+    manifest["provenance"]["lexical_null"]["bands"] = bands
+    for name in ("held_out_by_word", "lexical_null"):
+        manifest["tables"].remove(name)
+        (run / f"{name}.csv").unlink()
+    del manifest["columns"]
+    path.write_text(json.dumps(manifest | {"format_version": 1}), "utf-8")
 
 
 def test_a_saved_result_is_saved_again(result, tmp_path):
@@ -96,7 +171,8 @@ def test_a_saved_result_is_saved_again(result, tmp_path):
 def test_files_are_parquet_and_json_and_nothing_is_pickled(full, tmp_path):
     folder = full.save(tmp_path / "new" / "run")
     assert listing(folder) == [
-        "contexts.parquet", "display.parquet", "heads.csv", "run.json", "units.parquet",
+        "contexts.parquet", "display.parquet", "heads.csv", "held_out_by_word.csv",
+        "lexical_null.csv", "run.json", "units.parquet",
     ]  # fmt: skip
     for path in folder.glob("*.parquet"):
         data = path.read_bytes()
@@ -109,7 +185,7 @@ def test_files_are_parquet_and_json_and_nothing_is_pickled(full, tmp_path):
         assert not any(word in code for word in ("import pickle", "torch.save", "torch.load"))
 
 
-def test_a_number_that_json_has_not_becomes_null(result, tmp_path):
+def test_a_number_that_json_does_not_know_becomes_null(result, tmp_path):
     odd = result.with_columns(result.columns, odd={"low": [float("nan"), 0.5, float("inf")]})
     folder = odd.save(tmp_path / "run")
     manifest = json.loads((folder / "run.json").read_text("utf-8"), parse_constant=pytest.fail)
@@ -119,7 +195,8 @@ def test_a_number_that_json_has_not_becomes_null(result, tmp_path):
 def test_run_json_says_where_everything_comes_from(result, tmp_path):
     folder = result.save(tmp_path / "run")
     manifest = json.loads((folder / "run.json").read_text("utf-8"))
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
+    assert manifest["columns"] == list(COLUMNS)
     assert manifest["layers"] == [2, 5, 8]
     assert [site["name"] for site in manifest["sites"]] == ["q", "k", "mlp_pre"]
     assert manifest["audit"]["groups"]["negation"]["examples"] == 27
@@ -162,21 +239,21 @@ def edit(path, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"format": "another"}, {"format_version": 2}, {"format_version": None}]
+    "changes", [{"format": "another"}, {"format_version": 3}, {"format_version": None}]
 )
 def test_a_run_of_another_format(run, changes):
     edit(run / "run.json", **changes)
-    with pytest.raises(ValueError, match=r"not a run of format 1 of tl_negation; scan again with"):
+    with pytest.raises(ValueError, match=r"not a run of format 1 or 2 of tl_negation; scan"):
         load_result(run)
 
 
-def test_json_that_is_no_manifest(run):
+def test_json_that_is_not_a_manifest(run):
     (run / "run.json").write_text("[1, 2]", "utf-8")
-    with pytest.raises(ValueError, match="not a run of format 1"):
+    with pytest.raises(ValueError, match="not a run of format 1 or 2"):
         load_result(run)
 
 
-@pytest.mark.parametrize("key", ["sites", "layers", "contexts", "provenance"])
+@pytest.mark.parametrize("key", ["sites", "layers", "contexts", "columns", "provenance"])
 def test_a_manifest_that_lacks_something(run, key):
     manifest = json.loads((run / "run.json").read_text("utf-8"))
     del manifest[key]
@@ -227,7 +304,7 @@ def test_an_earlier_run_is_replaced_only_if_asked_for(run, result):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_run_is_never_replaced(result, tmp_path, overwrite):
+def test_a_directory_that_is_not_a_run_is_never_replaced(result, tmp_path, overwrite):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("mine")
     (tmp_path / "file").write_text("mine")
