@@ -1,6 +1,7 @@
-"""What needs the two stories, or the matplotlib that drew the stored figures, runs where they are.
+"""Where tests run, and what they may use.
 
-CI has both (TL_NEGATION_DATA names the folder of the stories).
+What needs the two stories, or the matplotlib that drew the stored figures, runs where they are; CI
+has both (TL_NEGATION_DATA names the folder of the stories).
 """
 
 import importlib
@@ -14,9 +15,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import matplotlib as mpl
 import pytest
+from hypothesis import HealthCheck, settings
 
 mpl.use("Agg")
 
+# The same examples on every machine, however slow it is: no deadline, nothing from a last run.
+settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
 
 #: The matplotlib that drew the stored figures; others set text a pixel further.
 DRAWN_BY = "3.11"
@@ -35,6 +46,28 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    share_between_workers(items)
+
+
+#: What one worker computes for several files, or takes longest: it begins with these.
+LONGEST = ("demo", "test_malformed.py", "test_faults.py", "test_processes.py", "test_reference.py")
+
+
+def share_between_workers(items):
+    """Let a file stay with one worker, which makes its fixtures once; the longest files first.
+
+    What needs the demo model stays together too: it takes half a minute to load.
+    """
+
+    def group(item):
+        return "demo" if item.get_closest_marker("demo") else item.path.name
+
+    def place(item):
+        return LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=place)  # stable: files stay in their order
 
 
 def pytest_runtest_setup(item):

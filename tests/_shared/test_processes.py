@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import process_worker, tiny_models
-from helpers.child_process import environment
+from helpers.child_process import HANGS, environment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +20,6 @@ from tl_negation.fitting import engine
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 LAUNCH += ["--main_process_port", "0"]  # any that is free
-#: Seconds after which two processes count as hanging; they take 10 on an idle machine.
-PATIENCE = 240
 OPTIONS = {"before": 6, "after": 2, "permutations": 60, "tasks": 2}
 
 
@@ -40,7 +38,7 @@ def launched(*arguments):
         "env": environment(OMP_NUM_THREADS="1", COLUMNS="100"),
         "capture_output": True,
         "text": True,
-        "timeout": PATIENCE,
+        "timeout": HANGS,
     }
     return subprocess.run(command, check=False, **options)
 

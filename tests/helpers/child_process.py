@@ -1,4 +1,4 @@
-"""The environment of a Python program that a test starts."""
+"""Python programs that a test starts: their environment, and when they count as hanging."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 import tl_negation
 
 TESTS = Path(__file__).parents[1]
+#: Seconds after which a program is taken to wait for what never comes. The longest needs a minute
+#: on an idle machine; the bound only ends a test that would never end.
+HANGS = 1800
 
 
 def environment(**changes: str) -> dict[str, str]:

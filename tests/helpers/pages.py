@@ -8,6 +8,7 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
+from helpers.child_process import HANGS
 
 from tl_negation import views
 
@@ -31,7 +32,7 @@ def dump_dom(page, tmp_path):
     options += " --enable-logging=stderr --virtual-time-budget=5000 --dump-dom"
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = [browser, *options.split(), profile, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers import synthetic, tiny_models
+from helpers.child_process import HANGS
 from helpers.made_results import display
 
 from tl_negation import add_effects, collect, probe
@@ -34,7 +35,7 @@ def browse(page):
         pytest.skip("needs Chromium and TL_NEGATION_NODE_MODULES (see this file's head)")
     script = Path(__file__).parents[1] / "helpers" / "browse.mjs"
     command = ["node", script, page, browser, Path(modules).resolve()]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
