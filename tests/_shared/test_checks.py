@@ -39,6 +39,7 @@ from tl_negation._shared.checks import (
 )
 
 TABLE = table("layer", "site")
+CURED = table("layer", cure="f() gives one")
 
 
 @dataclass
@@ -81,6 +82,9 @@ class BytesPath(os.PathLike):
         (TABLE, {}, TypeError, "it must be a DataFrame; got dict"),
         (TABLE, pd.DataFrame({"site": []}), ValueError, "columns layer, site; it lacks layer"),
         (TABLE, pd.DataFrame({"site": [], "layer": []}), ValueError, "must have rows; got an emp"),
+        (CURED, [], TypeError, r"must be a DataFrame; got list: f\(\) gives one"),
+        (CURED, pd.DataFrame({"site": []}), ValueError, r"it lacks layer: f\(\) gives one"),
+        (CURED, pd.DataFrame({"layer": []}), ValueError, r"got an empty table: f\(\) gives one"),
     ],
 )
 def test_what_is_refused(check, value, error, message):
@@ -164,7 +168,7 @@ def test_a_call_that_python_refuses_is_refused_by_python():
         (str | torch.device | None, 3, "it must be of type str or device; got int"),
         (Float[torch.Tensor, "example unit"], 3, "it must be of type Tensor; got int"),
         (Seed, -1, "it must not be negative; got -1"),
-        (Annotated[pd.DataFrame, table("site")], 3, "it must be a DataFrame; got int"),
+        (Annotated[pd.DataFrame, table("site")], 3, "it must be a DataFrame; got int$"),
     ],
 )
 def test_an_annotation_gives_its_check(annotation, value, message):

@@ -26,27 +26,6 @@ from tl_negation.interventions.matching import matched_sets, variances
 from tl_negation.interventions.measurement import measure
 from tl_negation.models.units import places, table_of
 
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    return {name: folder(tmp_path_factory.mktemp(name)) for name, (_, folder) in FAMILIES.items()}
-
-
-@pytest.fixture(scope="module")
-def contexts():
-    return tiny_models.contexts(12, before=6, after=4)
-
-
-@pytest.fixture(scope="module")
-def model(folders):
-    return tiny_models.load(folders["gpt2"])
-
-
-@pytest.fixture(scope="module")
-def acts(model, contexts):
-    return collect(model, contexts, SITES, progress=False)
-
-
 # ------------------------------------------------------------------ against Hugging Face
 
 
@@ -168,13 +147,13 @@ def test_donors_are_drawn_evenly_from_all_other_contexts(model, contexts, acts):
 
 def test_a_seed_gives_the_same_and_another_gives_another(model, contexts, acts):
     options = {"acts": acts, "draws": 19, "how": "resample", **OPTIONS}
-    one, again, other = (
+    first, again, other = (
         ablate(model, contexts, UNITS["gpt2"], seed=seed, **options) for seed in (1, 1, 2)
     )
-    pd.testing.assert_frame_equal(one.draws, again.draws)
-    pd.testing.assert_frame_equal(one.table, again.table)
-    assert not np.allclose(one.draws["negation"], other.draws["negation"])
-    assert not np.allclose(one.examples["change"], other.examples["change"])
+    pd.testing.assert_frame_equal(first.draws, again.draws)
+    pd.testing.assert_frame_equal(first.table, again.table)
+    assert not np.allclose(first.draws["negation"], other.draws["negation"])
+    assert not np.allclose(first.examples["change"], other.examples["change"])
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 30, None])
@@ -184,9 +163,9 @@ def test_replacing_nothing_does_exactly_nothing(model, contexts, acts, batch_siz
     changes, _ = measure(part, [some, some[:0], some[:2], some[:0], some[1:]], "test")
     assert (changes[[1, 3]] == 0).all()
     assert (changes[[0, 2, 4]] != 0).any(axis=1).all()
-    none = ablations(part, {"none": some[:0]}, draws=19)["none"]
-    assert (none.examples["change"] == 0).all()
-    assert none.table["p"].tolist() == [1, 1, 1]
+    empty = ablations(part, {"empty": some[:0]}, draws=19)["empty"]
+    assert (empty.examples["change"] == 0).all()
+    assert empty.table["p"].tolist() == [1, 1, 1]
 
 
 def test_sets_do_not_disturb_each_other(model, contexts, acts):
@@ -195,8 +174,8 @@ def test_sets_do_not_disturb_each_other(model, contexts, acts):
     every = np.arange(3 * 140)
     sets = [every[i::7] for i in range(7)]
     together, _ = measure(part, sets, "test")
-    for one, alone in zip(together, sets, strict=True):
-        np.testing.assert_allclose(measure(part, [alone], "test")[0][0], one, atol=1e-4)
+    for change, units in zip(together, sets, strict=True):
+        np.testing.assert_allclose(measure(part, [units], "test")[0][0], change, atol=1e-4)
 
 
 def test_no_hook_is_left_behind(model, contexts, acts):
@@ -251,23 +230,23 @@ def test_matched_sets_are_of_the_same_layer_and_site_and_never_chosen(acts):
     sets = matched_sets(chosen, made_variance(acts), acts, 50, rng)
     assert sets.shape == (50, 60)
     assert not np.isin(sets, chosen).any()
-    assert all(len(set(one)) == 60 for one in sets)
+    assert all(len(set(drawn)) == 60 for drawn in sets)
     where = table_of(chosen, acts.sites, acts.layers)[["layer", "site"]]
-    for one in sets:
+    for drawn in sets:
         pd.testing.assert_frame_equal(
-            table_of(one, acts.sites, acts.layers)[["layer", "site"]], where
+            table_of(drawn, acts.sites, acts.layers)[["layer", "site"]], where
         )
-    assert len({tuple(one) for one in sets}) == 50
+    assert len({tuple(drawn) for drawn in sets}) == 50
 
 
 def test_matched_units_are_near_in_variance(acts):
     variance = made_variance(acts)
     chosen = 140 * np.arange(3) + np.array([60, 80, 139])  # of 80 mlp_pre units a layer
     sets = matched_sets(chosen, variance, acts, 200, np.random.default_rng(0))
-    for column, one in enumerate(chosen):
+    for column, chosen_unit in enumerate(chosen):
         pool = 140 * column + np.arange(60, 140)
         ranks = {unit: rank for rank, unit in enumerate(pool[np.argsort(variance[pool])])}
-        distance = np.abs([ranks[unit] - ranks[one] for unit in sets[:, column]])
+        distance = np.abs([ranks[unit] - ranks[chosen_unit] for unit in sets[:, column]])
         assert distance.max() <= 8  # the nearest tenth
         assert len(set(sets[:, column])) > 5
 
@@ -339,9 +318,9 @@ def test_the_table_is_that_of_the_draws_and_examples(model, contexts, acts):
 def test_whole_heads(model, contexts, acts):
     heads = pd.DataFrame({"layer": [0, 2], "site": ["q", "v"], "head": [3, 0]})
     units = units_table(*[(0, "q", 3, i) for i in range(4)], *[(2, "v", 0, i) for i in range(4)])
-    one = ablate(model, contexts, heads, acts=acts, draws=19, **OPTIONS)
-    other = ablate(model, contexts, units, acts=acts, draws=19, **OPTIONS)
-    pd.testing.assert_frame_equal(one.table, other.table)
+    by_head = ablate(model, contexts, heads, acts=acts, draws=19, **OPTIONS)
+    by_unit = ablate(model, contexts, units, acts=acts, draws=19, **OPTIONS)
+    pd.testing.assert_frame_equal(by_head.table, by_unit.table)
 
 
 def test_activations_are_collected_where_the_units_are(model, contexts, acts):
@@ -364,7 +343,10 @@ def test_activations_are_collected_where_the_units_are(model, contexts, acts):
         (units_table((0, "q", 0, 1), (0, "q", 0, 1)), "0.q.0.1 is named more than once"),
         (pd.DataFrame({"layer": [0], "head": [0]}), "the table lacks site"),
         (units_table(), "at least one unit is needed"),
-        (units_table(*[(0, "q", h, i) for h in range(3) for i in range(4)]), "12 were: choose at"),
+        (
+            units_table(*[(0, "q", h, i) for h in range(3) for i in range(4)]),
+            "12 of the 20 units of site q in layer 0 were: choose at",
+        ),
     ],
 )
 def test_units_that_are_refused(model, contexts, acts, units, message):

@@ -8,7 +8,7 @@ from einops import rearrange
 from helpers import tiny_models
 
 from tl_negation.models.sites import Site, select_sites, sites_of
-from tl_negation.models.units import locate, unit_name
+from tl_negation.models.units import locate, site_slices, unit_name, unit_of
 from tl_negation.probing.families import family_ids
 
 GROUPED = {"n_layers": 2, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8, "d_mlp": 56}
@@ -117,6 +117,25 @@ def test_locate_inverts_the_rearrangement():
             assert found is site
             assert int(grid[0, head, index]) == column
             unit += 1
+
+
+def test_slices_hold_the_units_that_are_found_there():
+    sites = [
+        Site("q", "", "attn", 6, 8),
+        Site("k", "", "attn", 3, 8),
+        Site("mlp_pre", "", "mlp", 1, 5),
+    ]
+    slices = list(site_slices(sites, (2, 7)))
+    assert [(place.row, place.layer, place.site) for place in slices] == [
+        (row, layer, site) for row, layer in enumerate((2, 7)) for site in sites
+    ]
+    ends = [0, *(place.positions.stop for place in slices)]
+    assert [place.positions.start for place in slices] == ends[:-1]  # end to end
+    assert ends[-1] == 2 * (48 + 24 + 5)
+    for row, layer, site, columns, positions in slices:
+        assert columns.stop - columns.start == positions.stop - positions.start == site.width
+        assert unit_of(sites, (2, 7), (layer, site.name, 0, 0)) == (row, columns.start)
+        assert positions.start == row * 77 + columns.start
 
 
 @pytest.mark.parametrize("unit", [-1, 72])

@@ -170,11 +170,11 @@ class TestModel:
         assert props(views.heatmap(read, contexts)) == props(views.heatmap(table, contexts))
 
     def test_refuses_bad_units(self, model, contexts):
-        with pytest.raises(TypeError, match=r"result\.top\(1\); got tuple"):
+        with pytest.raises(TypeError, match=r"must be a DataFrame; got tuple: result\.top\(1\)"):
             views.text_heatmap(model, contexts, (0, "q", 0, 0))
-        with pytest.raises(ValueError, match="it has 2 rows and lacks head"):
+        with pytest.raises(ValueError, match="layer, site, head, index; it lacks head: result"):
             views.text_heatmap(model, contexts, UNITS.drop(columns="head"))
-        with pytest.raises(ValueError, match="it has 0 rows and lacks no column"):
+        with pytest.raises(ValueError, match="units must have rows; got an empty table: result"):
             views.text_heatmap(model, contexts, UNITS.iloc[:0])
 
     def test_refuses_no_example_and_one_that_is_not_there(self, model, contexts):
@@ -184,7 +184,7 @@ class TestModel:
             views.text_heatmap(model, contexts, UNITS, examples=[16])
 
     def test_refuses_a_table_without_tokens(self, contexts):
-        with pytest.raises(ValueError, match="it has 2 rows and lacks example, tokens, values"):
+        with pytest.raises(ValueError, match="it lacks example, tokens, values: display_table"):
             views.heatmap(UNITS, contexts)
 
 

@@ -60,7 +60,7 @@ class TestTopContexts:
         )
 
     def test_refusals(self, model, result):
-        with pytest.raises(TypeError, match="top_contexts needs a ProbeResult; got str"):
+        with pytest.raises(TypeError, match="must be of type ProbeResult; got str"):
             views.top_contexts(model, "run", WHERE)
         with pytest.raises(ValueError, match="half of the 16 contexts; got 9"):
             views.top_contexts(model, result, WHERE, n=9)
@@ -94,7 +94,7 @@ class TestOverText:
             views.over_text(model, [], best)
         with pytest.raises(ValueError, match="the text '' has no token"):
             views.over_text(model, "", best)
-        with pytest.raises(TypeError, match="reads strings; got int"):
+        with pytest.raises(TypeError, match=r"a string or a list of strings; got \[3\]"):
             views.over_text(model, [3], best)
         with pytest.raises(ValueError, match="32"):
             views.over_text(model, "not " * 40, best)
@@ -108,7 +108,7 @@ class TestBrowser:
         assert panels == [views.contexts.name_of(row) for row in top.to_dict("records")]
         assert len(props(view)) == 5 * 4
         listed = json.loads(re.search(r"const units = (\[.*?\]), draw", view.script).group(1))
-        assert [one["layer"] for one in listed] == top["layer"].tolist()
+        assert [unit["layer"] for unit in listed] == top["layer"].tolist()
         assert view.html.count(views.page_script()) == 1
 
     def test_shows_what_a_scan_kept(self, model, result):
@@ -123,13 +123,13 @@ class TestBrowser:
         assert (np.diff(chosen["lr"]) <= 0).all()
         assert len(views.spread_units(result, 2)) == 2
         assert len(views.spread_units(result, 4, parts=2)) == 4
-        with pytest.raises(TypeError, match="spread_units needs a ProbeResult; got dict"):
+        with pytest.raises(TypeError, match="must be of type ProbeResult; got dict"):
             views.spread_units({})
         with pytest.raises(ValueError, match="one unit of one part is needed; got 0 of 3"):
             views.spread_units(result, 0)
 
     def test_refusals(self, result):
-        with pytest.raises(TypeError, match="unit_browser needs a ProbeResult; got dict"):
+        with pytest.raises(TypeError, match="must be of type ProbeResult; got dict"):
             views.unit_browser({})
         with pytest.raises(ValueError, match=r"unit_browser\(result, model=model\)"):
             views.unit_browser(result)
@@ -197,9 +197,11 @@ class TestHeads:
 
     def test_refusals(self, model, result):
         heads = views.tuned_heads(result, 1)
-        with pytest.raises(TypeError, match=r"tuned_heads\(result\); got list"):
+        with pytest.raises(
+            TypeError, match=r"must be a DataFrame; got list: tuned_heads\(result\)"
+        ):
             views.head_attention(model, result.contexts, [])
-        with pytest.raises(ValueError, match="it has 1 rows and lacks head"):
+        with pytest.raises(ValueError, match="the columns layer, head; it lacks head"):
             views.head_attention(model, result.contexts, heads.drop(columns="head"))
         with pytest.raises(ValueError, match="3 layers of 5 heads; got layer 3, head 0"):
             views.head_attention(model, result.contexts, pd.DataFrame({"layer": [3], "head": 0}))
@@ -207,7 +209,7 @@ class TestHeads:
             views.head_attention(model, result.contexts, heads, examples=[])
         with pytest.raises(IndexError, match="between 0 and 15, got 16"):
             views.head_attention(model, result.contexts, heads, examples=[16])
-        with pytest.raises(TypeError, match="tuned_heads needs a ProbeResult; got dict"):
+        with pytest.raises(TypeError, match="must be of type ProbeResult; got dict"):
             views.tuned_heads({})
         with pytest.raises(ValueError, match="heads of the sites q, k; got 'v'"):
             views.tuned_heads(result, site="v")
@@ -221,12 +223,12 @@ class TestHeads:
 
     @pytest.mark.browser
     def test_a_browser_shows_hostile_tokens_as_text(self, model, result, tmp_path, monkeypatch):
-        monkeypatch.setattr(views.contexts, "_decoder", lambda _: lambda i: HOSTILE[i % 5])
+        monkeypatch.setattr(views.examples, "decoder", lambda _: lambda i: HOSTILE[i % 5])
         view = views.head_attention(model, result.contexts, views.tuned_heads(result, 2), n=2)
         assert view.html.count("</script") == 2
         dom, console = dump_dom(view.save(tmp_path / "view.html"), tmp_path)
         buttons = re.findall(r"<button[^>]*>(.*?)</button>", dom, re.DOTALL)
-        texts = [html.unescape(one).replace(views.WORD_JOINER, "") for one in buttons]
+        texts = [html.unescape(button).replace(views.WORD_JOINER, "") for button in buttons]
         ids = result.contexts.tokens[
             views.spread_examples(result.contexts, 2), : result.contexts.before + 1
         ]

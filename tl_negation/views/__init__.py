@@ -1,21 +1,15 @@
-"""Text coloured by activations (circuitsvis), made to work offline and with any text.
+"""Text coloured by activations, and where heads look: HTML that works offline and with any text.
 
-circuitsvis renders in the browser. Its own Python side loads the script from a public host, or
-inlines 1.3 MB of it per view, and puts texts into it unescaped. Here the script is taken from
-the installed package, once per page, and nothing in a text can end the script or become HTML.
+circuitsvis draws in the browser. Its own Python side loads its script from a public host, or puts
+1.3 MB of it into every view, and does not escape texts. Here the script is taken from the
+installed package, once per page, and nothing in a text can end the script or become HTML.
 """
 
+from ..models import UNIT
 from .attention import head_attention, tuned_heads
 from .browser import spread_units, unit_browser
-from .contexts import (
-    UNIT,
-    display_table,
-    heatmap,
-    over_text,
-    spread_examples,
-    text_heatmap,
-    top_contexts,
-)
+from .contexts import display_table, heatmap, over_text, text_heatmap, top_contexts
+from .examples import spread_examples
 from .page import CSS, POLICY, WORD_JOINER, View, heatmap_from_values, page_script, to_script
 
 __all__ = [

@@ -1,28 +1,29 @@
 """Where the heads with tuned units look: attention patterns on chosen contexts."""
 
 import html
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from .._shared import validated
+from .._shared import nearest, table, validated
 from ..activations import check_tokens
 from ..corpus import Contexts
-from ..models import TransformerLensModel, check_model, token_device
+from ..models import TransformerLensModel, check_model, sites_of, token_device
 from ..probing import ProbeResult, head_table
-from .contexts import chosen_examples, token_texts
-from .page import View, heatmap_from_values, inert, to_script, visible
+from .examples import chosen_examples, token_texts
+from .page import View, heatmap_from_values, inert, to_script, token_line, visible
 
 HOOK = "blocks.{layer}.attn.hook_pattern"
+#: A table with a row per head.
+Heads = Annotated[pd.DataFrame, table("layer", "head", cure="tuned_heads(result) gives one")]
 
-
-#: What circuitsvis leaves out: what its list of choices is for, once it is there.
+#: Names the list of choices that circuitsvis draws, once it is there: circuitsvis does not.
 LABELLED = """new MutationObserver((_, seen) => {
   const list = document.getElementById(%s)?.querySelector("select");
   if (list) { seen.disconnect(); list.setAttribute("aria-label", "direction of attention"); }
@@ -30,40 +31,62 @@ LABELLED = """new MutationObserver((_, seen) => {
 
 
 @validated
-def tuned_heads(result: Any, n: int = 3, *, site: str = "q") -> pd.DataFrame:
+def tuned_heads(result: ProbeResult, n: int = 3, *, site: str = "q") -> pd.DataFrame:
     """Find the heads with the most significant units of a site.
+
+    Parameters
+    ----------
+    result
+        Whose heads.
+    n
+        How many; fewer if the site has fewer.
+    site
+        Name of an attention site.
 
     Returns
     -------
     DataFrame
-        The ``n`` rows of :func:`tl_negation.profiles.head_table` with the largest number of
-        significant units, the largest first; that number in ``significant``.
+        The ``n`` rows of :func:`tl_negation.head_table` with the largest number of significant
+        units, the largest first; that number in ``significant``.
 
     Raises
     ------
     TypeError
         Not a result.
     ValueError
-        No such attention site; ``n`` is below 1.
+        The result does not have that attention site; ``n`` is below 1.
+
+    Notes
+    -----
+    How many units of a head are significant depends on the basis of its queries and keys, which
+    nothing in the architecture singles out; :func:`tl_negation.head_probe` does not depend on it.
+
+    Examples
+    --------
+    >>> tln.views.tuned_heads(result, 2)[["layer", "site", "head", "units", "significant"]]
+       layer site  head  units  significant
+    0      0    q     0      4            3
+    1      0    q     1      4            3
     """
-    if not isinstance(result, ProbeResult):
-        raise TypeError(f"tuned_heads needs a ProbeResult; got {type(result).__name__}")
-    table = head_table(result)
-    if site not in set(table["site"]):
-        known = ", ".join(table["site"].unique().tolist())
-        raise ValueError(f"the result has heads of the sites {known}; got {site!r}")
+    heads = head_table(result)
+    known = heads["site"].unique().tolist()
+    if site not in known:
+        raise ValueError(
+            f"the result has heads of the sites {', '.join(known)}; got {site!r}"
+            f"{nearest(site, known)}"
+        )
     if n < 1:
         raise ValueError(f"the number of heads must be at least 1; got {n}")
-    table = table[table["site"] == site]
-    count = (table["share_significant"].fillna(0) * table["tested"]).round().astype(int)
-    return table.assign(significant=count).nlargest(n, "significant", keep="first")
+    heads = heads[heads["site"] == site]
+    count = (heads["share_significant"].fillna(0) * heads["tested"]).round().astype(int)
+    return heads.assign(significant=count).nlargest(n, "significant", keep="first")
 
 
 @validated
 def head_attention(
     model: TransformerLensModel,
     contexts: Contexts,
-    heads: Any,
+    heads: Heads,
     *,
     examples: Sequence[int] | None = None,
     n: int = 4,
@@ -72,18 +95,12 @@ def head_attention(
 
     Parameters
     ----------
-    model
-        The TransformerLens model; it runs again, over the shown contexts only.
-    contexts
-        From :func:`tl_negation.find_contexts`.
+    model, contexts, examples, n
+        As in :func:`text_heatmap`.
     heads : DataFrame
         A row per head with ``layer`` and ``head``: :func:`tuned_heads`, or rows of
         ``result.top()``. With ``site`` k or v and grouped-query attention, a key head stands for
         all query heads that share it.
-    examples
-        Which contexts, by position. By default :func:`spread_examples` chooses ``n``.
-    n
-        How many to choose.
 
     Returns
     -------
@@ -97,16 +114,23 @@ def head_attention(
     TypeError
         ``heads`` is not a table; or the model is refused (see :func:`tl_negation.collect`).
     ValueError
-        ``heads`` is empty, lacks a column or names a head that there is not; no example.
+        ``heads`` is empty, lacks a column or names a head that does not exist; an empty list of
+        examples.
     IndexError
         An example that does not exist.
     RuntimeError
-        The model computes attention without making the pattern.
+        The model computes attention without making the pattern (fused attention).
 
     Notes
     -----
     Where a head attends is not what it moves, and a head whose queries hold the category need not
     do anything with it.
+
+    Examples
+    --------
+    >>> heads = tln.views.tuned_heads(result, 1)
+    >>> tln.views.head_attention(model, contexts, heads, n=2)
+    View(attention of layer 0, head 0; .save(path) writes it as a page)
     """
     chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)
@@ -119,7 +143,10 @@ def head_attention(
     names = [f"layer {layer}, head {head}" for layer, head in pairs]
     where = [_where(contexts, example) for example in chosen]
     looks = _looks(texts, maps, names, where)
-    rows = [_interactive(*one, names) for one in zip(texts, maps, where, strict=True)]
+    rows = [
+        _interactive(text, example, place, names)
+        for text, example, place in zip(texts, maps, where, strict=True)
+    ]
     body = "".join([looks.body, '<div class="tln-view">', *(row for row, _ in rows), "</div>"])
     script = "\n".join([looks.script, *(call for _, call in rows)])
     return View(body, script, f"attention of {'; '.join(names)}")
@@ -156,13 +183,12 @@ def _interactive(
     """HTML and script of circuitsvis' AttentionPatterns: any head, any token."""
     name = f"tln-{uuid4().hex}"
     shown = "".join(html.escape(visible(token)) for token in tokens)
-    row = (
-        f'<div class="tln-row"><p class="tln-label">{html.escape(where)} · from every token</p>'
-        f'<div class="tln-tokens tln-scroll" id="{name}">{shown}</div></div>'
-    )
+    row = token_line(name, f"{where} · from every token", shown, "tln-tokens tln-scroll")
     props = {
         "tokens": [inert(visible(token)) for token in tokens],
-        "attention": [[[float(f"{v:.3g}") for v in row] for row in head] for head in maps],
+        "attention": [
+            [[float(f"{share:.3g}") for share in query] for query in head] for head in maps
+        ],
         "headLabels": list(names),
     }
     component = "CircuitsVis.AttentionPatterns"
@@ -170,44 +196,35 @@ def _interactive(
     return row, f"{call}\n{LABELLED % to_script(name)}"
 
 
-def _query_heads(model: TransformerLensModel, heads: Any) -> list[tuple[int, int]]:
+def _query_heads(model: TransformerLensModel, heads: pd.DataFrame) -> list[tuple[int, int]]:
     """(layer, query head) of each row, each once; a key head stands for those that share it."""
-    if not isinstance(heads, pd.DataFrame):
-        raise TypeError(
-            f"heads must be a table such as tuned_heads(result); got {type(heads).__name__}"
-        )
-    missing = [name for name in ("layer", "head") if name not in heads]
-    if missing or heads.empty:
-        raise ValueError(
-            f"heads needs rows and the columns layer and head; it has {len(heads)} rows and lacks "
-            f"{', '.join(missing) or 'no column'}"
-        )
-    shared = model.cfg.n_heads // (
-        getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads
-    )
+    n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
+    sharing = {
+        name: n_heads // site.heads
+        for name, site in sites_of(model).items()
+        if site.module == "attn"
+    }
     pairs = []
     for row in heads.to_dict("records"):
-        size = shared if row.get("site", "q") in ("k", "v", "rot_k") else 1
+        size = sharing.get(str(row.get("site", "q")), 1)
         first = int(row["head"]) * size
         pairs += [(int(row["layer"]), head) for head in range(first, first + size)]
-    wrong = [
-        p for p in pairs if not (0 <= p[0] < model.cfg.n_layers and 0 <= p[1] < model.cfg.n_heads)
-    ]
-    if wrong:
-        raise ValueError(
-            f"the model has {model.cfg.n_layers} layers of {model.cfg.n_heads} heads; got layer "
-            f"{wrong[0][0]}, head {wrong[0][1]}"
-        )
+    for layer, head in pairs:
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise ValueError(
+                f"the model has {n_layers} layers of {n_heads} heads; got layer {layer}, "
+                f"head {head}"
+            )
     return list(dict.fromkeys(pairs))
 
 
 def _patterns(
-    model: TransformerLensModel, tokens: Tensor, layers: Sequence[int]
+    model: TransformerLensModel, tokens: Int[Tensor, "example pos"], layers: Sequence[int]
 ) -> Mapping[int, Float[Tensor, "example head query key"]]:
     found: dict[int, Tensor] = {}
 
-    def keep(layer: int) -> Any:
-        def record(act: Tensor, hook: Any) -> None:  # noqa: ARG001 - TransformerLens passes it
+    def keep(layer: int) -> Callable[..., None]:
+        def record(act: Tensor, hook: object) -> None:  # noqa: ARG001 - TransformerLens passes it
             found[layer] = act.detach().float().cpu()
 
         return record
@@ -218,6 +235,7 @@ def _patterns(
     if not missing:
         with torch.inference_mode(), model.hooks(fwd_hooks=hooks):
             model(tokens.to(device), return_type=None)
+    # A hook can also be there without firing: fused attention never makes the pattern.
     if missing or len(found) < len(layers):
         raise RuntimeError(
             f"the model makes no attention pattern at {(missing or [hooks[0][0]])[0]}; load it "

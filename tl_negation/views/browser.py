@@ -1,16 +1,15 @@
 """Choose a layer and a unit, and see it in text."""
 
 import html
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
 from .._shared import validated
-from ..models import TransformerLensModel, unit_name
+from ..models import UNIT, TransformerLensModel
 from ..probing import ProbeResult
-from .contexts import UNIT, display_table, heatmap
+from .contexts import display_table, heatmap, name_in_layer, name_of
 from .page import View, to_script
 
 #: Fills the second list when a layer is chosen, and shows one panel, drawn when first shown.
@@ -32,11 +31,13 @@ SCRIPT = """(() => {
   };
   const fill = () => {
     unit.replaceChildren();
-    units.forEach((one, i) => { if (one.layer === Number(layer.value)) add(unit, i, one.name); });
+    units.forEach((entry, i) => {
+      if (entry.layer === Number(layer.value)) add(unit, i, entry.name);
+    });
     show();
   };
-  const layers = [...new Set(units.map((one) => one.layer))].sort((a, b) => a - b);
-  layers.forEach((one) => add(layer, one, one));
+  const layers = [...new Set(units.map((entry) => entry.layer))].sort((a, b) => a - b);
+  layers.forEach((number) => add(layer, number, number));
   layer.value = units[0].layer;
   layer.addEventListener("change", fill);
   unit.addEventListener("change", show);
@@ -47,7 +48,11 @@ SCRIPT = """(() => {
 
 @validated
 def unit_browser(
-    result: Any, *, model: TransformerLensModel | None = None, n: int = 20, contexts: int = 10
+    result: ProbeResult,
+    *,
+    model: TransformerLensModel | None = None,
+    n: int = 20,
+    contexts: int = 10,
 ) -> View:
     """Choose among the strongest units by layer and name, and see each in text.
 
@@ -67,7 +72,7 @@ def unit_browser(
     -------
     View
         Two lists, the layer and the unit, above a heat map as of :func:`text_heatmap`. Each unit
-        has a colour scale of its own. Without JavaScript all units are there as plain text.
+        has a colour scale of its own. Without JavaScript all units are shown as plain text.
 
     Raises
     ------
@@ -75,9 +80,16 @@ def unit_browser(
         Not a result; or the model is refused (see :func:`tl_negation.collect`).
     ValueError
         No model, and a result that kept nothing to show.
+
+    Notes
+    -----
+    The contexts illustrate; they are not evidence (:func:`text_heatmap`).
+
+    Examples
+    --------
+    >>> tln.views.unit_browser(result, model=model, n=3, contexts=2)
+    View(3 units, by token; .save(path) writes it as a page)
     """
-    if not isinstance(result, ProbeResult):
-        raise TypeError(f"unit_browser needs a ProbeResult; got {type(result).__name__}")
     display = result.display
     if model is not None:
         display = display_table(model, result.contexts, spread_units(result, n), n=contexts)
@@ -87,25 +99,24 @@ def unit_browser(
             "unit_browser(result, model=model), or scan with tl_negation.scan"
         )
     root, units, panels, draw = f"tln-{uuid4().hex}", [], [], []
-    for key, rows in display.groupby(UNIT, sort=False, observed=True):
-        layer, site, head, index = key
-        view = heatmap(rows, result.contexts)
-        name = unit_name(site, head, index)
-        head_line = f"<h3>{html.escape(f'layer {layer}, {name}')}</h3>"
+    for _, rows in display.groupby(UNIT, sort=False, observed=True):
+        unit, view = rows.iloc[0], heatmap(rows, result.contexts)
+        head_line = f"<h3>{html.escape(name_of(unit))}</h3>"
         panels.append(
             f'<div class="tln-unit" id="{root}-{len(units)}">{head_line}{view.body}</div>'
         )
         draw.append(f"() => {{\n{view.script}\n}}")
-        units.append({"layer": int(layer), "name": name})
+        units.append({"layer": int(unit["layer"]), "name": name_in_layer(unit)})
     script = SCRIPT % (to_script(units), ",\n".join(draw), to_script(root))
     body = f'<div class="tln-browser">{_choice(root)}{"".join(panels)}</div>'
     return View(body, script, f"{len(units)} units, by token")
 
 
-def spread_units(result: Any, n: int = 18, *, parts: int = 3) -> pd.DataFrame:
+@validated
+def spread_units(result: ProbeResult, n: int = 18, *, parts: int = 3) -> pd.DataFrame:
     """Choose the strongest units of each part of the depth, for display.
 
-    The strongest of all tend to lie in the first layers; what a unit does deep in the model would
+    The strongest of all tend to lie in the first layers; what units do deep in the model would
     never be seen.
 
     Parameters
@@ -113,9 +124,9 @@ def spread_units(result: Any, n: int = 18, *, parts: int = 3) -> pd.DataFrame:
     result : ProbeResult
         Whose units.
     n
-        How many; less where a part has fewer.
+        How many; fewer if a part has fewer.
     parts
-        Into how many parts the layers are cut; at most one a layer and unit.
+        Into how many parts the layers are cut; at most one per layer, and one per unit.
 
     Returns
     -------
@@ -128,9 +139,15 @@ def spread_units(result: Any, n: int = 18, *, parts: int = 3) -> pd.DataFrame:
         Not a result.
     ValueError
         ``parts`` or ``n`` is below 1.
+
+    Examples
+    --------
+    >>> tln.views.spread_units(result, 3)[["layer", "site", "head", "index"]]
+         layer     site  head  index
+    104      0  mlp_pre     0     44
+    184      1        v     1      0
+    362      2  mlp_pre     0     22
     """
-    if not isinstance(result, ProbeResult):
-        raise TypeError(f"spread_units needs a ProbeResult; got {type(result).__name__}")
     if min(parts, n) < 1:
         raise ValueError(f"at least one unit of one part is needed; got {n} of {parts}")
     ranked = result.top(result.columns["status"].numel())
@@ -144,6 +161,7 @@ def spread_units(result: Any, n: int = 18, *, parts: int = 3) -> pd.DataFrame:
 
 
 def _choice(root: str) -> str:
+    """The two lists; hidden until the script has filled them."""
     lists = "".join(
         f'<label>{name} <select id="{root}-{name}"></select></label>' for name in ("layer", "unit")
     )

@@ -1,29 +1,37 @@
 """Units over the tokens of contexts, or of any text."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from reprlib import repr as short
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
-from torch import Tensor
+from jaxtyping import Float
 
-from .._shared import Seed, prepends_bos, validated
-from .._shared import decoder as _decoder
+from .._shared import prepends_bos, table, validated
 from ..activations import collect, token_activations
 from ..corpus import NEGATION, Contexts
 from ..models import UNIT, TransformerLensModel, unit_name, unit_of
 from ..probing import ProbeResult
+from .examples import chosen_examples, token_texts
 from .page import View, heatmap_from_values
+
+#: Columns of :func:`display_table`.
+DISPLAY = (*UNIT, "example", "tokens", "values")
+#: A table with a row per unit.
+Units = Annotated[pd.DataFrame, table(*UNIT, cure="result.top(1) gives one")]
+Display = Annotated[
+    pd.DataFrame, table(*DISPLAY, cure="display_table(model, contexts, units) gives one")
+]
 
 
 @validated
 def text_heatmap(
     model: TransformerLensModel,
     contexts: Contexts,
-    units: Any,
+    units: Units,
     *,
     examples: Sequence[int] | None = None,
     n: int = 10,
@@ -54,14 +62,22 @@ def text_heatmap(
     TypeError
         ``units`` is not a table; or the model is refused (see :func:`tl_negation.collect`).
     ValueError
-        ``units`` is empty or lacks a column; ``n`` is below 2; no example.
+        ``units`` is empty or lacks a column; ``n`` is below 2; an empty list of examples.
     IndexError
         An example that does not exist.
 
     Notes
     -----
-    A handful of contexts illustrates; it is no evidence. What a unit does at tokens other than
-    the target was not tested.
+    A handful of contexts illustrates something; it is not evidence. What a unit does at tokens
+    other than the target was not tested.
+
+    Examples
+    --------
+    >>> view = tln.views.text_heatmap(model, contexts, result.top(1), n=4)
+    >>> view
+    View(layer 0, mlp_pre, unit 44, by token; .save(path) writes it as a page)
+    >>> view.body.count("<mark>")  # the target of every context
+    4
     """
     return heatmap(display_table(model, contexts, units, examples=examples, n=n), contexts)
 
@@ -70,7 +86,7 @@ def text_heatmap(
 def display_table(
     model: TransformerLensModel,
     contexts: Contexts,
-    units: Any,
+    units: Units,
     *,
     examples: Sequence[int] | None = None,
     n: int = 10,
@@ -82,15 +98,15 @@ def display_table(
     DataFrame
         A row per unit and context: ``layer, site, head, index, example``, ``tokens`` (the
         window's tokens as text) and ``values`` (the unit's activation at each; NaN at BOS).
+
+    Examples
+    --------
+    >>> table = tln.views.display_table(model, contexts, result.top(1), examples=[13])
+    >>> table["tokens"].iloc[0][contexts.before]  # the target
+    ' can'
+    >>> table["values"].iloc[0].round(1)
+    array([2.1, 2.9, 3. , 1.7, 4.1, 0.6, 1.6, 1.9, 1.2])
     """
-    if not isinstance(units, pd.DataFrame):
-        raise TypeError(f"units must be a table such as result.top(1); got {type(units).__name__}")
-    missing = [name for name in UNIT if name not in units]
-    if missing or units.empty:
-        raise ValueError(
-            f"units needs rows and the columns {', '.join(UNIT)}; it has {len(units)} rows and "
-            f"lacks {', '.join(missing) or 'no column'}"
-        )
     chosen = chosen_examples(contexts, examples, n)
     values = token_activations(model, contexts, units, chosen).cpu().double().numpy()
     if contexts.prepend_bos:  # the same in every context, and so large that it sets the scale
@@ -104,73 +120,35 @@ def display_table(
     )
 
 
-def chosen_examples(contexts: Contexts, examples: Sequence[int] | None, n: int) -> list[int]:
-    """Give the examples that were asked for, or ``n`` of :func:`spread_examples`.
-
-    Raises
-    ------
-    ValueError
-        None was asked for; ``n`` is below 2.
-    IndexError
-        An example that does not exist.
-    """
-    chosen = spread_examples(contexts, n) if examples is None else [int(i) for i in examples]
-    if not chosen:
-        raise ValueError("no example was asked for; leave `examples` out to have some chosen")
-    outside = [example for example in chosen if not 0 <= example < len(contexts)]
-    if outside:
-        raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")
-    return chosen
-
-
-def token_texts(tokenizer: Any, tokens: Int[Tensor, "example pos"]) -> list[list[str]]:
-    """Decode each token by itself."""
-    decode = _decoder(tokenizer)
-    return [[decode(token) for token in row] for row in tokens.tolist()]
-
-
 @validated
-def spread_examples(contexts: Contexts, n: int = 10, seed: Seed = 0) -> list[int]:
-    """Choose ``n`` contexts: half of each class, its words in turn, each drawn at random.
-
-    Going through the words, frequent ones first, shows whether a unit knows more than the one
-    or two that make up most of a class.
-
-    Raises
-    ------
-    ValueError
-        ``n`` is below 2.
-    """
-    if n < 2:
-        raise ValueError(f"at least 2 contexts are needed, one of each class; got n = {n}")
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for label in (1, 0):
-        rows = contexts.examples.reset_index(drop=True)
-        rows = rows[rows["label"] == label].sample(frac=1, random_state=rng)
-        rows = rows.assign(
-            turn=rows.groupby("word").cumcount(),
-            count=rows.groupby("word")["word"].transform("size"),
-        ).sort_values(["turn", "count", "word"], ascending=[True, False, True], kind="stable")
-        chosen += rows.index[: n // 2].tolist()
-    return chosen
-
-
-@validated
-def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
+def heatmap(display: Display, contexts: Contexts) -> View:
     """Draw a table of :func:`display_table` (``result.display``) as :func:`text_heatmap` does.
 
+    Parameters
+    ----------
+    display : DataFrame
+        A row per unit and context.
+    contexts
+        Those that the table was made of.
+
+    Returns
+    -------
+    View
+        As of :func:`text_heatmap`. A column ``rank``, if there is one, is part of the labels.
+
     Raises
     ------
+    TypeError
+        Not a table.
     ValueError
-        The table is empty or lacks a column, or a row has not as many values as tokens.
+        The table is empty or lacks a column; a row with fewer or more values than tokens.
+
+    Examples
+    --------
+    >>> table = tln.views.display_table(model, contexts, result.top(2), n=2)
+    >>> tln.views.heatmap(table, contexts)
+    View(layer 0, mlp_pre, unit 44 and others, by token; .save(path) writes it as a page)
     """
-    missing = [name for name in (*UNIT, "example", "tokens", "values") if name not in display]
-    if missing or display.empty:
-        raise ValueError(
-            f"the table needs rows and the columns of display_table(); it has {len(display)} "
-            f"rows and lacks {', '.join(missing) or 'no column'}"
-        )
     several = len(display[UNIT].drop_duplicates()) > 1
     labels = [_row_label(row, contexts, several=several) for row in display.to_dict("records")]
     title = f"{name_of(display.iloc[0])}{' and others' if several else ''}, by token"
@@ -184,7 +162,13 @@ def heatmap(display: pd.DataFrame, contexts: Contexts) -> View:
 
 
 @validated
-def top_contexts(model: TransformerLensModel, result: Any, where: Any, *, n: int = 5) -> View:
+def top_contexts(
+    model: TransformerLensModel,
+    result: ProbeResult,
+    where: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Any],
+    *,
+    n: int = 5,
+) -> View:
     """Show the contexts in which a unit is largest, and those in which it is smallest.
 
     Parameters
@@ -202,22 +186,26 @@ def top_contexts(model: TransformerLensModel, result: Any, where: Any, *, n: int
     Returns
     -------
     View
-        The activation at the target decides; the largest first, then the smallest.
+        Ordered by the activation at the target: the largest first, then the smallest.
 
     Raises
     ------
     TypeError
         Not a result; or the model is refused (see :func:`tl_negation.collect`).
     ValueError
-        No such unit; ``n`` is below 1 or more than half of the contexts.
+        A unit that does not exist; ``n`` is below 1 or more than half of the contexts.
 
     Notes
     -----
     In the spirit of Neuroscope (Nanda 2022). The ends of a distribution say little about its
     middle: what the top contexts share may be rare among the others.
+
+    Examples
+    --------
+    >>> view = tln.views.top_contexts(model, result, result.top(1), n=1)
+    >>> view.title
+    'layer 0, mlp_pre, unit 44: contexts with the largest and smallest activations'
     """
-    if not isinstance(result, ProbeResult):
-        raise TypeError(f"top_contexts needs a ProbeResult; got {type(result).__name__}")
     row, column = unit_of(result.sites, result.layers, where)
     if not 1 <= n <= len(result.contexts) // 2:
         raise ValueError(
@@ -237,19 +225,29 @@ def top_contexts(model: TransformerLensModel, result: Any, where: Any, *, n: int
 
 def _at_target(
     model: TransformerLensModel, result: ProbeResult, unit: pd.DataFrame, row: int, column: int
-) -> np.ndarray:
+) -> Float[np.ndarray, " example"]:
+    """A unit's activation at the target of every context."""
     if result.activations is not None:
         return result.activations.values[row, :, column].cpu().double().numpy()
-    one = unit.iloc[0]
-    layers = [int(one["layer"])]
-    acts = collect(model, result.contexts, [one["site"]], layers=layers, progress=False)
-    index = one["head"] * acts.sites[0].d_head + one["index"]
+    first = unit.iloc[0]
+    layers = [int(first["layer"])]
+    acts = collect(model, result.contexts, [first["site"]], layers=layers, progress=False)
+    index = first["head"] * acts.sites[0].d_head + first["index"]
     return acts.values[0, :, index].cpu().double().numpy()
+
+
+def _check_texts(name: str, value: Any) -> None:
+    """Raise TypeError unless the value is a string or a list of strings."""
+    texts = isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
+    if not texts:
+        raise TypeError(f"{name} must be a string or a list of strings; got {short(value)}")
 
 
 @validated
 def over_text(
-    model: TransformerLensModel, text: str | list[str] | tuple[str, ...], units: pd.DataFrame
+    model: TransformerLensModel,
+    text: Annotated[str | Sequence[str], _check_texts],
+    units: Units,
 ) -> View:
     """Show a unit's activation at every token of any text: *rusty, dead, corroded*.
 
@@ -258,8 +256,8 @@ def over_text(
     model
         The TransformerLens model.
     text : str or sequence of str
-        One text or several, each read by itself, behind BOS if the model's tokenizer puts
-        it in front (:func:`tl_negation.find_contexts`).
+        One text or several, each read by itself, after BOS if the model's tokenizer begins a text
+        with it (:func:`tl_negation.find_contexts`).
     units : DataFrame
         One or several rows of ``result.top()`` or ``result.to_frame()``.
 
@@ -271,7 +269,7 @@ def over_text(
     Raises
     ------
     TypeError
-        The text is no string; or the model is refused (see :func:`tl_negation.collect`).
+        Something other than text; or the model is refused (see :func:`tl_negation.collect`).
     ValueError
         No text, a text without a token, or one longer than the model's context; or ``units`` as
         in :func:`text_heatmap`.
@@ -279,12 +277,17 @@ def over_text(
     Notes
     -----
     The first token of a text tends to have activations of its own; put words before the one that
-    is meant. What a unit does at words of neither list was not tested.
+    you mean. What a unit does at words of neither list was not tested.
+
+    Examples
+    --------
+    >>> tln.views.over_text(model, ["You may know", "I cannot"], result.top(1))
+    View(layer 0, mlp_pre, unit 44, over a text; .save(path) writes it as a page)
     """
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("over_text needs a text; got none")
-    tables = [_typed(model, one, units).assign(text=i + 1) for i, one in enumerate(texts)]
+    tables = [_typed(model, typed, units).assign(text=i + 1) for i, typed in enumerate(texts)]
     rows = pd.concat(tables).to_dict("records")
     several = len(units) > 1
     labels = [
@@ -299,10 +302,8 @@ def over_text(
     )
 
 
-def _typed(model: TransformerLensModel, text: Any, units: pd.DataFrame) -> pd.DataFrame:
-    """One typed text as a context of its own."""
-    if not isinstance(text, str):
-        raise TypeError(f"over_text reads strings; got {type(text).__name__}")
+def _typed(model: TransformerLensModel, text: str, units: pd.DataFrame) -> pd.DataFrame:
+    """The display table of a typed text, as a context of its own."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise ValueError(f"the text {text!r} has no token")
@@ -313,12 +314,17 @@ def _typed(model: TransformerLensModel, text: Any, units: pd.DataFrame) -> pd.Da
     return display_table(model, alone, units, examples=[0])
 
 
-def name_of(row: Any) -> str:
+def name_of(row: Mapping[Hashable, Any] | pd.Series) -> str:
     """Name a unit by layer, site, head and index."""
-    return f"layer {row['layer']}, {unit_name(row['site'], row['head'], row['index'])}"
+    return f"layer {row['layer']}, {name_in_layer(row)}"
 
 
-def _row_label(row: Any, contexts: Contexts, *, several: bool) -> str:
+def name_in_layer(row: Mapping[Hashable, Any] | pd.Series) -> str:
+    """Name a unit by site, head and index."""
+    return unit_name(str(row["site"]), int(row["head"]), int(row["index"]))
+
+
+def _row_label(row: Mapping[Hashable, Any], contexts: Contexts, *, several: bool) -> str:
     example = contexts.examples.iloc[int(row["example"])]
     at_target = f"{float(row['values'][contexts.before]):+.3g}"
     where = f"{name_of(row)} · " if several else ""

@@ -12,14 +12,14 @@ from uuid import uuid4
 
 import numpy as np
 
-from .._shared import whole_file
+from .._shared import validated, whole_file
 
-#: Sky blue and orange of Okabe and Ito's palette: told apart by every reader, and black text is
-#: legible on both (contrast above 9).
+#: Sky blue and orange of Okabe and Ito's palette: every reader can tell them apart, and black text
+#: is legible on both (contrast above 9).
 NEGATIVE, POSITIVE = "#56B4E9", "#E69F00"
 #: Colours saturate at this share of |activation|: the first tokens of a window tend to be huge.
 SATURATION = 0.98
-#: No request may leave a page of ours, whatever the text shown.
+#: Content security policy: no request may leave a page of ours, whatever text it shows.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 WORD_JOINER = "\u2060"  # invisible, no width
 
@@ -39,7 +39,7 @@ CSS = f"""
 .tln-choice {{ display: flex; flex-wrap: wrap; gap: .4em 1.2em; margin-bottom: .9em; }}
 .tln-choice select {{ font: inherit; padding: .15em .4em; max-width: 100%; }}
 .tln-scroll {{ overflow-x: auto; }}
-/* circuitsvis writes white on whatever the attention makes of a token's colour */
+/* circuitsvis writes white on a token's colour, however light the attention makes it */
 .tln-scroll button {{ color: #111 !important;
   background-image: linear-gradient(#ffffff8c, #ffffff8c) !important; }}
 @media print {{ .tln-row {{ break-inside: avoid; }}
@@ -60,6 +60,14 @@ class View:
         JavaScript that draws it; needs circuitsvis (:func:`page_script`) on the page.
     title
         One line, plain text.
+
+    Examples
+    --------
+    >>> view = tln.views.text_heatmap(model, contexts, result.top(1), n=2)
+    >>> view
+    View(layer 0, mlp_pre, unit 44, by token; .save(path) writes it as a page)
+    >>> view.save("unit.html").name
+    'unit.html'
     """
 
     body: str
@@ -68,7 +76,7 @@ class View:
 
     @property
     def html(self) -> str:
-        """A whole page that needs nothing from anywhere."""
+        """A whole page that loads nothing from anywhere."""
         return (
             "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -80,13 +88,24 @@ class View:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the page; returns its path."""
+        """Write the page.
+
+        Parameters
+        ----------
+        path
+            Of the file; missing folders are made, and an existing file is replaced.
+
+        Returns
+        -------
+        Path
+            Where the page is.
+        """
         with whole_file(path) as file:
             file.write_text(self.html, encoding="utf-8")
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """Frame the page, so that views of one notebook do not get into each other's way."""
+        """Frame the page, so that the views of a notebook do not disturb each other."""
         fit = "this.style.height = this.contentDocument.documentElement.scrollHeight + 24 + 'px'"
         return (
             f'<iframe srcdoc="{html.escape(self.html)}" title="{html.escape(self.title)}" '
@@ -98,6 +117,7 @@ class View:
         return f"View({self.title}; .save(path) writes it as a page)"
 
 
+@validated
 def heatmap_from_values(
     tokens: Sequence[Sequence[str]],
     values: Sequence[np.ndarray],
@@ -107,21 +127,34 @@ def heatmap_from_values(
     title: str,
     quantity: str = "activation",
 ) -> View:
-    """Draw rows of tokens coloured by values: no model, no contexts.
+    """Draw rows of tokens coloured by your own values: needs no model and no contexts.
 
     Parameters
     ----------
     tokens, values, labels
-        A row each: texts, numbers (NaN stays white) and one line of plain text.
+        One entry per row: its texts, its numbers (NaN stays white) and one line of plain text.
     target
-        Position of the token to outline, if any.
+        Position of the token to outline; None for no outline.
     title, quantity
         Plain text: what the view is, and what the numbers are.
 
+    Returns
+    -------
+    View
+        One colour scale for all rows.
+
     Raises
     ------
+    TypeError
+        Arguments of another type, named.
     ValueError
-        A row has not as many values as tokens.
+        A row with fewer or more values than tokens.
+
+    Examples
+    --------
+    >>> rows = {"tokens": [["I", " may", " not"]], "values": [np.array([0.1, -1.2, 3.4])]}
+    >>> tln.views.heatmap_from_values(**rows, labels=["mine"], target=2, title="three tokens")
+    View(three tokens; .save(path) writes it as a page)
     """
     limit = _limit(values)
     signed = any(np.nanmin(row, initial=0) < 0 for row in values)
@@ -140,25 +173,53 @@ def heatmap_from_values(
 
 @cache
 def page_script() -> str:
-    """Read the installed circuitsvis' script, to stand once in a page's script element."""
+    """Read the installed circuitsvis' script, to be put once into a page's script element.
+
+    Returns
+    -------
+    str
+        JavaScript that cannot end the element it is in.
+
+    Examples
+    --------
+    >>> script = tln.views.page_script()
+    >>> len(script) > 10**6, "</script" in script
+    (True, False)
+    """
     script = files("circuitsvis").joinpath("dist/cdn/iife.js").read_text(encoding="utf-8")
     script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")  # React's strings
     return script[: script.rfind("//# sourceMappingURL")]  # no request for the map
 
 
 def to_script(value: Any) -> str:
-    """JSON that no text in it can make end the script element it stands in.
+    r"""Write JSON in which no text can end the script element that it is in.
+
+    Parameters
+    ----------
+    value
+        Anything that :func:`json.dumps` takes.
+
+    Returns
+    -------
+    str
+        JSON, also valid JavaScript.
 
     Raises
     ------
     ValueError
-        A number that JSON has not (NaN, infinity).
+        A number that does not exist in JSON (NaN, infinity).
+
+    Examples
+    --------
+    >>> print(tln.views.to_script({"text": "</script>"}))
+    {"text": "\u003c/script\u003e"}
     """
     escapes = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
     return json.dumps(value, ensure_ascii=False, allow_nan=False).translate(escapes)
 
 
 def _limit(values: Sequence[np.ndarray]) -> float:
+    """Where the colours saturate; 1 if all values are 0 or missing."""
     every = np.abs(np.concatenate(list(values)))
     every = every[np.isfinite(every)]
     limit = float(np.quantile(every, SATURATION)) if every.size else 0.0
@@ -166,6 +227,7 @@ def _limit(values: Sequence[np.ndarray]) -> float:
 
 
 def _mark(target: int) -> str:
+    """Style that outlines the target in what circuitsvis draws."""
     css = f".tln-tokens .colored-tokens > span:nth-of-type({target + 1}) > span"
     style = "outline: 2px solid #1a1a1a; font-weight: 700; position: relative; z-index: 1;"
     return f"<style>{css} {{ {style} }}</style>"
@@ -178,8 +240,8 @@ def _legend(quantity: str, limit: float, *, signed: bool, marked: bool) -> str:
     return (
         f'<div class="tln-scale"><span>{html.escape(quantity)}: {low}</span>'
         f'<span class="{kind}" role="img" aria-label="{says}"></span>'
-        f"<span>+{limit:.3g}</span><span>one scale for all rows; stronger "
-        f"ones have the end colour. {'The target is outlined. ' * marked}Point at a token for its "
+        f"<span>+{limit:.3g}</span><span>one scale for all rows; stronger values "
+        f"have the end colour. {'The target is outlined. ' * marked}Point at a token for its "
         "value.</span></div>"
     )
 
@@ -188,16 +250,21 @@ def _row_html(name: str, tokens: Sequence[str], target: int | None, label: str) 
     shown = [html.escape(visible(token)) for token in tokens]
     if target is not None and target < len(shown):
         shown[target] = f"<mark>{shown[target]}</mark>"
+    return token_line(name, label, "".join(shown))
+
+
+def token_line(name: str, label: str, shown: str, css: str = "tln-tokens") -> str:
+    """HTML of a label above an element that circuitsvis draws into; until then it shows text."""
     return (
         f'<div class="tln-row"><p class="tln-label">{html.escape(label)}</p>'
-        f'<div class="tln-tokens" id="{name}">{"".join(shown)}</div></div>'
+        f'<div class="{css}" id="{name}">{shown}</div></div>'
     )
 
 
 def _row_call(name: str, tokens: Sequence[str], values: np.ndarray, limit: float) -> str:
     props = {
         "tokens": [inert(visible(token)) for token in tokens],
-        "values": [float(f"{v:.4g}") if np.isfinite(v) else None for v in values],
+        "values": [float(f"{value:.4g}") if np.isfinite(value) else None for value in values],
         "minValue": -limit,
         "maxValue": limit,
         "negativeColor": NEGATIVE,
@@ -208,14 +275,14 @@ def _row_call(name: str, tokens: Sequence[str], values: np.ndarray, limit: float
 
 
 def visible(token: str) -> str:
-    """Show a line end as a sign: circuitsvis breaks the line for each, and shows nothing."""
+    """Show a line end as a sign: circuitsvis would break the line there and show nothing."""
     return token.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵")
 
 
 def inert(token: str) -> str:
     """Keep the token from becoming HTML: circuitsvis assigns it to innerHTML.
 
-    "<" and "&" begin markup only with a letter or sign right behind them. An entity would do
-    as well, but would show as such in the tooltip.
+    "<" and "&" begin markup only if a letter or sign follows at once. An entity would do as well
+    in the text, but the tooltip would show it as it is written.
     """
     return token.replace("<", f"<{WORD_JOINER}").replace("&", f"&{WORD_JOINER}")
