@@ -9,7 +9,6 @@ import torch
 from helpers import synthetic
 
 from tl_negation import COLUMNS, STATUSES, WORD_COLUMNS
-from tl_negation.models.units import unit_of
 from tl_negation.probing.columns import RANKS
 from tl_negation.probing.probe import probe
 from tl_negation.probing.results import needs_activations
@@ -183,39 +182,6 @@ def test_top_refuses_what_does_not_rank(result):
         result.top(by="words_t")  # inference has not run
     with pytest.raises(ValueError, match="must be at least 1; got 0"):
         result.top(0)
-
-
-# ------------------------------------------------------------------ unit_of
-
-
-def test_unit_of_is_the_inverse_of_the_rows(result):
-    frame = result.to_frame()
-    for i, row in frame.iterrows():
-        layer, unit = unit_of(result, row)
-        assert layer * synthetic.WIDTH + unit == i
-    assert unit_of(result, (5, "k", 1, 2)) == (1, 20 + 4 + 2)
-    assert unit_of(result, {"layer": 8, "site": "mlp_pre", "head": 0, "index": 6}) == (2, 34)
-    assert unit_of(result, result.top(1)) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("unit", "message"),
-    [
-        ((5, "v", 0, 0), "has the sites q, k, mlp_pre; got 'v'"),
-        ((3, "q", 0, 0), r"has the layers \[2, 5, 8\]; got 3"),
-        ((5, "k", 2, 0), "site k has 2 heads of 4 units; got head 2, index 0"),
-        ((5, "q", 0, 4), "site q has 5 heads of 4 units; got head 0, index 4"),
-        ((5, "q", -1, 0), "got head -1, index 0"),
-    ],
-)
-def test_no_such_unit(result, unit, message):
-    with pytest.raises(ValueError, match=message):
-        unit_of(result, unit)
-
-
-def test_one_unit_at_a_time(result):
-    with pytest.raises(ValueError, match="one unit is wanted; got a table of 2 rows"):
-        unit_of(result, result.top(2))
 
 
 # ------------------------------------------------------------------ in words

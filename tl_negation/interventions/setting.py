@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..activations import Activations, collect
+from ..activations import Activations, collect, halve_until_it_fits
 from ..corpus import Contexts
 from ..models import Site, TransformerLensModel, check_model
 from .continuation import Continuation
@@ -222,28 +222,14 @@ def measure(
     """
     device = next(setting.model.parameters()).device.type
     rows = setting.batch_size or ROWS.get(device, ROWS["cpu"])
-    return _measure_or_halve(setting, sets, rows if setting.kept else _whole(rows), desc)
-
-
-def _whole(rows: int) -> int:
-    return max(1, rows // WHOLE_WINDOW)
-
-
-def _measure_or_halve(
-    setting: Setting, sets: Sequence[np.ndarray], rows: int, desc: str
-) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        return _measure(setting, sets, rows, desc)
-    except RuntimeError as error:
-        from accelerate.utils.memory import should_reduce_batch_size  # slow to import
-
-        if rows == 1 or not should_reduce_batch_size(error):
-            raise
-    return _measure_or_halve(setting, sets, rows // 2, desc)
+    rows = rows if setting.kept else max(1, rows // WHOLE_WINDOW)
+    smallest = f"one context of {setting.tokens.shape[1]} tokens"
+    found, _ = halve_until_it_fits(partial(_measure, setting, sets, desc), rows, smallest)
+    return found
 
 
 def _measure(
-    setting: Setting, sets: Sequence[np.ndarray], rows: int, desc: str
+    setting: Setting, sets: Sequence[np.ndarray], desc: str, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     n = len(setting.rows)
     changes, clean = np.empty((len(sets), n)), np.empty(n)

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from .. import plots, views
 from .._shared import validated, whole_file
 from ..fitting import STATUSES
-from ..models import MEANINGS, WITH_HEADS, TransformerLensModel
+from ..models import SITES, TransformerLensModel, has_heads
 from ..probing import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS, ProbeResult, profile, trend
 from .effects import HINTS as EFFECT_HINTS
 from .effects import effects_section
@@ -43,7 +43,6 @@ PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
 #: Beside what COLUMNS says: what the other headers of the two tables mean.
 HINTS = {
     "layer": "number of the layer, from 0",
-    "site": ", ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
     "head": "attention head, from 0; none where the site has no heads",
     "index": "index of the unit within its head, or within the site",
     "units": "units of this site in this layer",
@@ -353,7 +352,7 @@ def _table(frame: pd.DataFrame) -> Table:
     headers = [
         Header(
             name.replace("_", " "),
-            KNOWN.get(name, ""),
+            _hint(name),
             pd.api.types.is_numeric_dtype(frame[name])
             and not pd.api.types.is_bool_dtype(frame[name]),
         )
@@ -366,9 +365,16 @@ def _table(frame: pd.DataFrame) -> Table:
     return Table(headers, rows)
 
 
+def _hint(column: str) -> str:
+    """What a column means."""
+    if column == "site":
+        return ", ".join(f"{name}: {record.meaning}" for name, record in SITES.items())
+    return KNOWN.get(column, "")
+
+
 def _without_no_head(row: dict[str, Any]) -> dict[str, Any]:
     """Where a site has no heads, none is numbered 0."""
-    headless = "head" in row and row["site"] not in WITH_HEADS
+    headless = "head" in row and not has_heads(row["site"])
     return {**row, "head": math.nan} if headless else row
 
 

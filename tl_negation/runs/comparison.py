@@ -21,7 +21,7 @@ from ..corpus import (
     load_text,
 )
 from ..inference import TooFewWordsError, add_extras, held_out, infer
-from ..models import TransformerLensModel, load_model
+from ..models import TransformerLensModel, check_site_names, load_model
 from ..probing import ProbeResult, probe
 
 
@@ -77,6 +77,7 @@ def compare(
     ValueError
         The contrast itself has no examples in the text.
     """
+    check_site_names(sites)
     text = load_text(text)
     model = load_model(model) if isinstance(model, (str, Path)) else model
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}

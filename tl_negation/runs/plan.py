@@ -12,7 +12,14 @@ import torch
 from .._shared import integer
 from ..activations import START_BATCH
 from ..corpus import Contexts, Corpus, Text, find_contexts, load_text
-from ..models import ModelSizes, TransformerLensModel, load_tokenizer, sizes_of, usable_device
+from ..models import (
+    ModelSizes,
+    TransformerLensModel,
+    check_site_names,
+    load_tokenizer,
+    sizes_of,
+    usable_device,
+)
 from ..probing import WORD_COLUMNS, unit_statistics
 from . import machine
 from .machine import HARDWARE, UTILISATION, Speed
@@ -128,6 +135,7 @@ def plan(
     ``n_devices``): it then takes as many of them to keep one busy.
     """
     _check(tokens, text, before, per_class, batch_size, dtype)
+    check_site_names(sites)
     integer("devices", devices)
     _check_positive(flops=flops, device_memory=device_memory, devices=devices)
     peak = _peak(hardware, flops, dtype, utilisation)
