@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
 from tl_negation.activations import forward as _forward
 from tl_negation.activations.activations import Activations
 from tl_negation.activations.collect import collect, token_activations
-from tl_negation.models.loading import demo_file, load_model
+from tl_negation.models.demo import demo_file
+from tl_negation.models.loading import load_model
 
 ALL = ("q", "k", "v", "mlp_pre")
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)

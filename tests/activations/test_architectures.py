@@ -19,7 +19,7 @@ from helpers.architectures import (
 
 from tl_negation.activations.collect import collect
 from tl_negation.models.loading import load_model
-from tl_negation.models.sites import MEANINGS, select_sites, sites_of
+from tl_negation.models.sites import SITES, select_sites, sites_of
 
 CASE = pytest.mark.parametrize(("family", "name"), CASES)
 MIXTURES = pytest.mark.parametrize("name", tiny_models.CLASSES)
@@ -96,13 +96,13 @@ def test_sizes_that_hooked_transformer_takes_for_granted_make_a_bridge(folder):
 @MIXTURES
 def test_units_of_experts_are_refused_with_the_reason(name, folder):
     model = model_of("Mixtral", name, folder)
-    with pytest.raises(ValueError, match=r"no site 'mlp_pre' here: its MLP is a mixture of exp"):
+    with pytest.raises(ValueError, match=r"no site 'mlp_pre' \(its MLP is a mixture of exp"):
         collect(model, CONTEXTS, ("q", "mlp_pre"), progress=False)
 
 
 def test_rotations_that_are_not_reached_are_refused_with_the_reason(folder):
     model = model_of("GPT-NeoX", "TransformerBridge", folder)
-    with pytest.raises(ValueError, match=r"no site 'rot_q' here: TransformerBridge has the hook b"):
+    with pytest.raises(ValueError, match=r"no site 'rot_q' \(TransformerBridge has the hook b"):
         collect(model, CONTEXTS, ("rot_q",), progress=False)
 
 
@@ -110,5 +110,5 @@ def test_the_page_on_models_shows_the_list_that_is_run_here():
     page = PAGE.read_text("utf-8")
     assert table() in page
     assert short_table() in README.read_text("utf-8")
-    rows = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in MEANINGS.items())
+    rows = "".join(f"| `{name}` | {record.meaning} |\n" for name, record in SITES.items())
     assert f"| site | what it is |\n|---|---|\n{rows}\n" in page

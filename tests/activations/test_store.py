@@ -266,11 +266,13 @@ def test_a_batch_size_that_fitted_is_kept_over_a_stop(model, tmp_path, monkeypat
 def test_a_directory_that_is_no_store_is_left_alone(model, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.tex").write_text("all of it")
-    with pytest.raises(FileExistsError, match=r"a is no store of activations \(it has no manifest"):
+    with pytest.raises(
+        FileExistsError, match=r"a is not a store of activations \(it has no manifest"
+    ):
         stored(model, tiny_models.contexts(), tmp_path / "a")
-    with pytest.raises(FileExistsError, match=r"thesis\.tex is no store of activations"):
+    with pytest.raises(FileExistsError, match=r"thesis\.tex is not a store of activations"):
         stored(model, tiny_models.contexts(), tmp_path / "a" / "thesis.tex")
-    with pytest.raises(FileNotFoundError, match="a is no store of activations"):
+    with pytest.raises(FileNotFoundError, match="a is not a store of activations"):
         load_activations(tmp_path / "a")
     assert (tmp_path / "a" / "thesis.tex").read_text() == "all of it"
     (tmp_path / "empty").mkdir()

@@ -242,7 +242,7 @@ def assert_one_line(done, message):
         ({"--text": "nowhere.txt"}, r"nowhere\.txt"),
         ({"--text": "builtin:bible"}, "bible"),
         ({"--text": "gutenberg:x"}, "gutenberg"),
-        ({"--sites": "q,w"}, "unknown site 'w'; this model has .*q, k, v,"),
+        ({"--sites": "q,w"}, "unknown site 'w'; there are .*q, k, v,"),
         ({"--sites": " , "}, "no site was asked for"),
         ({"--preset": "paper"}, "preset must be None or 'notebook'; got 'paper'"),
         ({"--model": "/no/such/model"}, r"there is no /no/such/model/config\.json"),

@@ -17,7 +17,7 @@ from einops import rearrange
 from helpers import tiny_models
 from torch import Tensor
 
-from tl_negation.models.sites import MEANINGS
+from tl_negation.models.sites import SITES
 
 IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
 GROUPED = {
@@ -63,7 +63,7 @@ class Family:
     def sites(self, class_name: str) -> tuple[str, ...]:
         """All that it has in a class of TransformerLens, in the order of a block."""
         rotated = ROTATED if self.rotary and class_name not in self.unreached else ()
-        return tuple(site for site in MEANINGS if site in (*self.places, *rotated))
+        return tuple(site for site in SITES if site in (*self.places, *rotated))
 
 
 def _places(block: dict[str, str], attn: dict[str, str], mlp: dict[str, str]) -> dict[str, Place]:
@@ -357,7 +357,7 @@ def table() -> str:
         cells = [f"{name} (`{family.config}`)", family.note]
         for class_name in ("HookedTransformer", "TransformerBridge"):
             sites = family.sites(class_name)
-            kinds = [site for site in MEANINGS if site not in sites]
+            kinds = [site for site in SITES if site not in sites]
             cell = f"all but {', '.join(f'`{site}`' for site in kinds)}" if kinds else "all"
             if class_name == "HookedTransformer" and family.hub:
                 cell += f", as `{family.hub}` with these sizes; a folder becomes a bridge"

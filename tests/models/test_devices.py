@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from tl_negation.activations.collect import collect, token_activations
 from tl_negation.models import devices as _devices
 from tl_negation.models.check import _is_refactored
-from tl_negation.models.loading import describe_model
+from tl_negation.models.describe import describe_model
 from tl_negation.models.sites import Site
 from tl_negation.probing.probe import probe
 

@@ -1,14 +1,29 @@
-"""Sites: read off the model; a column of the layout finds its way back to site, head, index."""
+"""Sites: read off the model; a record in the table is all that a new one needs."""
 
+from dataclasses import replace
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 import torch
-from einops import rearrange
 from helpers import tiny_models
+from helpers.command_line import invoke
 
-from tl_negation.models.sites import Site, select_sites, sites_of
-from tl_negation.models.units import locate, site_slices, unit_name, unit_of
+import tl_negation as tln
+from tl_negation import plots, report
+from tl_negation.models.sites import (
+    SITES,
+    Site,
+    SiteRecord,
+    check_site_names,
+    has_heads,
+    neurons,
+    select_sites,
+    site_label,
+    sites_of,
+    stream,
+)
+from tl_negation.models.sizes import sizes_of
 from tl_negation.probing.families import family_ids
 
 GROUPED = {"n_layers": 2, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8, "d_mlp": 56}
@@ -50,9 +65,11 @@ def test_grouped_keys_and_values_are_narrower(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", tiny_models.CLASSES)
-def test_a_site_that_the_model_has_not_names_those_it_has(tmp_path, name):
+def test_a_site_that_the_model_lacks_names_those_it_has(tmp_path, name):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
-    with pytest.raises(ValueError, match="unknown site 'rot_q'; this model has resid_pre, q, k, v"):
+    with pytest.raises(
+        ValueError, match="this model has no site 'rot_q'; it has resid_pre, q, k, v"
+    ):
         select_sites(model, ("rot_q",))
 
 
@@ -89,11 +106,11 @@ def test_select_refuses():
     model = model_with(["blocks.0.attn.hook_q", "blocks.0.attn.hook_k"])
     with pytest.raises(TypeError, match=r"got the string 'q'; pass \(\"q\",\)"):
         select_sites(model, "q")
-    with pytest.raises(ValueError, match=r"unknown site 'mlp_pre'; this model has q, k"):
+    with pytest.raises(ValueError, match=r"this model has no site 'mlp_pre'; it has q, k$"):
         select_sites(model, ("q", "mlp_pre"))
     with pytest.raises(ValueError, match="each site once; got q more than once"):
         select_sites(model, ("q", "k", "q"))
-    with pytest.raises(ValueError, match="no site was asked for; this model has q, k"):
+    with pytest.raises(ValueError, match="no site was asked for; there are resid_pre, q, k"):
         select_sites(model, ())
 
 
@@ -102,50 +119,140 @@ def test_a_hugging_face_model_is_refused_with_the_cure():
         sites_of(tiny_models.gpt2())
 
 
-def test_locate_inverts_the_rearrangement():
-    sites = (
-        Site("q", "", "attn", 6, 8),
-        Site("k", "", "attn", 3, 8),
-        Site("mlp_pre", "", "mlp", 1, 5),
-    )
-    unit = 0
-    for site in sites:
-        grid = torch.arange(site.width).reshape(1, site.heads, site.d_head)
-        flat = rearrange(grid, "example head d_head -> example (head d_head)")[0]
-        for column in flat.tolist():
-            found, head, index = locate(sites, unit)
-            assert found is site
-            assert int(grid[0, head, index]) == column
-            unit += 1
+# ------------------------------------------------------------------ names, before any model
 
 
-def test_slices_hold_the_units_that_are_found_there():
-    sites = [
-        Site("q", "", "attn", 6, 8),
-        Site("k", "", "attn", 3, 8),
-        Site("mlp_pre", "", "mlp", 1, 5),
-    ]
-    slices = list(site_slices(sites, (2, 7)))
-    assert [(place.row, place.layer, place.site) for place in slices] == [
-        (row, layer, site) for row, layer in enumerate((2, 7)) for site in sites
-    ]
-    ends = [0, *(place.positions.stop for place in slices)]
-    assert [place.positions.start for place in slices] == ends[:-1]  # end to end
-    assert ends[-1] == 2 * (48 + 24 + 5)
-    for row, layer, site, columns, positions in slices:
-        assert columns.stop - columns.start == positions.stop - positions.start == site.width
-        assert unit_of(sites, (2, 7), (layer, site.name, 0, 0)) == (row, columns.start)
-        assert positions.start == row * 77 + columns.start
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("kk", "unknown site 'kk'; did you mean 'k'\\? there are resid_pre, q, k, v"),
+        ("mlp", "did you mean 'mlp_pre'"),
+        ("resid_pots", "did you mean 'resid_post'"),
+        ("Q", "did you mean 'q'"),
+        ("neurons", "unknown site 'neurons'; there are resid_pre, "),
+        (3, "unknown site 3; there are"),
+        (["q"], r"unknown site \['q'\]; there are"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name, message):
+    with pytest.raises(ValueError, match=message):
+        check_site_names(each for each in ("q", name))
 
 
-@pytest.mark.parametrize("unit", [-1, 72])
-def test_locate_refuses_a_column_that_is_not_there(unit):
-    sites = (Site("q", "", "attn", 6, 8), Site("k", "", "attn", 3, 8))
-    with pytest.raises(IndexError, match=f"unit must be between 0 and 71, got {unit}"):
-        locate(sites, unit)
+def test_names_that_are_known_are_returned_in_their_order():
+    assert check_site_names(name for name in ("v", "q")) == ("v", "q")
 
 
-def test_only_units_of_attention_are_named_by_head():
-    assert unit_name("rot_k", 2, 7) == "rot_k, head 2, unit 7"
-    assert unit_name("mlp_pre", 0, 7) == "mlp_pre, unit 7"
-    assert unit_name("attn_out", 0, 7) == "attn_out, unit 7"
+@pytest.fixture
+def no_loading(monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("a model was loaded")
+
+    for name in ("scan", "comparison"):
+        module = import_module(f"tl_negation.runs.{name}")
+        monkeypatch.setattr(module, "load_model", refuse)
+        monkeypatch.setattr(module, "load_text", refuse)
+
+
+@pytest.mark.usefixtures("no_loading")
+@pytest.mark.parametrize("function", [tln.scan, tln.compare])
+def test_names_are_checked_before_a_model_is_loaded(function):
+    with pytest.raises(ValueError, match="unknown site 'kk'; did you mean 'k'"):
+        function("gpt2-large", "builtin:python-docs", sites=("q", "kk"))
+    with pytest.raises(AssertionError, match="a model was loaded"):  # with names that are known
+        function("gpt2-large", "builtin:python-docs", sites=("q", "k"))
+
+
+@pytest.mark.usefixtures("no_loading")
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_the_command_line_checks_names_before_a_model_is_loaded(command, tmp_path):
+    asked = ("--model", "gpt2-large", "--text", "builtin:python-docs", "--out", tmp_path / "out")
+    done = invoke(command, *asked, "--sites", "q,kk")
+    assert done.exit_code == 2
+    assert "unknown site 'kk'; did you mean 'k'? there are resid_pre," in done.stderr
+
+
+# ------------------------------------------------------------------ a site of one's own
+
+NORMED = SiteRecord(
+    hook="ln1.hook_normalized",
+    module="resid",
+    meaning="what attention reads",
+    needs="nothing",
+    shape=stream,
+    label="normed",
+    colour="#112233",
+    marker="v",
+)
+
+
+def of_layer(model, tokens, site):
+    """``[layer, example, unit]`` at the last position, by TransformerLens itself."""
+    with torch.inference_mode():
+        _, cache = model.run_with_cache(tokens)
+    layers = range(model.cfg.n_layers)
+    return torch.stack([cache[site.hook_name(layer)][:, -1].flatten(1) for layer in layers])
+
+
+@pytest.mark.parametrize("name", tiny_models.CLASSES)
+@pytest.mark.parametrize(
+    "record",
+    [
+        NORMED,
+        replace(NORMED, hook="ln2.hook_normalized", needs="output"),
+    ],
+    ids=lambda record: record.hook,
+)
+def test_a_new_site_is_one_entry(tmp_path, monkeypatch, name, record):
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
+    contexts = tiny_models.contexts()
+    monkeypatch.setitem(SITES, "own", record)
+    site = Site("own", f"blocks.{{layer}}.{record.hook}", record.module, 1, 20)
+    assert list(sites_of(model).values())[-1] == site
+    tokens = contexts.tokens[:, : contexts.before + 1]
+    for sites in (("own",), ("q", "own")):
+        acts = tln.collect(model, contexts, sites, progress=False)
+        expected = of_layer(model, tokens, site)
+        torch.testing.assert_close(acts.site("own"), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_everything_that_lists_sites_lists_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setitem(SITES, "own", NORMED)
+    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
+    with pytest.raises(ValueError, match=r"there are .*resid_post, own$"):
+        check_site_names(("p",))
+    with pytest.raises(ValueError, match=r"it has .*resid_post, own$"):
+        select_sites(model, ("rot_q",))
+    sizes = sizes_of(model)
+    assert sizes.width("own") == 20
+    assert sizes.forward_flops(7, ("own",)) == sizes.forward_flops(7, ("resid_pre",))
+    assert plots.site_style("own", ["own"]) == ("#112233", "v", "-")
+    assert (site_label("own"), site_label("q"), has_heads("own")) == ("normed", "q", False)
+    acts = tln.collect(model, tiny_models.contexts(60), ("own",), progress=False)
+    page = report(tln.probe(acts, progress=False), tmp_path / "report.html").read_text("utf-8")
+    assert "own: what attention reads" in page
+
+
+def test_sites_without_a_colour_share_the_spare_ones(monkeypatch):
+    for name in ("one", "two"):
+        monkeypatch.setitem(SITES, name, replace(NORMED, colour=None))
+    looks = [plots.site_style(name, ["q", "one", "two"]) for name in ("one", "two")]
+    assert looks == [("#0072B2", "P", "-"), ("#AA4499", "X", "--")]
+
+
+def test_a_record_needs_a_product_of_a_layer():
+    with pytest.raises(
+        ValueError, match=r"needs must be one of nothing, query, .*; got 'embedding'"
+    ):
+        replace(NORMED, needs="embedding")
+
+
+def test_what_a_site_sees_follows_from_what_it_needs():
+    seen = {name: (r.before_mixing, r.lexical_at_first) for name, r in SITES.items()}
+    token_only = {"resid_pre", "q", "k", "v"}
+    assert {name for name, (before, _) in seen.items() if before} == token_only
+    assert {name for name, (_, lexical) in seen.items() if lexical} == token_only | {
+        "rot_q", "rot_k"
+    }  # fmt: skip
+    inside = replace(NORMED, module="mlp", shape=neurons, needs="up")
+    assert (inside.before_mixing, inside.lexical_at_first) == (False, False)

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tl_negation import ModelSizes, collect, find_contexts, load_text, plan, probe, sites_of
 from tl_negation.commands.tables import format_value
 from tl_negation.models.loading import load_tokenizer
-from tl_negation.models.sizes import STAGES, sizes_of
+from tl_negation.models.sites import SITES
+from tl_negation.models.sizes import sizes_of
 from tl_negation.runs import machine
 from tl_negation.runs.machine import HARDWARE
 
@@ -99,7 +100,7 @@ def test_widths_are_those_of_the_sites(folders, family):
 
 
 def test_a_pass_that_stops_later_costs_more_and_the_last_costs_all_layers():
-    costs = [LARGE.forward_flops(91, (site,)) for site in STAGES]
+    costs = [LARGE.forward_flops(91, (site,)) for site in SITES]
     assert costs == sorted(costs)
     # two operations a weight and token and the scores, but for the last MLP: at one token of 91
     weights = LARGE.parameters - 2 * 8192 * 128_256

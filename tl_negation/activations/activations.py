@@ -1,4 +1,4 @@
-"""Activations at the target words, one matrix ``[example, unit]`` per layer."""
+"""Activations at the target words: what :func:`collect` returns and :func:`probe` takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ class Activations:
     Parameters
     ----------
     values : Float[Tensor, "layer example unit"]
-        float32, whatever the model's precision, on the device of its embedding (on the CPU where
-        that device has no float64, as MPS), or a memory map of a store. The sites lie side by
-        side along ``unit``; unit ``i`` of a site is head ``i // d_head``, index ``i % d_head``.
+        float32, whatever the model's precision. On the device of the model's embedding (on the CPU
+        where that device has no float64, as with MPS), or a memory map of a store. The sites are
+        side by side along ``unit``; unit ``i`` of a site is head ``i // d_head``, index
+        ``i % d_head``.
     sites : tuple of Site
         In the order of their columns.
     layers : tuple of int
@@ -31,12 +32,25 @@ class Activations:
     contexts : Contexts
         What was run, aligned with ``example``.
     model : mapping
-        What produced them: :func:`tl_negation.models.describe_model` and the names of the hooks.
+        What produced them: :func:`tl_negation.describe_model` and the names of the hooks.
 
     Raises
     ------
+    TypeError
+        A field of another type.
     ValueError
         The shape of ``values`` does not fit layers, contexts and sites.
+
+    Notes
+    -----
+    Your own activations can be probed too: fill in the fields yourself.
+
+    Examples
+    --------
+    >>> acts
+    Activations(3 layers x 204 examples x 140 units (q 20, k 20, v 20, mlp_pre 80), ...)
+    >>> acts.site("k").shape
+    torch.Size([3, 204, 20])
     """
 
     values: Float[Tensor, "layer example unit"]
@@ -55,8 +69,8 @@ class Activations:
         expected = (len(self.layers), len(self.contexts), sum(site.width for site in self.sites))
         if tuple(self.values.shape) != expected:
             raise ValueError(
-                f"values must be [layer, example, unit] = {expected}, as layers, contexts and "
-                f"sites say; got {tuple(self.values.shape)}"
+                f"values must be [layer, example, unit] = {expected} to fit layers, contexts and "
+                f"sites; got {tuple(self.values.shape)}"
             )
 
     @property
@@ -66,6 +80,10 @@ class Activations:
 
     def site(self, name: str) -> Float[Tensor, "layer example unit"]:
         """Activations of one site, as a view of ``values``.
+
+        Parameters
+        ----------
+        name : str
 
         Raises
         ------
@@ -83,8 +101,10 @@ class Activations:
     def __repr__(self) -> str:
         widths = ", ".join(f"{site.name} {site.width}" for site in self.sites)
         return (
-            f"Activations({len(self.layers)} layers x {len(self.contexts)} examples x "
-            f"{self.values.shape[-1]} units ({widths}), {self.model.get('name', 'unnamed model')})"
+            f"Activations({_count(len(self.layers), 'layer')} x "
+            f"{_count(len(self.contexts), 'example')} x "
+            f"{_count(self.values.shape[-1], 'unit')} ({widths}), "
+            f"{self.model.get('name', 'unnamed model')})"
         )
 
     def _repr_html_(self) -> str:
@@ -99,6 +119,10 @@ class Activations:
         )
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _site_row(site: Site) -> dict[str, Any]:
     return {
         "site": site.name,
@@ -109,6 +133,6 @@ def _site_row(site: Site) -> dict[str, Any]:
 
 
 def _span(layers: Sequence[int]) -> str:
-    """``30 layers, 0 to 29``; each by name where they are few."""
+    """Write ``30 layers, 0 to 29``; a few layers are listed instead."""
     named = ", ".join(map(str, layers)) if len(layers) < 9 else f"{layers[0]} to {layers[-1]}"
     return f"{len(layers)} layers, {named}" if len(layers) > 1 else f"layer {layers[0]}"

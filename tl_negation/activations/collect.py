@@ -1,7 +1,7 @@
 """One pass of the model over the contexts; only the target position is kept.
 
 The tokens after the target are not computed (in a causal model they cannot change it), nor is
-anything behind the last hook that was asked for (``_forward.py``).
+anything after the last hook that was asked for (``forward.py``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,8 +33,8 @@ from . import store as _store
 from .activations import Activations
 from .forward import Writer, run
 
-# Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
-# of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
+#: Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
+#: of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
 START_BATCH = {"cpu": 16, "cuda": 128}
 
 
@@ -59,39 +59,39 @@ def collect(
         Found with this model's tokenizer. The windows are run as they are: whether they begin
         with BOS was decided by :func:`tl_negation.find_contexts`.
     sites : iterable of str
-        See :func:`tl_negation.sites.sites_of`.
+        Names: see :func:`tl_negation.sites_of`.
     layers : iterable of int, optional
         All layers if not given; kept in the order of the network.
     batch_size : int, optional
         Contexts per forward pass to begin with, chosen for the device if not given. A batch
         that does not fit into memory is halved and run again.
     store : str or Path, optional
-        Directory to keep the activations in instead of memory. A run that died goes on where it
-        stopped when the same call is made again, with the same batches and so the same values; a
-        finished store is opened without running the model. :func:`load_activations` opens one
-        without the model.
+        Directory to keep the activations in instead of memory. After a crash, the same call goes
+        on where it stopped, with the same batches and so the same values. A finished store is
+        opened without running the model; :func:`load_activations` does not even need the model.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     Activations
-        ``examples x units x 4`` bytes per layer. They are what the model computes in passing;
-        that a unit tells two words apart does not show that the model uses it to do so.
+        ``examples x units x 4`` bytes per layer. These are values that the model computes on its
+        way; that a unit tells two words apart does not show that the model uses it to do so.
 
     Raises
     ------
     TypeError
-        No TransformerLens model; sites given as a bare string.
+        Not a TransformerLens model; sites given as a bare string.
     ValueError
-        The model is in training mode, its weights are in another basis, it has not the hooks,
-        its context is shorter than the window; a layer that does not exist; contexts made with
-        another tokenizer.
+        An unknown site, or one that the model does not have; a layer that does not exist. The
+        model is in training mode, its weights are in another basis, it lacks a hook, or its
+        context is shorter than the window. The contexts were made with another tokenizer.
     RuntimeError
-        A hook that did not fire or gave another shape than the configuration says; a single
-        context that does not fit into memory.
+        A hook did not fire or gave another shape than the configuration says; a single context
+        does not fit into memory.
     FileExistsError
-        The store holds something else; the differences are named. No store at all.
+        The store holds something else (the differences are named), or the directory is not a
+        store.
     BlockingIOError
         Another run is writing to the store.
     OSError
@@ -101,15 +101,21 @@ def collect(
     -----
     A batch of any size gives the same numbers up to float rounding (about 1e-6).
 
-    A model in half precision rounds its activations before they are kept; what follows is float32
-    and float64. Of a tiny GPT-2, the z of all units correlates above 0.999 (bfloat16) and above
-    0.99999 (float16) with that of the model in float32 (``tests/models/test_devices.py``).
+    A model in half precision rounds its activations before they are kept; everything after that is
+    float32 and float64. For a tiny GPT-2, the z of all units correlates above 0.999 (bfloat16) and
+    above 0.99999 (float16) with the z from the model in float32
+    (``tests/models/test_devices.py``).
 
-    A store's values are a memory map on the CPU, whatever the device of the model: a layer is one
-    stretch of the file, its pages are read as they are needed and given up when memory is short.
-    What is written into them stays in this process. The store knows the contexts by a hash of
-    tokens and labels and the weights by a hash of a sample of each parameter; a change of single
-    weights can go unnoticed.
+    A store's values are a memory map on the CPU, whatever the device of the model. A layer is one
+    stretch of the file; its pages are read as they are needed and dropped when memory is short.
+    Writing into them changes the memory of this process only. The store recognises the contexts by
+    a hash of their tokens and labels, and the weights by a hash of a sample of each parameter; a
+    change of single weights can go unnoticed.
+
+    Examples
+    --------
+    >>> tln.collect(model, contexts, sites=("q", "mlp_pre"), layers=[0, 2], progress=False)
+    Activations(2 layers x 204 examples x 100 units (q 20, mlp_pre 80), ...)
     """
     chosen = select_sites(model, sites)
     window = contexts.before + 1
@@ -128,7 +134,8 @@ def collect(
     units, processes = sum(site.width for site in chosen), current()
     part = tokens[processes.share(len(tokens), size)].to(device)
     there = values_device(model)
-    values = torch.full((len(numbers), len(part), units), torch.nan, device=there)
+    shape = (len(numbers), len(part), units)
+    values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
     writers = _target_writers(values, chosen, numbers)
     with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
         run(model, part, writers, size, bar.update, last_only=True)
@@ -156,9 +163,18 @@ def load_activations(store: str | Path) -> Activations:
     Raises
     ------
     FileNotFoundError
-        The directory is no store.
+        The directory is not a store.
     ValueError
         The store is unfinished, damaged, or of another version.
+
+    Examples
+    --------
+    >>> written = tln.collect(model, contexts, layers=[1], store="acts", progress=False)
+    >>> read = tln.load_activations("acts")
+    >>> read
+    Activations(1 layer x 204 examples x 60 units (q 20, k 20, v 20), ...)
+    >>> torch.equal(read.values, written.values)
+    True
     """
     holds, about, contexts = _store.read(store)
     sites = tuple(Site(**site) for site in holds["sites"])
@@ -170,8 +186,8 @@ def _collect_into(
     store: _store.Store,
     model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
-    sites: Sequence[Site],
-    layers: Sequence[int],
+    sites: tuple[Site, ...],
+    layers: tuple[int, ...],
     contexts: Contexts,
     progress: bool,
 ) -> Activations:
@@ -183,8 +199,8 @@ def _collect_into(
             store.resume()
             _fill(store, model, tokens, sites, layers, progress)
         processes.wait()
-    values, model = _store.open_values(store.folder), _store.about(store.folder)["model"]
-    return Activations(values, sites, layers, contexts, model)
+    about = _store.about(store.folder)["model"]
+    return Activations(_store.open_values(store.folder), sites, layers, contexts, about)
 
 
 def _fill(
@@ -195,9 +211,10 @@ def _fill(
     layers: Sequence[int],
     progress: bool,
 ) -> None:
-    """Compute what the store lacks, a stretch at a time in each process."""
+    """Compute what the store does not hold yet, a stretch at a time in each process."""
     device, step, processes = token_device(model), store.stretch, current()
-    buffer = torch.empty(len(layers), step, store.units, device=values_device(model))
+    shape = (len(layers), step, store.units)
+    buffer = torch.empty(shape, dtype=torch.float32, device=values_device(model))
     writers = _target_writers(buffer, sites, layers)
     bar = tqdm(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
 
@@ -225,7 +242,7 @@ def _wanted(
     batch_size: int,
     about: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a store must hold to be the one asked for, and what else it says of it."""
+    """What a store must hold to be the one asked for, and what else its manifest says."""
     wanted = {
         "model": about["name"],
         "weights": _store.weights_sha256(model),
@@ -267,8 +284,8 @@ def token_activations(
     Returns
     -------
     Float[Tensor, "unit example pos"]
-        float32, on the device of the model's embedding; the trailing tokens are among the
-        positions.
+        float32, on the device of the model's embedding. The positions include the tokens after
+        the target.
 
     Raises
     ------
@@ -276,6 +293,12 @@ def token_activations(
         As :func:`collect`.
     IndexError
         An example, a head or an index that does not exist. (No example at all: ValueError.)
+
+    Examples
+    --------
+    >>> units = pd.DataFrame({"layer": [1], "site": ["k"], "head": [2], "index": [3]})
+    >>> tln.token_activations(model, contexts, units, examples=[0, 7]).shape  # 6 + target + 2
+    torch.Size([1, 2, 9])
     """
     chosen = select_sites(model, units["site"].unique().tolist())
     numbers = _layers(model.cfg.n_layers, units["layer"].unique().tolist())
@@ -288,7 +311,8 @@ def token_activations(
     if outside:
         raise IndexError(f"example must be between 0 and {len(contexts) - 1}, got {outside[0]}")
     tokens = contexts.tokens[examples].to(token_device(model))
-    values = torch.full((len(units), *tokens.shape), torch.nan, device=values_device(model))
+    shape, there = (len(units), *tokens.shape), values_device(model)
+    values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
     _check_batch_size(batch_size)
     run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
     return values
@@ -311,6 +335,7 @@ def _layers(n_layers: int, layers: Iterable[int] | None) -> tuple[int, ...]:
 
 
 def check_tokens(model: TransformerLensModel, contexts: Contexts) -> None:
+    """Raise ValueError if a token is not in the model's vocabulary."""
     largest, vocabulary = int(contexts.tokens.max()), model.cfg.d_vocab
     if largest >= vocabulary:
         raise ValueError(

@@ -1,49 +1,47 @@
 """One forward pass over batches of contexts, stopped where nothing more is wanted.
 
-The hooks go in once for all batches; an exception of our own stops each pass behind the last
-hook that was asked for; a batch that does not fit into memory is halved and run again. Where
-only the target is wanted, the last modules are given its position alone.
+The hooks are added once for all batches; an exception of our own stops each pass after the last
+hook that was asked for; a batch that does not fit into memory is halved and run again. Where only
+the target is wanted, the last modules are given its position alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from ..models import TransformerLensModel
+from ..models import SITES, TransformerLensModel, blocks_of
 
-# A hook's function: takes the activation and the examples that are in the batch.
+#: A hook's function: takes the activation and the examples that are in the batch.
 Writer: TypeAlias = Callable[[Tensor, slice], None]
+_Result = TypeVar("_Result")
 
-
-# Hooks of what a block computes of its input before attention mixes the positions.
-_BEFORE_MIXING = ("attn.hook_q", "attn.hook_k", "attn.hook_v", ".hook_resid_pre")
-# Modules of TransformerLens known to work on each position by itself. (A recurrent block's MLP,
-# which looks back a token, is wrapped by the same class; such a block has no queries.)
+#: Modules of TransformerLens known to work on each position by itself. (A recurrent block's MLP,
+#: which looks back a token, is wrapped by the same class; such a block has no queries.)
 _POSITIONWISE = ("MLP", "GatedMLP", "MLPBridge", "GatedMLPBridge")
 
 
 @contextmanager
 def _target_alone(model: TransformerLensModel, names: Iterable[str]) -> Iterator[None]:
-    """Give the last modules of a pass the last position only, where they mix positions no more.
+    """Give the last modules of a pass the last position only, where they no longer mix positions.
 
-    Nothing behind the last attention whose output is wanted looks at the other positions: not
-    the MLP after it, nor the projections of a block of which no more than those is wanted.
+    After the last attention whose output is wanted, nothing looks at the other positions: neither
+    the MLP after it, nor the projections of a block of which only those are wanted.
     """
     layers = {name: int(name.split(".")[1]) for name in names}
     mixing = last = max(layers.values())
-    handles = []
-    if all(name.endswith(_BEFORE_MIXING) for name, layer in layers.items() if layer == last):
+    blocks, handles = blocks_of(model), []
+    if all(_is_before_mixing(name) for name, layer in layers.items() if layer == last):
         mixing -= 1
-        if hasattr(model.blocks[last], "ln1"):
-            handles.append(model.blocks[last].ln1.register_forward_pre_hook(_cut))
+        if hasattr(blocks[last], "ln1"):
+            handles.append(blocks[last].ln1.register_forward_pre_hook(_cut))
     if mixing >= 0 and f"blocks.{mixing}.attn.hook_q" in model.hook_dict:
-        mlp = getattr(model.blocks[mixing], "mlp", None)
+        mlp: Any = getattr(blocks[mixing], "mlp", None)
         if type(mlp).__name__ in _POSITIONWISE:
             handles.append(mlp.register_forward_pre_hook(_cut))
     try:
@@ -51,6 +49,12 @@ def _target_alone(model: TransformerLensModel, names: Iterable[str]) -> Iterator
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_before_mixing(name: str) -> bool:
+    """Whether the hook ``blocks.<layer>.<hook>`` is of a site before attention mixes positions."""
+    _, _, hook = name.split(".", maxsplit=2)
+    return any(record.hook == hook and record.before_mixing for record in SITES.values())
 
 
 def _cut(module: Any, inputs: tuple) -> tuple:  # noqa: ARG001 - torch passes it
@@ -62,19 +66,24 @@ def _cut(module: Any, inputs: tuple) -> tuple:  # noqa: ARG001 - torch passes it
 def _fused_gelu(model: TransformerLensModel) -> Iterator[None]:
     """Let torch compute GPT-2's GELU in one step instead of the seven that the libraries take.
 
-    That saves about a tenth of a pass on a CPU. In half precision the seven roundings belong to
-    what the model computes, and stay.
+    That saves about a tenth of a pass on a CPU. In half precision the seven roundings are part of
+    what the model computes, so they stay.
     """
     half = next(model.parameters()).dtype.itemsize < 4
     with ExitStack() as changes:
         for module in () if half else model.modules():
-            if getattr(getattr(module, "act_fn", None), "__name__", "") == "gelu_new":
-                changes.callback(setattr, module, "act_fn", module.act_fn)
-                module.act_fn = partial(gelu, approximate="tanh")
-            elif type(module).__name__ == "NewGELUActivation":
-                changes.callback(delattr, module, "forward")  # the class has its own
-                module.forward = partial(gelu, approximate="tanh")
+            _fuse_gelu(module, changes)
         yield
+
+
+def _fuse_gelu(module: Any, changes: ExitStack) -> None:
+    """Replace one module's GELU until ``changes`` are undone."""
+    if getattr(getattr(module, "act_fn", None), "__name__", "") == "gelu_new":
+        changes.callback(setattr, module, "act_fn", module.act_fn)
+        module.act_fn = partial(gelu, approximate="tanh")
+    elif type(module).__name__ == "NewGELUActivation":
+        changes.callback(delattr, module, "forward")  # the class has its own
+        module.forward = partial(gelu, approximate="tanh")
 
 
 class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
@@ -135,17 +144,7 @@ def run(
     size that fitted in the end.
     """
     alone = _target_alone(model, writers) if last_only else nullcontext()
-    done, size, recorder = 0, min(batch_size, len(tokens)), _Recorder(writers)
-
-    def halve() -> int:
-        nonlocal size
-        if size == 1:
-            raise RuntimeError(
-                f"one context of {tokens.shape[1]} tokens does not fit into memory; use fewer "
-                f"tokens before the target, a smaller dtype or another device"
-            )
-        size //= 2
-        return size
+    done, recorder = 0, _Recorder(writers)
 
     def batches(batch_size: int) -> None:
         nonlocal done
@@ -156,24 +155,52 @@ def run(
             advance(batch.stop - batch.start)
             done = batch.stop
 
-    # The hooks go in once: entering them costs as much as several layers, for every batch.
+    # The hooks are added once: adding them for every batch would cost as much as several layers.
     with alone, _fused_gelu(model), torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
-        if not _fits(batches, size):
-            from accelerate.utils import find_executable_batch_size  # slow to import
-
-            smaller = {"starting_batch_size": halve(), "reduce_batch_size_fn": halve}
-            find_executable_batch_size(batches, **smaller)()
+        size = min(batch_size, len(tokens))
+        _, size = halve_until_it_fits(batches, size, f"one context of {tokens.shape[1]} tokens")
     return size
 
 
-def _fits(batches: Callable[[int], None], batch_size: int) -> bool:
-    """Try the first size without accelerate, which collects garbage (0.3 s) before it begins."""
-    try:
-        batches(batch_size)
-    except RuntimeError as error:
-        from accelerate.utils.memory import should_reduce_batch_size  # slow to import
+def halve_until_it_fits(
+    work: Callable[[int], _Result], batch_size: int, smallest: str
+) -> tuple[_Result, int]:
+    """Call ``work`` with a batch size, halved for as long as the work does not fit into memory.
 
-        if not should_reduce_batch_size(error):
-            raise
-        return False
-    return True
+    Parameters
+    ----------
+    work
+        Takes a batch size. After a failure it is called again.
+    batch_size
+        To begin with.
+    smallest
+        What a batch of size 1 is, for the message.
+
+    Returns
+    -------
+    result, batch_size
+        What ``work`` returned, and the batch size that fitted.
+
+    Raises
+    ------
+    RuntimeError
+        A batch of size 1 does not fit; whatever else ``work`` raises.
+    """
+    while True:
+        try:
+            return work(batch_size), batch_size
+        except RuntimeError as error:
+            from accelerate.utils.memory import should_reduce_batch_size  # slow to import
+
+            if not should_reduce_batch_size(error):
+                raise
+            if batch_size == 1:
+                raise RuntimeError(
+                    f"{smallest} does not fit into memory; use fewer tokens before the target, a "
+                    f"smaller dtype or another device"
+                ) from error
+        # Here and not above: as long as the error lives, it holds the tensors of the failed pass.
+        from accelerate.utils.memory import release_memory
+
+        release_memory()
+        batch_size //= 2

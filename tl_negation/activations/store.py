@@ -4,13 +4,13 @@ A store is a directory of three files:
 
 - ``values.npy``: ``[layer, example, unit]``, float32, of full size from the start. A layer is one
   stretch of the file, so that a memory map reads it without the others.
-- ``manifest.json``: what the values are of, and how many examples are done. It is renamed over
-  the old one only after the values it speaks of are on the disk; what a run that died had written
-  beyond it is computed again.
+- ``manifest.json``: what the values are of, and how many examples are done. It replaces the old
+  one only after the values that it counts are on the disk; whatever a crashed run had written
+  beyond them is computed again.
 - ``contexts.parquet``: the contexts, for :func:`tl_negation.load_activations`.
 
-Values are written with ordinary writes, not through a memory map: a full disk is then an error
-that can be reported, where a map would end the process.
+Values are written with ordinary writes, not through a memory map: with a map, a full disk would
+end the process; this way it is an error that can be reported.
 """
 
 import hashlib
@@ -32,14 +32,15 @@ from torch import Tensor
 
 from .._shared import one_writer, whole_file
 from ..corpus import Contexts
+from ..models import TransformerLensModel
 
 VALUES, MANIFEST, CONTEXTS = "values.npy", "manifest.json", "contexts.parquet"
 FORMAT = 1
-#: Between two entries in the manifest: at most so many bytes, and at most so many batches.
+#: Between two entries in the manifest: at most this many bytes, and at most this many batches.
 STRETCH_BYTES, STRETCH_BATCHES = 32 * 2**20, 64
 #: What must agree for an unfinished store only: how its remaining values would be computed.
 COMPUTED = ("batch_size", "device", "versions")
-#: What is named beside a difference but makes none: the same weights may go by another path.
+#: Listed beside real differences but not one itself: the same weights may be at another path.
 NAMED = ("model",)
 SAMPLES = 8  # entries along each axis of a parameter that the fingerprint of the weights takes
 
@@ -67,12 +68,12 @@ class Store:
         return self.batch_size * max(1, min(batches, STRETCH_BATCHES))
 
     def resume(self) -> None:
-        """Take from the manifest how far the work is."""
+        """Read in the manifest how much is done."""
         manifest = _read_manifest(self.folder)
         self.done, self.batch_size = manifest["done"], manifest["batch_size_now"]
 
     def write(self, start: int, rows: Float[Tensor, "layer example unit"]) -> None:
-        """Bring the values of some examples, from ``start`` on, to the disk.
+        """Write the values of some examples, from ``start`` on, to the disk.
 
         Raises
         ------
@@ -82,7 +83,7 @@ class Store:
         _, examples, units = self.wanted["shape"]
         path = self.folder / VALUES
         with self._room_can_be_made():
-            begin = _map(path).offset
+            begin = _map(path).offset  # of the first value, after the header of the format
             with path.open("r+b") as file:
                 for layer, part in enumerate(rows.cpu().numpy()):
                     file.seek(begin + 4 * units * (layer * examples + start))
@@ -91,7 +92,7 @@ class Store:
                 os.fsync(file.fileno())
 
     def advance(self, done: int, batch_size: int) -> None:
-        """Say in the manifest that the values of ``done`` examples are on the disk.
+        """Record in the manifest that the values of ``done`` examples are on the disk.
 
         Raises
         ------
@@ -110,7 +111,7 @@ class Store:
         self.done, self.batch_size = done, batch_size
 
     def begin(self, contexts: Contexts) -> None:
-        """Make the files; the manifest first, by which a store is known.
+        """Make the files; the manifest first, because a store is recognised by it.
 
         Raises
         ------
@@ -138,12 +139,12 @@ class Store:
 
 
 def is_finished(folder: str | Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether all of what is wanted is there.
+    """Whether everything that is wanted is there.
 
     Raises
     ------
     FileExistsError
-        The directory holds something else than a store, or a store of something else.
+        The directory holds something other than a store, or a store of something else.
     ValueError
         The manifest cannot be read.
     """
@@ -152,7 +153,7 @@ def is_finished(folder: str | Path, wanted: Mapping[str, Any]) -> bool:
         return False
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists()):
         raise FileExistsError(
-            f"{folder} is no store of activations (it has no {MANIFEST}); name another directory"
+            f"{folder} is not a store of activations (it has no {MANIFEST}); name another directory"
         )
     if not (folder / MANIFEST).exists():
         return False
@@ -171,7 +172,7 @@ def writing(store: Store, contexts: Contexts) -> Iterator[None]:
     BlockingIOError
         Another run is writing to it.
     OSError
-        Less room on the disk than the values still need.
+        There is less room on the disk than the values still need.
     FileExistsError, ValueError
         As :func:`is_finished`.
     """
@@ -201,7 +202,7 @@ def _check_room(store: Store) -> None:
 def compare(
     folder: Path, holds: Mapping[str, Any], wanted: Mapping[str, Any], finished: bool
 ) -> None:
-    """Refuse a store of something else than is wanted.
+    """Raise if the store holds something other than what is wanted.
 
     Raises
     ------
@@ -219,12 +220,12 @@ def compare(
 
 
 def open_values(folder: str | Path) -> Float[Tensor, "layer example unit"]:
-    """Map the values of a store into memory; pages come as they are read and go as needed.
+    """Map the values of a store into memory; pages are loaded when read, dropped when needed.
 
     Raises
     ------
     ValueError
-        The file is missing, cut short, or no array of the manifest's shape.
+        The file is missing, cut short, or not an array of the manifest's shape.
     """
     path, shape = Path(folder) / VALUES, tuple(_read_manifest(Path(folder))["holds"]["shape"])
     try:
@@ -238,8 +239,8 @@ def open_values(folder: str | Path) -> Float[Tensor, "layer example unit"]:
         return torch.from_numpy(array)
 
 
-def _map(path: Path) -> np.ndarray:
-    """Map a file such that writing into the array changes the memory of this process only."""
+def _map(path: Path) -> np.memmap:
+    """Map a file so that writing into the array changes the memory of this process only."""
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except OSError:  # Linux promises no more private memory than it has: read-only for the largest
@@ -247,18 +248,18 @@ def _map(path: Path) -> np.ndarray:
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any], Contexts]:
-    """What a finished store holds, what is known about it, and its contexts.
+    """Read what a finished store holds, what is known about it, and its contexts.
 
     Raises
     ------
     FileNotFoundError
-        No store.
+        Not a store.
     ValueError
-        An unfinished or a damaged one.
+        The store is unfinished or damaged.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).exists():
-        raise FileNotFoundError(f"{folder} is no store of activations (it has no {MANIFEST})")
+        raise FileNotFoundError(f"{folder} is not a store of activations (it has no {MANIFEST})")
     manifest = _read_manifest(folder)
     holds, about = manifest["holds"], manifest["about"]
     if manifest["done"] < holds["shape"][1]:
@@ -277,7 +278,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any], Contexts]:
 
 
 def about(folder: str | Path) -> dict[str, Any]:
-    """What a store says of its model and contexts beyond what must agree."""
+    """Read what a store records of its model and contexts beyond what must agree."""
     return _read_manifest(Path(folder))["about"]
 
 
@@ -310,12 +311,12 @@ def contexts_sha256(contexts: Contexts) -> str:
     return digest.hexdigest()
 
 
-def weights_sha256(model: torch.nn.Module) -> str:
+def weights_sha256(model: TransformerLensModel) -> str:
     """SHA-256 of every parameter's name, type, shape and some entries spread over it.
 
-    It tells models, trainings and precisions apart; a change that spares all of the entries taken
-    (up to 8 along each axis) goes unnoticed. Weights that are not in memory (offloaded) count by
-    name and shape only.
+    It distinguishes models, trainings and precisions. A change that misses all of the sampled
+    entries (up to 8 along each axis) goes unnoticed. Weights that are not in memory (offloaded)
+    count by name and shape only.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

@@ -24,7 +24,7 @@ class List(NamedTuple):
 
 #: Name in braces -> the table that replaces it.
 LISTS = {
-    "sites": List("models", "MEANINGS"),
+    "sites": List("models", "SITES"),
     "presets": List("_shared", "PRESETS"),
     "families": List("probing", "FAMILIES"),
     "corrections": List("probing", "CORRECTIONS", "name"),

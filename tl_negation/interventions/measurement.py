@@ -1,6 +1,7 @@
 """The passes that measure what sets of units do when they are replaced."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..activations import halve_until_it_fits
 from ..models import Site
 from .continuation import Edit
 from .setting import Setting
@@ -42,7 +44,10 @@ def measure(
     """
     device = next(setting.model.parameters()).device.type
     rows = setting.batch_size or ROWS.get(device, ROWS["cpu"])
-    return _measure_or_halve(setting, sets, rows if setting.kept else of_windows(rows), desc)
+    rows = rows if setting.kept else of_windows(rows)
+    smallest = f"one context of {setting.tokens.shape[1]} tokens"
+    found, _ = halve_until_it_fits(partial(_measure, setting, sets, desc), rows, smallest)
+    return found
 
 
 def of_windows(rows: int) -> int:
@@ -50,22 +55,8 @@ def of_windows(rows: int) -> int:
     return max(1, rows // WHOLE_WINDOW)
 
 
-def _measure_or_halve(
-    setting: Setting, sets: Sequence[np.ndarray], rows: int, desc: str
-) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        return _measure(setting, sets, rows, desc)
-    except RuntimeError as error:
-        from accelerate.utils.memory import should_reduce_batch_size  # slow to import
-
-        if rows == 1 or not should_reduce_batch_size(error):
-            raise
-    # Outside the except clause, whose traceback would keep the tensors that did not fit.
-    return _measure_or_halve(setting, sets, rows // 2, desc)
-
-
 def _measure(
-    setting: Setting, sets: Sequence[np.ndarray], rows: int, desc: str
+    setting: Setting, sets: Sequence[np.ndarray], desc: str, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     n = len(setting.rows)
     changes, clean = np.empty((len(sets), n)), np.empty(n)

@@ -4,22 +4,19 @@ TransformerLens and transformers are imported when a model is loaded, not before
 """
 
 from .check import check_model
-from .devices import token_device, values_device
-from .loading import (
-    demo_file,
-    describe_model,
-    load_model,
-    load_tokenizer,
-    untrained_twin,
-    usable_device,
-)
-from .protocol import TransformerLensModel
+from .demo import demo_file
+from .describe import describe_model
+from .devices import token_device, usable_device, values_device
+from .loading import load_model, load_tokenizer, untrained_twin
+from .protocol import TransformerLensModel, blocks_of
 from .sites import (
-    LEXICAL_AT_FIRST,
-    MEANINGS,
-    WITH_HEADS,
+    SITES,
     Site,
+    SiteRecord,
+    check_site_names,
+    has_heads,
     select_sites,
+    site_label,
     sites_of,
 )
 from .sizes import ModelSizes, sizes_of
@@ -38,24 +35,27 @@ from .units import (
 )
 
 __all__ = [
-    "LEXICAL_AT_FIRST",
-    "MEANINGS",
+    "SITES",
     "UNIT",
-    "WITH_HEADS",
     "ModelSizes",
     "Site",
+    "SiteRecord",
     "SiteSlice",
     "TransformerLensModel",
+    "blocks_of",
     "check_model",
+    "check_site_names",
     "check_units",
     "demo_file",
     "describe_model",
+    "has_heads",
     "layer_width",
     "load_model",
     "load_tokenizer",
     "locate",
     "places",
     "select_sites",
+    "site_label",
     "site_slices",
     "sites_of",
     "sizes_of",

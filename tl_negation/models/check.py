@@ -1,4 +1,4 @@
-"""What must be said of a model before its forward pass, not after ten minutes of it."""
+"""Checks that reject an unsuitable model before the forward pass."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,14 +16,14 @@ from .sites import Site
 def check_model(
     model: TransformerLensModel, sites: Sequence[Site], window: int, layers: Iterable[int]
 ) -> None:
-    """Refuse what would make a forward pass fail or its activations mean something else.
+    """Raise if a forward pass would fail, or its activations would mean something else.
 
     Parameters
     ----------
     model : HookedTransformer or TransformerBridge
     sites : sequence of Site
     window : int
-        Tokens per context, the target included, the trailing ones not.
+        Tokens per context that are run.
     layers : iterable of int
 
     Raises
@@ -31,8 +31,8 @@ def check_model(
     TypeError
         Not a TransformerLens model.
     ValueError
-        Training mode; not a causal model; a missing hook; a window longer than the model's
-        context; queries, keys and values in another basis than the model's own.
+        The model is in training mode, is not causal, lacks a hook, or has a context shorter than
+        the window; its queries, keys and values are in another basis than when it was trained.
     """
     layers = tuple(layers)
     _check_mode(model)
@@ -86,15 +86,15 @@ def _check_basis(model: TransformerLensModel, layers: Sequence[int]) -> None:
 
 
 def _is_refactored(attn: Any) -> bool:
-    """Recognise what TransformerLens's ``refactor_factored_attn_matrices`` leaves behind.
+    """Recognise weights that TransformerLens's ``refactor_factored_attn_matrices`` has changed.
 
-    It replaces W_Q and W_K of a head (biases appended as a row) by U sqrt(S) and V sqrt(S),
-    U S V' being the singular value decomposition of W_Q W_K'. The columns of both are then
+    It replaces W_Q and W_K of a head (biases appended as a row) by U sqrt(S) and V sqrt(S), where
+    U S V' is the singular value decomposition of W_Q W_K'. The columns of both are then
     orthogonal, with the same squared lengths S: both Gram matrices equal diag(S).
     """
-    weights = [getattr(attn, name, None) for name in ("W_Q", "b_Q", "W_K", "b_K")]
-    # Weights that are packed by a quantisation, or offloaded by accelerate, were not refactored:
-    # TransformerLens does that to plain tensors only.
+    weights: list[Any] = [getattr(attn, name, None) for name in ("W_Q", "b_Q", "W_K", "b_K")]
+    # TransformerLens refactors plain tensors only: weights that are packed by a quantisation, or
+    # offloaded by accelerate, are unchanged.
     plain = (isinstance(w, Tensor) and w.is_floating_point() and not w.is_meta for w in weights)
     if not all(plain):
         return False
@@ -104,8 +104,8 @@ def _is_refactored(attn: Any) -> bool:
     lengths = torch.diagonal(query, dim1=-2, dim2=-1)
     expected = torch.diag_embed(lengths)
     scale = lengths.amax(dim=-1)[:, None, None]
-    # Rounding of the stored weights; in trained and random weights the Gram matrices differ
-    # by a good part of `scale`.
+    # Rounding of the stored weights. Other weights, trained or random, are off by a good part of
+    # `scale`.
     tolerance = 1e-3 if weights[0].dtype in (torch.float32, torch.float64) else 3e-2
     error = torch.maximum((query - expected).abs(), (key - expected).abs())
     return bool((scale > 0).all() and (error <= tolerance * scale).all())

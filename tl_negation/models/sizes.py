@@ -1,6 +1,6 @@
-"""The sizes of a transformer, from which bytes and arithmetic follow before any weight is loaded.
+"""The sizes of a transformer: bytes and arithmetic follow from them before any weight is loaded.
 
-They are read off a loaded model, a configuration, or are given by hand.
+They are read from a loaded model or a configuration, or given by hand.
 """
 
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .._shared import validated
+from .demo import DEMO, DEMO_NAME, demo_file
 from .hub import (
-    DEMO,
     ask_hub_unless_cached,
     cached_config,
     hub_errors,
@@ -20,37 +20,23 @@ from .hub import (
     official_name,
     quiet,
 )
-from .loading import DEMO_NAME, demo_file
 from .protocol import TransformerLensModel
+from .sites import PRODUCTS, SITES, check_site_names
 
-#: Sites in the order in which a layer computes them, with the last product that each needs: a pass
-#: ends behind its last hook. "gate" is the first input matrix of an MLP, "up" the second.
-STAGES = {
-    "resid_pre": "nothing",
-    "q": "query", "k": "key", "v": "value",
-    "rot_q": "rotation", "rot_k": "rotation",
-    "z": "scores",
-    "attn_out": "output", "resid_mid": "output",
-    "mlp_pre": "gate",
-    "mlp_pre_linear": "up", "mlp_post": "up",
-    "mlp_out": "down", "resid_post": "down",
-}  # fmt: skip
-_PRODUCTS = (
-    "nothing", "query", "key", "value", "rotation", "scores", "output", "gate", "up", "down",
-)  # fmt: skip
-_ATTENTION, _MLP = _PRODUCTS[:7], _PRODUCTS[7:]
+#: Products of attention and of the MLP.
+_ATTENTION, _MLP = PRODUCTS[: PRODUCTS.index("gate")], PRODUCTS[PRODUCTS.index("gate") :]
 
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """What bytes and arithmetic of a decoder-only transformer follow from.
+    """Sizes of a decoder-only transformer, from which its bytes and arithmetic follow.
 
     Parameters
     ----------
     n_layers, d_model, n_heads, d_head, d_mlp
         As in ``model.cfg`` of TransformerLens.
     n_key_value_heads
-        Fewer than `n_heads` with grouped-query attention; the same if not given.
+        Fewer than ``n_heads`` with grouped-query attention; the same if not given.
     gated_mlp
         Three matrices in an MLP (Llama) instead of two (GPT-2).
     d_vocab
@@ -63,11 +49,19 @@ class ModelSizes:
     ValueError
         A size below 1, or more heads of keys than of queries.
     TypeError
-        A size that is no integer.
+        A size that is not an integer.
 
     Notes
     -----
     Dense models only: a mixture of experts holds more weights than a token passes through.
+
+    Examples
+    --------
+    >>> sizes = tln.ModelSizes(n_layers=12, d_model=768, n_heads=12, d_head=64, d_mlp=3072)
+    >>> f"{sizes.parameters:,} weights; {sizes.width('mlp_pre'):,} units of mlp_pre in a layer"
+    '84,934,656 weights; 3,072 units of mlp_pre in a layer'
+    >>> f"{sizes.forward_flops(tokens=91, sites=('q', 'k', 'v')):.3g} operations for a context"
+    '1.36e+10 operations for a context'
     """
 
     n_layers: int
@@ -104,7 +98,8 @@ class ModelSizes:
     def parameters(self) -> int:
         """Weights: matrices of the layers, embedding and unembedding; no biases or norms.
 
-        ``HookedTransformer`` keeps embedding and unembedding apart also where a model ties them.
+        Embedding and unembedding both count, because ``HookedTransformer`` stores them twice even
+        where a model ties them.
         """
         attention = 2 * self.d_model * self.d_head * (self.n_heads + self.kv_heads)
         mlp = (3 if self.gated_mlp else 2) * self.d_model * self.d_mlp
@@ -113,52 +108,55 @@ class ModelSizes:
     def width(self, site: str) -> int:
         """Units of a site in one layer.
 
+        Parameters
+        ----------
+        site : str
+
         Raises
         ------
         ValueError
             No such site.
         """
-        if site not in STAGES:
-            raise ValueError(f"unknown site {site!r}; there are {', '.join(STAGES)}")
-        if site in ("q", "rot_q", "z"):
-            return self.n_heads * self.d_head
-        if site in ("k", "rot_k", "v"):
-            return self.kv_heads * self.d_head
-        return self.d_mlp if site in ("mlp_pre", "mlp_pre_linear", "mlp_post") else self.d_model
+        check_site_names((site,))
+        heads, d_head = SITES[site].shape(self)
+        return heads * d_head
 
     def layer_flops(self, tokens: int) -> int:
-        """Floating-point operations of one layer for one context of so many tokens."""
+        """Floating-point operations of one layer for one context of this many tokens."""
         return sum(self._products(tokens).values())
 
     def forward_flops(self, tokens: int, sites: Iterable[str]) -> int:
-        """Floating-point operations of a pass over one context that stops behind the last hook.
+        """Floating-point operations of a pass over one context that stops after the last hook.
 
         A multiplication and an addition count as two. A matrix of m x n weights costs ``2 m n`` a
-        token; the attention scores and their use ``2 tokens n_heads d_head`` each, masked or not;
-        norms, activations and softmax are not counted, the unembedding is not computed. What comes
+        token; the attention scores and their use ``2 tokens n_heads d_head`` each, masked or not.
+        Norms, activations and softmax are not counted; the unembedding is not computed. Everything
         after the last mixing of positions is computed at the target alone.
+
+        Parameters
+        ----------
+        tokens : int
+            Of a context, up to the target.
+        sites : iterable of str
 
         Raises
         ------
         ValueError
-            No such site, or none.
+            An unknown site, or no site.
 
         Notes
         -----
         Source: Hoffmann et al. (2022), *Training compute-optimal large language models*, appendix
-        F, without its softmax term; the test holds it to ``torch.utils.flop_counter``.
+        F, without its softmax term. A test compares it with ``torch.utils.flop_counter``.
         """
-        sites = tuple(sites)
-        if not sites:
-            raise ValueError(f"no site was asked for; there are {', '.join(STAGES)}")
-        for site in sites:
-            self.width(site)  # refuses an unknown one
-        last = max(_PRODUCTS.index(STAGES[site]) for site in sites)
-        done = _PRODUCTS[: last + 1]
+        records = [SITES[site] for site in check_site_names(sites)]
+        last = max(PRODUCTS.index(record.needs) for record in records)
+        done = PRODUCTS[: last + 1]
         all_tokens, target = self._products(tokens), self._products(1)
         layer, mlp = self.layer_flops(tokens), sum(target[name] for name in _MLP)
-        if done[-1] in ("nothing", "query", "key", "value"):
-            # The MLP before it is behind the last mixing too.
+        if all(record.before_mixing for record in records):
+            # Nothing mixes positions after the attention of the layer before, so that layer's MLP
+            # is computed at the target alone as well.
             before = sum(all_tokens[name] for name in _ATTENTION) + mlp
             inside = sum(target[name] for name in done)
             return max(0, self.n_layers - 2) * layer + min(1, self.n_layers - 1) * before + inside
@@ -167,7 +165,7 @@ class ModelSizes:
         return (self.n_layers - 1) * layer + attention + inside
 
     def _products(self, tokens: int) -> dict[str, int]:
-        """Operations of each of `_PRODUCTS` in one layer."""
+        """Operations of each of ``PRODUCTS`` in one layer."""
         token = 2 * tokens * self.d_model
         inner, kv = self.n_heads * self.d_head, self.kv_heads * self.d_head
         return {
@@ -201,11 +199,11 @@ def sizes_of(model: TransformerLensModel | ModelSizes | str | Path) -> ModelSize
     Raises
     ------
     TypeError
-        No TransformerLens model, name or sizes.
+        Not a TransformerLens model, a name or sizes.
     ValueError
         A mixture of experts, or layers that are not attention and one MLP.
     OSError
-        The configuration is not here and the hub cannot be reached.
+        The configuration is not on this machine and the hub cannot be reached.
     """
     if isinstance(model, ModelSizes):
         return model
@@ -241,7 +239,7 @@ def _of_name(name: str) -> ModelSizes:
 
 
 def _of_table(official: str) -> ModelSizes | None:
-    """Sizes that TransformerLens 3 has written down, so that nothing is fetched."""
+    """Sizes from TransformerLens 3's own tables, so that nothing is fetched."""
     if official_name(official) is None or not re.search("llama|gemma", official, re.IGNORECASE):
         return None
     from transformer_lens import loading_from_pretrained as loading
@@ -264,14 +262,14 @@ def _of_cfg(cfg: Mapping[str, Any], name: str) -> ModelSizes:
 
 def _experts(name: str) -> str:
     return (
-        f"{name} is a mixture of experts, whose layers are not attention and one MLP; give the "
-        "sizes by hand, d_mlp being what a token passes through (experts per token times width), "
-        "and add the weights of the others yourself"
+        f"{name} is a mixture of experts, so its layers are not attention and one MLP; give the "
+        "sizes by hand, with what a token passes through as d_mlp (experts per token times width), "
+        "and add the weights of the other experts yourself"
     )
 
 
 def _of_config(config: Any, name: str) -> ModelSizes:
-    """Sizes from Hugging Face's configuration; the architecture is built without memory."""
+    """Sizes from Hugging Face's configuration; the architecture is built without its weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -295,8 +293,8 @@ def _of_config(config: Any, name: str) -> ModelSizes:
     matrices = (weights / n_layers - attention) / (d_model * d_mlp)
     if min(abs(matrices - 2), abs(matrices - 3)) > 0.01:
         raise ValueError(
-            f"the layers of {name} are not attention and an MLP of two or three matrices (what is "
-            f"left beside the attention makes {matrices:.2f}); give the sizes by hand"
+            f"the layers of {name} are not attention and an MLP of two or three matrices (besides "
+            f"attention they have the weights of {matrices:.2f}); give the sizes by hand"
         )
     return ModelSizes(
         n_layers, d_model, n_heads, d_head, d_mlp, kv_heads, round(matrices) == 3,

@@ -1,8 +1,8 @@
 """Where a unit is: layer, site, head, index <-> column. The only place that does this arithmetic.
 
-The sites of a layer lie side by side. Unit ``i`` of a site is head ``i // d_head``, index
-``i % d_head``; its column is the start of its site plus ``i``; and its position is its column
-plus the width of a layer for every layer before its own.
+The sites of a layer are side by side. Unit ``i`` of a site is head ``i // d_head``, index
+``i % d_head``; its column is the first column of its site plus ``i``; and its position is its
+column plus the width of a layer for every layer before its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +13,16 @@ import pandas as pd
 from jaxtyping import Int
 from pandas.api.types import is_integer_dtype
 
-from .sites import WITH_HEADS, Site
+from .sites import Site, has_heads
 
-#: Columns that say where a unit is, and where a head is.
+#: Columns that name a unit, and those that name a head.
 UNIT = ["layer", "site", "head", "index"]
 HEAD = UNIT[:3]
 
 
 def unit_name(site: str, head: int, index: int) -> str:
-    """Name a unit of a layer as figures, views and reports do: only attention has heads."""
-    of_head = f"head {head}, " if site in WITH_HEADS else ""
+    """Name a unit of a layer as figures, views and reports do: with its head if it has one."""
+    of_head = f"head {head}, " if has_heads(site) else ""
     return f"{site}, {of_head}unit {index}"
 
 
@@ -107,12 +107,21 @@ def unit_of(
     layers: Sequence[int],
     row: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Any],
 ) -> tuple[int, int]:
-    """Row and column, in tensors ``[layer, unit]``, of a unit named by layer, site, head, index.
+    """Find the row and column of a unit in tensors ``[layer, unit]``.
+
+    Parameters
+    ----------
+    sites, layers
+        Of the tensors, in their order.
+    row
+        Layer, site, head and index of the unit: a table of one row, a row of a table, a mapping,
+        or the four values.
 
     Raises
     ------
     ValueError
-        There is no such layer, site, head or index; the row names none or several units.
+        There is no such layer, site, head or index; the table does not have exactly one row, or
+        lacks a column.
     """
     layer, name, head, index = _address(row)
     starts, named = _starts(sites), {site.name: site for site in sites}
@@ -133,7 +142,7 @@ def unit_of(
 def places(
     units: pd.DataFrame, sites: Sequence[Site], layers: Sequence[int]
 ) -> Int[np.ndarray, " chosen"]:
-    """Position of every unit among those of all layers laid end to end.
+    """Find the position of every unit among those of all layers laid end to end.
 
     Parameters
     ----------
@@ -160,7 +169,7 @@ def places(
 def table_of(
     positions: Int[np.ndarray, " chosen"], sites: Sequence[Site], layers: Sequence[int]
 ) -> pd.DataFrame:
-    """``layer, site, head, index`` of positions as :func:`places` gives them."""
+    """Make the table ``layer, site, head, index`` of positions: the inverse of :func:`places`."""
     index = pd.concat([unit_index(site) for site in sites], ignore_index=True)
     row, column = np.divmod(positions, len(index))
     found = index.iloc[column].reset_index(drop=True)
@@ -169,7 +178,7 @@ def table_of(
 
 
 def unit_index(site: Site) -> pd.DataFrame:
-    """``site, head, index`` of every unit of a site in one layer, in the order of its columns."""
+    """Make the table ``site, head, index`` of a site's units in one layer, in column order."""
     unit = np.arange(site.width)
     return pd.DataFrame(
         {"site": site.name, "head": unit // site.d_head, "index": unit % site.d_head}
@@ -177,7 +186,7 @@ def unit_index(site: Site) -> pd.DataFrame:
 
 
 def check_units(units: Any) -> pd.DataFrame:
-    """Raise unless the value is a table of units or of heads.
+    """Raise unless the value is a table of units or of heads; return the columns that name them.
 
     Raises
     ------
@@ -212,19 +221,22 @@ def check_units(units: Any) -> pd.DataFrame:
 
 def _starts(sites: Sequence[Site]) -> dict[str, int]:
     """Column at which each site begins."""
-    edges = np.cumsum([0, *(site.width for site in sites)]).tolist()
-    return dict(zip([site.name for site in sites], edges, strict=False))
+    starts = np.cumsum([0, *(site.width for site in sites)])[:-1].tolist()
+    return dict(zip([site.name for site in sites], starts, strict=True))
 
 
 def _address(row: Any) -> tuple[int, str, int, int]:
+    """Layer, site, head and index out of whatever names a unit."""
     if isinstance(row, pd.DataFrame):
         if len(row) != 1:
-            raise ValueError(f"one unit is wanted; got a table of {len(row)} rows")
+            raise ValueError(f"exactly one unit is needed; got a table of {len(row)} rows")
         row = row.iloc[0]
     if isinstance(row, (Mapping, pd.Series)):
         missing = [name for name in UNIT if name not in row]
         if missing:
             raise ValueError(f"a unit is named by {', '.join(UNIT)}; got no {missing[0]}")
         row = [row[name] for name in UNIT]
+    if isinstance(row, str) or len(row) != len(UNIT):
+        raise ValueError(f"a unit is named by {', '.join(UNIT)}; got {row!r}")
     layer, site, head, index = row
     return int(layer), str(site), int(head), int(index)

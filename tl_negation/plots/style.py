@@ -13,6 +13,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from ..models import SITES
+
 #: One style for all figures. The palette is Okabe and Ito's (2008) with a darker purple, because
 #: labels are written in these colours.
 STYLE = {
@@ -39,24 +41,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.markersize": 4.2,
 }
-#: Site -> colour, marker, line style; other sites take the spare ones in turn.
-SITES = {
-    "q": ("#0072B2", "o", "-"),
-    "k": ("#D55E00", "s", "--"),
-    "v": ("#009E73", "^", "-."),
-    "mlp_pre": ("#AA4499", "D", ":"),
-    # A colour per family of sites; marker and line tell the members of a family apart.
-    "rot_q": ("#2F86BD", "p", "-"),
-    "rot_k": ("#882255", "h", "--"),
-    "z": ("#117733", "v", ":"),
-    "mlp_pre_linear": ("#CC6677", "d", "-."),
-    "mlp_post": ("#332288", "X", "--"),
-    "resid_pre": ("#8A6D00", "<", "-"),
-    "resid_mid": ("#8A6D00", "*", "--"),
-    "resid_post": ("#8A6D00", ">", ":"),
-    "attn_out": ("#004488", "P", "-."),
-    "mlp_out": ("#000000", "8", "-"),
-}
+#: Looks of sites whose record in ``models.SITES`` has no colour, in turn.
 SPARE = (
     ("#0072B2", "P", "-"),
     ("#AA4499", "X", "--"),
@@ -307,7 +292,8 @@ def site_style(site: str, sites: Sequence[str]) -> tuple[str, str, str]:
     >>> tln.plots.site_style("mine", ["q", "mine"])
     ('#0072B2', 'P', '-')
     """
-    if site in SITES:
-        return SITES[site]
-    others = [name for name in sites if name not in SITES]
+    record = SITES.get(site)
+    if record is not None and record.colour is not None:
+        return record.colour, record.marker, record.line
+    others = [name for name in sites if name not in SITES or SITES[name].colour is None]
     return SPARE[others.index(site) % len(SPARE)]

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from .. import plots, views
 from .._shared import validated, whole_file
 from ..fitting import STATUSES
-from ..models import MEANINGS, WITH_HEADS, TransformerLensModel
+from ..models import SITES, TransformerLensModel, has_heads
 from ..probing import WORD_COLUMNS, ProbeResult, explained, profile, trend
 from .effects import HINTS as EFFECT_HINTS
 from .effects import effects_section
@@ -43,7 +43,6 @@ PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
 #: What headers mean that are not columns of a result.
 HINTS = {
     "layer": "number of the layer, from 0",
-    "site": ", ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
     "head": "attention head, from 0; none where the site has no heads",
     "index": "index of the unit within its head, or within the site",
     "units": "units of this site in this layer",
@@ -348,7 +347,8 @@ def _views(
 
 def _table(frame: pd.DataFrame) -> Table:
     """Turn any of the result's tables into cells; what a column is decides its format."""
-    hints = {**explained(), **HINTS, **EFFECT_HINTS}
+    sites = ", ".join(f"{name}: {record.meaning}" for name, record in SITES.items())
+    hints = {**explained(), **HINTS, **EFFECT_HINTS, "site": sites}
     headers = [
         Header(
             name.replace("_", " "),
@@ -367,7 +367,7 @@ def _table(frame: pd.DataFrame) -> Table:
 
 def _without_no_head(row: dict[str, Any]) -> dict[str, Any]:
     """Where a site has no heads, none is numbered 0."""
-    headless = "head" in row and row["site"] not in WITH_HEADS
+    headless = "head" in row and not has_heads(row["site"])
     return {**row, "head": math.nan} if headless else row
 
 

@@ -21,7 +21,7 @@ from ..corpus import (
     load_text,
 )
 from ..inference import TooFewWordsError, add_extras, held_out, infer
-from ..models import TransformerLensModel, load_model
+from ..models import TransformerLensModel, check_site_names, load_model
 from ..probing import ProbeResult, probe
 
 
@@ -97,6 +97,7 @@ def compare(
     2  anticipated negation           ...
     3       control (seed 0)          ...
     """
+    check_site_names(sites)
     text = load_text(text)
     model = load_model(model, device=device) if isinstance(model, (str, Path)) else model
     require_transformer_lens(model)

