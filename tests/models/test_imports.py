@@ -14,6 +14,6 @@ print([name for name in slow if name in sys.modules])
 
 
 def test_models_and_activations_do_not_import_slow_libraries():
-    options = {"capture_output": True, "text": True, "env": environment(), "check": True}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], **options)
+    options = {"capture_output": True, "text": True, "env": environment()}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, **options)
     assert done.stdout.strip() == "[]"
