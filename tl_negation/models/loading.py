@@ -110,11 +110,10 @@ def _is_watched() -> bool:
 
 @contextmanager
 def _steps(name: str, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Show one line on which every step of loading replaces the one before."""
-    line = "{desc}: {postfix} [{elapsed}]"
-    options = {"bar_format": line, "leave": False, "disable": not shown}
-    with tqdm(desc=f"loading {name}", postfix="importing transformers", **options) as bar:
-        yield bar.set_postfix_str
+    """Show one line, on which each step of loading replaces the one before."""
+    options = {"bar_format": "{desc} [{elapsed}]", "leave": False, "disable": not shown}
+    with tqdm(desc=f"loading {name}: importing transformers", **options) as line:
+        yield lambda step: line.set_description_str(f"loading {name}: {step}")
 
 
 def load_tokenizer(name: str | Path) -> Any:
