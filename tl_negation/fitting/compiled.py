@@ -111,7 +111,7 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
 def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
     """Sums of residuals and weights over the examples of one class; ``skew`` = d weight / d eta.
 
-    The sign of residual and skew is that of the observed class; the caller subtracts class 0.
+    Residual and skew point to the observed class, so the caller subtracts those of class 0.
     """
     g0 = g1 = h0 = h1 = h2 = 0.0
     for i in range(len(z)):

@@ -44,10 +44,25 @@ class Engine(NamedTuple):
     threads: bool
 
 
-#: Compiled code, a unit at a time. A block's temporaries stay in cache: 64 MB in float32 at most.
-ROWS = Engine(rows.solve, rows.predict, rows.count_wins, 1024, 2**24, threads=True)
-#: Tensors of all units. A GPU wants more at once: up to 1 GB in float32.
-TENSORS = Engine(tensors.solve, tensors.predict, tensors.count_wins, 65_536, 2**28, threads=False)
+#: Compiled code, a unit at a time. A block's temporaries stay in cache, and take at most 64 MB in
+#: float32.
+ROWS = Engine(
+    rows.solve,
+    rows.predict,
+    rows.count_wins,
+    units=1024,
+    entries=2**24,
+    threads=True,
+)
+#: Tensors of all units. A GPU is idle with less at once; at most 1 GB in float32.
+TENSORS = Engine(
+    tensors.solve,
+    tensors.predict,
+    tensors.count_wins,
+    units=65_536,
+    entries=2**28,
+    threads=False,
+)
 
 #: Type of device -> its engine; every other type of device gets :data:`TENSORS`.
 ENGINES = {"cpu": ROWS, "cuda": TENSORS}
