@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from tl_negation.inference.words import word_test
 from tl_negation.models.sites import Site
+from tl_negation.plots import rule_text
 from tl_negation.probing.families import (
     CORRECTIONS,
     FAMILIES,
@@ -184,6 +185,7 @@ def test_a_new_correction_is_one_entry(monkeypatch):
     assert torch.equal(result.significant[:, attention], want)
     assert 0 < want.sum() < want.numel()
     assert "(Wald, halved per layer, alpha 0.05)" in repr(result)
+    assert rule_text(result.provenance["test"]) == "Halved per layer at 0.05"
     p = adjusted(result, family="all", correction="sidak")
     np.testing.assert_allclose(p, 1 - (1 - result.p) ** result.p.numel(), atol=1e-12)
     with pytest.raises(ValueError, match="one of bonferroni, holm, bh, by, halved, sidak; got 'x'"):

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..models import SITES
+from ..probing import CORRECTIONS
 
 #: One style for all figures. The palette is Okabe and Ito's (2008) with a darker purple, because
 #: labels are written in these colours.
@@ -255,18 +256,18 @@ def rule_text(test: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        A correction or family without a longer name is called what it is called there.
+        A correction that ``tl_negation.probing.CORRECTIONS`` does not have is called by its own
+        name.
 
     Examples
     --------
     >>> tln.plots.rule_text(result.provenance["test"])
     'Bonferroni per layer at 0.05'
     """
-    names = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini-Hochberg"}
-    names["by"] = "Benjamini-Yekutieli"
-    scope = {"layer": "per layer", "site": "per site", "all": "over all units"}
     correction, family = test["correction"], test["family"]
-    return f"{names.get(correction, correction)} {scope.get(family, family)} at {test['alpha']:g}"
+    name = CORRECTIONS[correction].name if correction in CORRECTIONS else correction
+    scope = "over all units" if family == "all" else f"per {family}"
+    return f"{name} {scope} at {test['alpha']:g}"
 
 
 def site_style(site: str, sites: Sequence[str]) -> tuple[str, str, str]:
