@@ -100,10 +100,14 @@ def test_the_demo_model_was_trained_without():
 def test_refusals():
     tokenizer = corpora.by_word("can|not|we")
     assert tokenizer.bos_token_id is None
-    with pytest.raises(ValueError, match=r"prepend_bos=True needs a BOS token, and .* has none"):
+    with pytest.raises(
+        ValueError, match=r"prepend_bos=True needs a BOS token, and .* does not have one"
+    ):
         find_contexts("we can we not", tokenizer, before=1, after=0, prepend_bos=True)
     assert not find_contexts("we can we not", tokenizer, before=1, after=0).prepend_bos
-    with pytest.raises(ValueError, match=r"preset='notebook' has no BOS.*got prepend_bos=True"):
+    with pytest.raises(
+        ValueError, match=r"without BOS under preset='notebook'; got prepend_bos=True"
+    ):
         find_contexts(corpora.STORY, corpora.byte_level(), preset="notebook", prepend_bos=True)
 
 

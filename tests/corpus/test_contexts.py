@@ -458,9 +458,12 @@ def test_windows_are_counted_in_whole_tokens(name):
 
 
 def test_unknown_preset_and_preset_with_another_contrast_are_refused():
-    with pytest.raises(ValueError, match=r"preset must be None or one of .*; got 'paper'"):
+    with pytest.raises(ValueError, match=r"preset must be None or 'notebook'; got 'paper'"):
         find(corpora.STORY, preset="paper")
-    with pytest.raises(ValueError, match="is the rule for NEGATION only; got 'pets'"):
+    with pytest.raises(
+        ValueError,
+        match="preset='notebook' is the rule for the contrast 'negation' only; got 'pets'",
+    ):
         find(corpora.STORY, contrast=PETS, preset="notebook")
 
 

@@ -83,7 +83,7 @@ def test_the_markers_own_reason_comes_first():
 
 
 def test_a_distance_below_1_or_negative_is_refused():
-    with pytest.raises(ValueError, match="a carried target lies at least 1 word after; got 0"):
+    with pytest.raises(ValueError, match="distance must be at least 1; got 0"):
         PLAIN.carried(0)
     with pytest.raises(ValueError, match="distance counts words and cannot be negative; got -1"):
         Contrast("x", PLAIN.lists, distance=-1)
@@ -213,7 +213,7 @@ def test_a_bar_works_with_any_word_and_other_clitics():
 
 @pytest.mark.parametrize("word", ["|'t", "can|", "can|'t|x", "can||'t"])
 def test_a_bar_stands_between_two_parts_once(word):
-    with pytest.raises(ValueError, match="bar stands once, between the target and what follows"):
+    with pytest.raises(ValueError, match="may hold one bar, between the target and what follows"):
         Contrast("c", {"a": (word,), "b": ("y",)})
 
 

@@ -6,26 +6,20 @@ import json
 import sys
 from io import StringIO
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import tiny_models
 from helpers.command_line import FAST, invoke, plain
+from helpers.corpora import DOCUMENTS, contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl_negation import Contrast, Corpus, Text, control, find_contexts, load_result, load_text
-from tl_negation.corpus import finding as documents_module
 from tl_negation.corpus.contexts import Contexts
+from tl_negation.corpus.finding import LISTED
 
 WINDOW = {"before": 4, "after": 2}
-DOCUMENTS = (
-    "He can not see it, and you may never know. I should always go home, but I cannot stay here.",
-    "not can",
-    "They don't agree that she could stay; we didn't say it, nor might they. You shall see it all.",
-    "And home they go, and home you go, but we stay and see it.",
-)
 
 
 @pytest.fixture
@@ -35,20 +29,6 @@ def folder(tmp_path):
         (tmp_path / f"{name}.txt").write_text(content)
     (tmp_path / "notes.md").write_text("cannot")
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """A folder that the datasets library reads, with a row without words in it."""
-    path = tmp_path_factory.mktemp("rows")
-    table = [{"text": text, "n": i} for i, text in enumerate([*DOCUMENTS[:2], " ", *DOCUMENTS[2:]])]
-    lines = "".join(json.dumps(row) + "\n" for row in table)
-    (path / "train.jsonl").write_text(lines)
-    return path
-
-
-def contents(corpus):
-    return [document.content for document in corpus]
 
 
 def find(corpus, **options):
@@ -92,43 +72,7 @@ def test_nothing_is_read_before_it_is_used(folder):
         list(reading)
 
 
-def test_rows_of_any_iterable(rows):
-    table = [{"text": DOCUMENTS[0]}, {"text": None}, {"text": "They cannot."}]
-    corpus = load_text(table, column="text")
-    assert contents(corpus) == contents(corpus) == [DOCUMENTS[0], "They cannot."]
-    assert [document.source for document in corpus] == [
-        "list of rows, column 'text', row 0", "list of rows, column 'text', row 2",
-    ]  # fmt: skip
-    assert contents(load_text(table, column="text", limit=2)) == [DOCUMENTS[0]]
-    file = str(rows / "train.jsonl")
-    for streaming in (True, False):
-        loaded = datasets.load_dataset(
-            "json", data_files=file, split="train", streaming=streaming, cache_dir=rows / "cache"
-        )
-        assert contents(load_text(loaded, column="text")) == list(DOCUMENTS)
-
-
-def test_an_iterator_is_read_once():
-    corpus = load_text(iter([{"text": "They cannot."}]), column="text")
-    assert contents(corpus) == ["They cannot."]
-    with pytest.raises(ValueError, match=r"from an iterator \(list_iterator\), which can be read"):
-        contents(corpus)
-
-
-def test_a_data_set_in_a_folder_or_a_file_through_datasets(rows, tmp_path):
-    assert contents(load_text(f"hf:{rows}?split=train&column=text")) == list(DOCUMENTS)
-    corpus = load_text(f"hf:{rows}?limit=2")
-    assert contents(corpus) == contents(corpus) == list(DOCUMENTS[:2])
-    assert [document.source for document in corpus][1] == f"hf:{rows}?limit=2, row 1"
-    assert contents(load_text(f"hf:{rows}/train.jsonl", limit=1)) == [DOCUMENTS[0]]
-    table = pd.DataFrame({"body": DOCUMENTS})
-    table.to_csv(tmp_path / "t.csv")
-    table.to_parquet(tmp_path / "t.parquet")
-    for name in ("t.csv", "t.parquet"):
-        assert contents(load_text(f"hf:{tmp_path / name}?column=body")) == list(DOCUMENTS)
-
-
-# ------------------------------------------------------------------ what is none
+# ------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize(
@@ -142,66 +86,13 @@ def test_a_data_set_in_a_folder_or_a_file_through_datasets(rows, tmp_path):
         (["builtin:poems"], {}, ValueError, "unknown built-in text 'poems'"),
         ("no/such/*.txt", {}, FileNotFoundError, "the pattern 'no/such/.*' has no text files"),
         ("builtin:python-docs", {"column": "x"}, TypeError, "asks for rows of a data set; got a s"),
-        ("builtin:python-docs", {"limit": 0}, ValueError, "limit must be at least 1 document"),
-        ("builtin:python-docs", {"limit": True}, TypeError, "limit counts documents, an integer"),
-        ("hf:", {}, ValueError, "a data set needs a name; got 'hf:', give \"hf:NAME"),
-        ("hf:x?rows=3", {}, ValueError, "unknown option 'rows' in 'hf:x.rows=3'"),
-        ("hf:x?limit=0", {}, ValueError, "limit counts rows, from 1; got '0'"),
-        ("hf:x?limit=few", {}, ValueError, "limit counts rows, from 1; got 'few'"),
-        ("hf:x?split", {}, ValueError, "cannot read 'hf:x.split'"),
+        ("builtin:python-docs", {"limit": 0}, ValueError, "limit must be at least 1; got 0"),
+        ("builtin:python-docs", {"limit": True}, TypeError, "limit must be an integer; got True"),
     ],
 )
-def test_sources_that_are_none(source, options, error, message):
+def test_what_is_not_a_source_is_refused(source, options, error, message):
     with pytest.raises(error, match=message):
         load_text(source, **options)
-
-
-@pytest.mark.parametrize(
-    ("table", "error", "message"),
-    [
-        ([{"text": "a"}, "b"], TypeError, "every row must be a mapping .*; row 1 is a str"),
-        ([{"text": "a"}, {"body": "b"}], ValueError, "row 1 has no column 'text'; it has body"),
-        ([{"text": 7}], TypeError, "column 'text' must hold text; row 0 holds a int"),
-    ],
-)
-def test_rows_that_are_none(table, error, message):
-    with pytest.raises(error, match=message):
-        contents(load_text(table, column="text"))
-
-
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        ("split=test", r"cannot read 'hf:.*': .*test"),
-        ("config=other", r"cannot read 'hf:.*': .*other"),
-        ("column=n", "column 'n' must hold text; row 0 holds a int"),
-        ("column=body", "row 0 has no column 'body'; it has text, n"),
-    ],
-)
-def test_a_data_set_without_what_was_asked_for(rows, query, message):
-    with pytest.raises(ValueError, match=message):
-        contents(load_text(f"hf:{rows}?{query}"))
-
-
-def test_a_damaged_data_set_is_a_clear_error(tmp_path):
-    (tmp_path / "bad.jsonl").write_text('{"text": "They cannot."}\n{"text": oops')
-    (tmp_path / "story.md").write_text("not")
-    with pytest.raises(ValueError, match=r"cannot read 'hf:.*bad\.jsonl': "):
-        contents(load_text(f"hf:{tmp_path}/bad.jsonl"))
-    with pytest.raises(ValueError, match=r"files of rows end in \.json, \.jsonl"):
-        contents(load_text(f"hf:{tmp_path}/story.md"))
-
-
-def test_no_hub_and_no_library_are_clear_errors(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    corpus = load_text("hf:Salesforce/wikitext?config=wikitext-2-raw-v1&limit=10")
-    with pytest.raises(ConnectionError, match="cannot reach the Hugging Face hub for 'hf:Sales"):
-        contents(corpus)
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ImportError, match=r"pip install \"tl_negation\[datasets\]\""):
-        contents(corpus)
 
 
 # ------------------------------------------------------------------ contexts
@@ -254,9 +145,9 @@ def test_provenance_covers_all_documents():
     assert source["source"] == "text 0, text 1, text 2 and 1 more"
     of = source["documents"]
     assert (of["number"], of["with_examples"], of["shorter_than_window"]) == (4, 2, 1)
-    assert [one["source"] for one in of["list"]] == ["text 0", "text 1", "text 2", "text 3"]
-    assert [one["sha256"] for one in of["list"]] == [text.sha256 for text in texts]
-    assert sum(one["tokens"] for one in of["list"]) == source["tokens"]
+    assert [listed["source"] for listed in of["list"]] == ["text 0", "text 1", "text 2", "text 3"]
+    assert [listed["sha256"] for listed in of["list"]] == [text.sha256 for text in texts]
+    assert sum(listed["tokens"] for listed in of["list"]) == source["tokens"]
     json.dumps(source)
 
 
@@ -268,19 +159,21 @@ def test_one_document_in_a_corpus_is_as_that_text():
     assert "documents" not in one.source
 
 
-def test_the_audit_names_the_documents_and_the_largest(rows):
-    contexts = find(load_text(f"hf:{rows}"))
+def test_the_audit_names_the_documents_and_the_largest():
+    texts = [*DOCUMENTS[:2], " ", *DOCUMENTS[2:]]
+    table = [{"text": text} for text in texts]
+    contexts = find(load_text(table, column="text"))
     counts = contexts.counts()["documents"]
     n = np.bincount(contexts.documents)
     assert counts == {
-        "number": 4, "with_examples": 2, "largest": f"hf:{rows}, row {0 if n[0] >= n[2] else 3}",
-        "largest_share": n.max() / n.sum(),
+        "number": 4, "with_examples": 2, "largest_share": n.max() / n.sum(),
+        "largest": f"list of rows, column 'text', row {0 if n[0] >= n[2] else 3}",
     }  # fmt: skip
     out = StringIO()
     contexts.audit(out)
     printed = " ".join(out.getvalue().split())
     assert "documents 4, 2 with examples; largest share:" in printed
-    assert "without use: 1 shorter than a window, 1 rows without words" in printed
+    assert "not used: 1 shorter than a window, 1 rows without words" in printed
     alone = StringIO()
     find(DOCUMENTS[0]).audit(alone)
     assert "documents" not in alone.getvalue()
@@ -303,7 +196,7 @@ def test_a_stream_of_thousands_is_read_one_at_a_time(monkeypatch):
     assert max(alive) - before <= 2
     of = contexts.source["documents"]
     assert (of["number"], of["with_examples"]) == (10_000, 200)
-    assert len(of["list"]) == documents_module.LISTED == 100
+    assert len(of["list"]) == LISTED == 100
     assert len(json.dumps(contexts.source)) < 50_000
     # the largest is named where it is listed, else by its number
     late = contexts.examples[contexts.documents > 5000].reset_index(drop=True)

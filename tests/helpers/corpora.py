@@ -21,6 +21,18 @@ STORY = (
     "never ask, nor may she. It might rain on May 5, it cannot snow. Certainly we always agree to "
     "allow this. "
 )
+#: Four documents; the second is shorter than a window, the last has no word of the contrast.
+DOCUMENTS = (
+    "He can not see it, and you may never know. I should always go home, but I cannot stay here.",
+    "not can",
+    "They don't agree that she could stay; we didn't say it, nor might they. You shall see it all.",
+    "And home they go, and home you go, but we stay and see it.",
+)
+
+
+def contents(corpus):
+    """Text of every document of a corpus."""
+    return [document.content for document in corpus]
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from helpers import synthetic
 from scipy.stats import spearmanr
 
 from tl_negation import STATUSES, infer, null_bands
+from tl_negation._shared import PRESETS
 from tl_negation.inference.nulls import lexical_null
 from tl_negation.models.sites import Site
 from tl_negation.probing.profiles import profile, trend
@@ -197,6 +198,12 @@ def test_two_layers_have_no_trend(masked):
     table = trend(profile(masked))
     assert table[["rho", "p"]].isna().all(axis=None)
     assert set(table["layers"]) == {2}
+
+
+def test_a_preset_that_says_nothing_about_profiles_leaves_them_as_they_are(masked, monkeypatch):
+    monkeypatch.setitem(PRESETS, "mine", "a rule of finding")
+    other = masked.with_columns(masked.columns, test=NOTEBOOK | {"alpha": 0.01})
+    pd.testing.assert_frame_equal(profile(other, preset="mine"), profile(other))
 
 
 def test_what_is_refused(masked):

@@ -1,4 +1,4 @@
-"""The audit of contexts as lines of text, and its essence as HTML."""
+"""The audit of contexts as lines of text, and its short form as HTML."""
 
 from collections.abc import Iterator
 from html import escape
@@ -6,12 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-#: Words of each class that a notebook shows.
+from .finding import RULES
+
+#: The HTML form names this many words of each class.
 MOST_WORDS = 8
 
 
 def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
-    """Lines of :meth:`tl_negation.Contexts.audit`, from its counts."""
+    """Yield the lines of :meth:`tl_negation.Contexts.audit`, from its counts."""
     source, window, n = counts["source"], counts["window"], counts["examples"]
     licence = "kept" if source.get("keep_boilerplate") else "cut"
     yield f"text       {source.get('source')} ({source.get('encoding')}, licence {licence})"
@@ -22,56 +24,59 @@ def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
         f"tokenizer  {source.get('tokenizer')} ({source.get('tokenizer_class')}, "
         f"{source.get('vocab_size'):,} tokens)"
     )
-    yield f"rule       {source.get('preset') or 'whole words'}"
+    yield f"rule       {source.get('preset') or RULES[None].name}"
     bos = "BOS + " if window["prepend_bos"] else ""
     yield f"window     {bos}{window['before']} before + target + {window['after']} after"
     if sample := source.get("sample"):
-        of = ", ".join(f"{count} {group}" for group, count in sample["of"].items())
-        yield f"sample     {sample['per_class']} of each class (seed {sample['seed']}), of {of}"
+        whole = ", ".join(f"{count} {group}" for group, count in sample["of"].items())
+        yield f"sample     {sample['per_class']} of each class (seed {sample['seed']}), of {whole}"
     yield f"examples   {n}; base rate {counts['base_rate']:.1%} (guessing the larger class)"
-    for group, of in counts["groups"].items():
-        yield from _group_lines(group, of)
+    for group, counted in counts["groups"].items():
+        yield from _group_lines(group, counted)
     yield f"\noverlapping windows  {counts['overlapping_windows']} of {n}"
     yield "left out" if counts["dropped"] else "left out  none"
     for reason, by_group in counts["dropped"].items():
-        yield f"  {reason}: " + ", ".join(f"{count} {g}" for g, count in by_group.items())
+        yield f"  {reason}: " + ", ".join(f"{count} {name}" for name, count in by_group.items())
 
 
-def _document_lines(of: dict[str, Any], read: dict[str, Any] | None) -> Iterator[str]:
+def _document_lines(documents: dict[str, Any], read: dict[str, Any] | None) -> Iterator[str]:
+    """Lines about several documents; ``read`` is None if there was only one."""
     if read is None:
         return
     yield (
-        f"documents  {of['number']:,}, {of['with_examples']:,} with examples; largest share: "
-        f"{of['largest_share']:.1%} ({of['largest']})"
+        f"documents  {documents['number']:,}, {documents['with_examples']:,} with examples; "
+        f"largest share: {documents['largest_share']:.1%} ({documents['largest']})"
     )
-    left_out = {"shorter than a window": read["shorter_than_window"]}
-    left_out["rows without words"] = read["empty_rows"]
-    if any(left_out.values()):
-        told = ", ".join(f"{n:,} {what}" for what, n in left_out.items() if n)
-        yield f"           without use: {told}"
+    unused = {
+        "shorter than a window": read["shorter_than_window"],
+        "rows without words": read["empty_rows"],
+    }
+    if any(unused.values()):
+        listed = ", ".join(f"{number:,} {why}" for why, number in unused.items() if number)
+        yield f"           not used: {listed}"
 
 
-def _group_lines(group: str, of: dict[str, Any]) -> Iterator[str]:
-    yield f"\n{group} (label {of['label']}): {of['examples']} examples"
+def _group_lines(group: str, counted: dict[str, Any]) -> Iterator[str]:
+    yield f"\n{group} (label {counted['label']}): {counted['examples']} examples"
     for kind in ("word", "token"):
-        types = of[f"{kind}_types"]
+        types = counted[f"{kind}_types"]
         names = ", ".join(f"{name!r} {count}" for name, count in types.items())
         yield f"  {len(types)} {kind} types: {names}"
-    yield f"  largest word type: {of['largest_word']}, {of['largest_word_share']:.1%}"
-    yield f"  in boilerplate: {of['in_boilerplate']}"
+    yield f"  largest word type: {counted['largest_word']}, {counted['largest_word_share']:.1%}"
+    yield f"  in boilerplate: {counted['in_boilerplate']}"
 
 
 def audit_html(title: str, counts: dict[str, Any]) -> str:
-    """Title and a row per class: what a notebook shows of contexts."""
+    """Show a title and a table with a row per class, as a notebook displays contexts."""
     rows = [
         {
             "class": group,
-            "label": of["label"],
-            "contexts": of["examples"],
-            "words": len(of["word_types"]),
-            "most frequent": _frequent(of["word_types"]),
+            "label": counted["label"],
+            "contexts": counted["examples"],
+            "words": len(counted["word_types"]),
+            "most frequent": _frequent(counted["word_types"]),
         }
-        for group, of in counts["groups"].items()
+        for group, counted in counts["groups"].items()
     ]
     with pd.option_context("display.max_colwidth", None):
         return f"<p>{escape(title)}</p>" + pd.DataFrame(rows).to_html(index=False)

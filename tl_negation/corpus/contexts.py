@@ -1,14 +1,14 @@
 """Find the target words of a contrast in a text, and cut a window of tokens around each.
 
 Everything that decides which examples a result rests on happens here, before any model runs;
-`Contexts.audit` shows it.
+``Contexts.audit`` shows it.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import TextIOBase
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .._shared import Seed, prepends_bos, validated
+from .._shared import Count, Preset, Seed, TokenCount, prepends_bos, validated
 from .audit import audit_html, audit_lines
 from .contrast import NEGATION, Contrast
-from .finding import COLUMNS, Finder, require_both_classes
+from .finding import COLUMNS, Finder, Rule, require_both_classes, rule_of
 from .text import Corpus, Text
-
-PRESETS = ("notebook",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,34 +30,47 @@ class Contexts:
     Attributes
     ----------
     tokens : Int[Tensor, "example pos"]
-        Token ids of the window: BOS where `prepend_bos` says so, tokens of the text, the target,
-        `after` tokens.
+        Token ids of the windows: BOS if ``prepend_bos``, tokens of the text, the target, ``after``
+        more tokens.
     examples
         A row per example in the order of the text: ``label`` (1: first list of the contrast, 0:
-        second), ``group`` (the list's name), ``word`` (word type: *don't* and *can't* are
+        second), ``group`` (name of the list), ``word`` (word type: *don't* and *can't* are
         ``"n't"``), ``surface`` (as written; the token's text under ``preset="notebook"``),
         ``token`` (the target token, decoded), ``position`` (its index among the text's tokens),
         ``start`` and ``end`` (characters of the analysed text), ``passage`` (text of the window),
-        ``in_boilerplate`` (outside Project Gutenberg's markers), ``document`` (which document of
-        several, from 0 in the order in which they were read).
+        ``in_boilerplate`` (outside Project Gutenberg's markers), ``document`` (number of the
+        document, from 0 in the order of reading).
     before
-        Tokens before the target, BOS included: its column in `tokens`.
+        Tokens before the target, BOS included: the target's column in ``tokens``.
     contrast
         What was looked for.
     source
         Provenance, ready for JSON: the text's ``source``, ``sha256``, ``encoding``,
         ``keep_boilerplate``, ``characters`` and ``tokens``; ``tokenizer``, ``tokenizer_class``,
         ``vocab_size``; ``preset``, ``contrast``; ``dropped`` (reason -> group -> hits left out);
-        ``prepend_bos``; ``sample`` where only a sample was kept. With several documents these are
-        over all, ``sha256`` is that of the documents' SHA-256, a line each, and ``documents`` holds
-        ``number``, ``with_examples``, ``shorter_than_window``, ``empty_rows`` and the first 100 as
-        a ``list`` (``source, sha256, tokens, examples``).
+        ``prepend_bos``; ``sample`` if only a sample was kept. With several documents these cover
+        all of them, ``sha256`` is that of the documents' SHA-256, one per line, and ``documents``
+        holds ``number``, ``with_examples``, ``shorter_than_window``, ``empty_rows`` and the first
+        100 as a ``list`` (``source, sha256, tokens, examples``).
+
+    Raises
+    ------
+    ValueError
+        Tokens and examples of unequal length, or a window that does not contain its target.
 
     Notes
     -----
-    Windows overlap, and a few words make up most of each class: the examples are not independent,
-    and a unit that tells the classes apart may only know the words. Tokens and examples of unequal
-    length are a ValueError, as is a window without its target.
+    Windows overlap, and a few words make up most of each class. So the examples are not
+    independent, and a unit that tells the classes apart may know the words and nothing more.
+
+    Examples
+    --------
+    >>> contexts
+    Contexts(95 negation, 108 affirmation; 6 + 1 + 2 tokens; string, 944 tokens)
+    >>> contexts.tokens.shape, contexts.labels[:4].tolist(), contexts.words[:4]
+    (torch.Size([203, 9]), [1, 0, 0, 1], ("n't", 'can', 'may', 'never'))
+    >>> contexts.sample(20).counts()["base_rate"]  # what guessing gets right
+    0.5
     """
 
     tokens: Int[Tensor, "example pos"]
@@ -88,12 +99,12 @@ class Contexts:
 
     @property
     def text_before(self) -> int:
-        """Tokens of the text before the target: `before` without BOS."""
+        """Tokens of the text before the target: ``before`` without BOS."""
         return self.before - self.prepend_bos
 
     @property
     def after(self) -> int:
-        """Tokens after the target; for display, a causal model does not see them."""
+        """Tokens after the target, for display only: a causal model does not see them."""
         return self.tokens.shape[1] - 1 - self.before
 
     @property
@@ -103,7 +114,7 @@ class Contexts:
 
     @property
     def class_one_first(self) -> Int[Tensor, " example"]:
-        """Rows of the examples of class 1, then of class 0, each in the order of the text."""
+        """Rows of the examples of class 1, then of class 0, each class in the order of the text."""
         return class_one_first(self.labels)
 
     @property
@@ -118,23 +129,28 @@ class Contexts:
 
     @property
     def word_codes(self) -> Int[np.ndarray, " example"]:
-        """Word type of each example as its index in `word_types`."""
+        """Word type of each example, as its index in ``word_types``."""
         return pd.factorize(np.array(self.words))[0]
 
     @property
     def documents(self) -> Int[np.ndarray, " example"]:
-        """Document of each example; zeros for a single one."""
-        if "document" not in self.examples:  # saved before there could be several
+        """Document of each example; zeros if there is only one."""
+        if "document" not in self.examples:  # saved by version 0.1, which read a single document
             return np.zeros(len(self), dtype=np.int64)
         return self.examples["document"].to_numpy(np.int64)
 
     def take(self, rows: Int[np.ndarray, " row"] | Int[Tensor, " row"]) -> "Contexts":
-        """Keep some of the examples, in the order of `rows`; `source` stays that of the text.
+        """Keep some of the examples, in the order of ``rows``.
 
         Parameters
         ----------
         rows
             Indices of the examples to keep.
+
+        Returns
+        -------
+        Contexts
+            ``source`` stays that of the whole text.
         """
         index = np.asarray(rows)
         return replace(
@@ -144,15 +160,15 @@ class Contexts:
         )
 
     @validated
-    def sample(self, per_class: int, seed: Seed = 0) -> "Contexts":
+    def sample(self, per_class: Count, seed: Seed = 0) -> "Contexts":
         """Draw examples of each class at random, without replacement, in the order of the text.
 
         Parameters
         ----------
         per_class
-            Examples of each class; a class that has fewer is kept whole.
+            Examples of each class; a class with fewer is kept whole.
         seed
-            Of `numpy.random.default_rng`.
+            Seed of ``numpy.random.default_rng``.
 
         Returns
         -------
@@ -162,10 +178,8 @@ class Contexts:
         Raises
         ------
         ValueError
-            `per_class` is below 1.
+            ``per_class`` is below 1.
         """
-        if per_class < 1:
-            raise ValueError(f"per_class must be at least 1; got {per_class}")
         rng = np.random.default_rng(seed)
         labels = self.examples["label"].to_numpy()
         drawn = []
@@ -188,14 +202,12 @@ class Contexts:
             the larger class, what guessing gets right); ``overlapping_windows`` (examples whose
             window shares tokens with another's); ``dropped`` (reason -> group -> hits); ``window``;
             ``documents`` (``number`` in all, ``with_examples`` here, ``largest`` and
-            ``largest_share``: the one with most examples and its share of them); ``source`` (all of
-            `source`).
+            ``largest_share``: the one with most examples and its share of them); ``source`` (a
+            copy of the attribute).
         """
         share = float(self.examples["label"].mean())
-        groups = {
-            self.contrast.groups[label]: self._group_counts(label, rows)
-            for label, rows in sorted(self.examples.groupby("label"), reverse=True)
-        }
+        labels = sorted(set(self.examples["label"].tolist()), reverse=True)
+        groups = {self.contrast.groups[label]: self._group_counts(label) for label in labels}
         return {
             "examples": len(self),
             "groups": groups,
@@ -213,34 +225,34 @@ class Contexts:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per example with the window's token ids in ``tokens``, for a file."""
+        """Make a table for a file: a row per example, with the window's token ids in ``tokens``."""
         return self.examples.assign(tokens=list(self.tokens.numpy()))
 
     def manifest(self) -> dict[str, Any]:
-        """What `from_frame` needs beside the rows, ready for JSON."""
+        """Return what ``from_frame`` needs beside the rows, ready for JSON."""
         return {"before": self.before, "source": dict(self.source)}
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, before: int, source: Mapping[str, Any]) -> "Contexts":
-        """Rebuild contexts from `to_frame` and `manifest`."""
-        tokens = torch.tensor(np.stack(frame["tokens"].to_numpy()).astype(np.int64))
+        """Rebuild contexts from ``to_frame`` and ``manifest``."""
+        tokens = torch.tensor(np.stack(frame["tokens"].tolist()).astype(np.int64))
         contrast = Contrast(**source["contrast"])
         return cls(tokens, frame.drop(columns="tokens"), before, contrast, source)
 
-    def audit(self, file: TextIOBase | None = None) -> None:
-        """Print `counts` as text, to standard output or to `file`."""
+    def audit(self, file: TextIO | TextIOBase | None = None) -> None:
+        """Print ``counts`` as text, to standard output or to ``file``."""
         print("\n".join(audit_lines(self.counts())), file=file)
 
     def _per_group(self, examples: pd.DataFrame) -> dict[str, int]:
         counts = Counter(examples["group"])
         return {group: counts[group] for group in reversed(self.contrast.groups)}
 
-    @staticmethod
-    def _group_counts(label: int, rows: pd.DataFrame) -> dict[str, Any]:
+    def _group_counts(self, label: int) -> dict[str, Any]:
+        rows = self.examples[self.examples["label"] == label]
         words = Counter(rows["word"])
         largest, n_largest = words.most_common(1)[0]
         return {
-            "label": int(label),
+            "label": label,
             "examples": len(rows),
             "token_types": dict(Counter(rows["token"]).most_common()),
             "word_types": dict(words.most_common()),
@@ -271,8 +283,7 @@ class Contexts:
         n = ", ".join(f"{n} {group}" for group, n in self._per_group(self.examples).items())
         return (
             f"Contexts({n}; {'BOS + ' * self.prepend_bos}{self.text_before} + 1 + {self.after} "
-            f"tokens; "
-            f"{self.source.get('source')}, {self.source.get('tokens')} tokens)"
+            f"tokens; {self.source.get('source')}, {self.source.get('tokens')} tokens)"
         )
 
     def _repr_html_(self) -> str:
@@ -280,9 +291,9 @@ class Contexts:
 
 
 def class_one_first(labels: Int[Tensor, " example"]) -> Int[Tensor, " example"]:
-    """Rows of the examples of class 1, then of class 0: the order in which the fits take them.
+    """Rows of the examples of class 1, then of class 0: the order that the fits expect.
 
-    Each class keeps the order that it has.
+    Within a class the order stays as it is.
     """
     return torch.argsort(labels, descending=True, stable=True)
 
@@ -292,9 +303,9 @@ def find_contexts(
     text: Text | Corpus | str,
     tokenizer: Any,
     contrast: Contrast = NEGATION,
-    before: int = 90,
-    after: int = 10,
-    preset: str | None = None,
+    before: TokenCount = 90,
+    after: TokenCount = 10,
+    preset: Preset = None,
     seed: Seed = 0,
     prepend_bos: bool | None = None,
 ) -> Contexts:
@@ -303,27 +314,30 @@ def find_contexts(
     Parameters
     ----------
     text
-        From `load_text`; a string is taken as the text itself. Of several documents one is read
-        at a time, and no window reaches into another.
+        From :func:`tl_negation.load_text`; a string is taken as the text itself. Several documents
+        are read one at a time, and no window reaches from one into another.
     tokenizer
         A fast tokenizer of transformers (byte-level BPE, SentencePiece ...): ``model.tokenizer``.
     contrast
         What to look for.
     before, after
-        Tokens of the window on either side of the target. A target without so many is left out.
+        Tokens of the window on either side of the target. A target with fewer tokens on a side is
+        left out.
     preset
-        ``"notebook"`` applies the reference notebook's rule token by token: `text.raw` (licence and
-        line ends included); the token itself must be one of the words, or contain ``'t``; the next
-        token must begin with a space, and not be *not* after an affirmation. For `NEGATION` only.
-        The README says what that rule gets wrong.
+        Name of another rule of finding. ``"notebook"`` applies the reference notebook's rule token
+        by token: it reads ``text.raw`` (licence and line ends included); the token itself must be
+        one of the words, or contain ``'t``; the next token must begin with a space, and must not
+        be *not* after an affirmation. For one document and ``NEGATION`` only. The README says what
+        that rule gets wrong.
     seed
-        Of the draw that balances the targets of a carried contrast (`Contrast.carried`); nothing
-        is drawn for others.
+        Seed of the draw that balances the targets of a carried contrast (``Contrast.carried``);
+        nothing is drawn for other contrasts.
     prepend_bos
         Begin each window with the tokenizer's BOS token: ``[BOS, before tokens, target, after]``.
-        By default as the model was trained, by what its tokenizer does with a text: Llama's,
-        Gemma's and OPT's put BOS in front, GPT-2's and SmolLM2's do not. (TransformerLens sets
-        every tokenizer to do it; that is looked behind.) Never under ``preset="notebook"``.
+        By default a window begins as the model's training texts did, judged by what its tokenizer
+        does with a text: Llama's, Gemma's and OPT's put BOS in front, GPT-2's and SmolLM2's do not.
+        (TransformerLens makes every tokenizer do it; its files are asked instead.) Never with
+        ``preset="notebook"``.
 
     Returns
     -------
@@ -332,24 +346,37 @@ def find_contexts(
     Raises
     ------
     TypeError
-        The tokenizer is not a fast one, `before` or `after` is not an integer, or `text` is none.
+        The tokenizer is not a fast one, or an argument is of another type.
     ValueError
-        A negative window, an unknown preset, the preset with several documents, another contrast
-        or BOS, BOS without such a token in the tokenizer, a text shorter than a window, or a list
-        of the contrast without any example.
+        A negative window; an unknown preset; ``preset="notebook"`` with several documents, another
+        contrast or BOS; BOS from a tokenizer that does not have it; a text shorter than a window; a
+        list of the contrast without any example.
 
     Notes
     -----
-    By default, words are found in the text by `Contrast.find`, and the target is the token that
+    By default, words are found in the text by ``Contrast.find``, and the target is the token that
     holds the word's last character. A hit is left out, and counted, if that token also holds
-    letters of other words, is the tokenizer's unknown token, or lies too near either end of its
+    letters of other words, is the tokenizer's unknown token, or is too near either end of its
     document.
+
+    Examples
+    --------
+    >>> story = "We can see it, and they can not go home, but you may stay."
+    >>> found = tln.find_contexts(story, model.tokenizer, before=2, after=1, prepend_bos=False)
+    >>> found.examples[["label", "word", "passage"]]
+       label word            passage
+    0      0  can         We can see
+    1      1  not    they can not go
+    2      0  may   but you may stay
+    >>> found.source["dropped"]
+    {'affirmation followed by not': {'negation': 0, 'affirmation': 1}}
     """
-    _check_arguments(tokenizer, contrast, before, after, preset)
-    bos = _bos_token(tokenizer, preset, prepend_bos)
+    rule = rule_of(preset)
     text = Text.from_string(text) if isinstance(text, str) else text
-    _check_text(text, preset)
-    finder = Finder(tokenizer, contrast, before, after, notebook=preset == "notebook")
+    _check_tokenizer(tokenizer)
+    _check_rule(rule, preset, contrast, text)
+    bos = _bos_token(tokenizer, rule, preset, prepend_bos)
+    finder = Finder(tokenizer, contrast, before, after, rule)
     for document in (text,) if isinstance(text, Text) else text.read():
         finder.add(document)
     finder.require_a_window(text.source)
@@ -376,33 +403,7 @@ def find_contexts(
     )
 
 
-def _check_text(text: Any, preset: str | None) -> None:
-    if not isinstance(text, (Text, Corpus)):
-        raise TypeError(
-            f"a text is a string, a Text or a Corpus; got {type(text).__name__}: use load_text"
-        )
-    if preset == "notebook" and isinstance(text, Corpus):
-        raise ValueError(
-            "preset='notebook' is the rule for a single document; got "
-            f"{text!r}: name one of its documents, or use preset=None"
-        )
-
-
-def _check_arguments(
-    tokenizer: Any, contrast: Contrast, before: int, after: int, preset: str | None
-) -> None:
-    for name, size in (("before", before), ("after", after)):
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{name} must be an integer; got {size!r}")
-        if size < 0:
-            raise ValueError(f"{name} counts tokens and cannot be negative; got {size}")
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset must be None or one of {PRESETS}; got {preset!r}")
-    if preset == "notebook" and contrast != NEGATION:
-        raise ValueError(
-            f"preset='notebook' is the rule for NEGATION only; got {contrast.name!r}: "
-            "use preset=None with another contrast"
-        )
+def _check_tokenizer(tokenizer: Any) -> None:
     if not getattr(tokenizer, "is_fast", False):
         raise TypeError(
             "the tokenizer must be a fast one, which knows where its tokens are in the text; got "
@@ -410,13 +411,28 @@ def _check_arguments(
         )
 
 
-def _bos_token(tokenizer: Any, preset: str | None, prepend_bos: bool | None) -> tuple[int, ...]:
+def _check_rule(rule: Rule, preset: str | None, contrast: Contrast, text: Text | Corpus) -> None:
+    if rule.contrast is not None and contrast != rule.contrast:
+        raise ValueError(
+            f"preset={preset!r} is the rule for the contrast {rule.contrast.name!r} only; got "
+            f"{contrast.name!r}: use preset=None with another contrast"
+        )
+    if rule.one_document and isinstance(text, Corpus):
+        raise ValueError(
+            f"preset={preset!r} is the rule for a single document; got {text!r}: name one of its "
+            "documents, or use preset=None"
+        )
+
+
+def _bos_token(
+    tokenizer: Any, rule: Rule, preset: str | None, prepend_bos: bool | None
+) -> tuple[int, ...]:
     """Tokens in front of a window: BOS or nothing."""
-    if preset == "notebook":
+    if not rule.bos:
         if prepend_bos:
             raise ValueError(
-                "preset='notebook' has no BOS, as the reference had none; got prepend_bos=True: "
-                "leave one of the two out"
+                f"windows begin without BOS under preset={preset!r}; got prepend_bos=True: leave "
+                "one of the two out"
             )
         return ()
     if prepend_bos is None:
@@ -424,6 +440,6 @@ def _bos_token(tokenizer: Any, preset: str | None, prepend_bos: bool | None) -> 
     if prepend_bos and tokenizer.bos_token_id is None:
         raise ValueError(
             f"prepend_bos=True needs a BOS token, and {type(tokenizer).__name__} "
-            f"{str(tokenizer.name_or_path)!r} has none: use prepend_bos=False"
+            f"{str(tokenizer.name_or_path)!r} does not have one: use prepend_bos=False"
         )
     return (int(tokenizer.bos_token_id),) if prepend_bos else ()

@@ -1,6 +1,7 @@
 """Two named word lists, and how a word of either is recognised in a text.
 
-The lists of `NEGATION` are those of the reference notebook; the rule is not (examples/method.md).
+The lists of ``NEGATION`` are those of the reference notebook; the rule that finds them is not
+(examples/method.md).
 """
 
 import re
@@ -10,23 +11,23 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .._shared import string, validated
+from .._shared import Count, integer, string, validated
 
-# Typographic apostrophes, each one character long, so that offsets stay.
+# Each typographic apostrophe becomes one character, so that offsets stay as they are.
 APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
 _LETTER = r"[^\W_]"  # a letter or digit of any script
 _JOINER = "[-_\u2010\u2011]"  # joins two words that touch it; "--" and dashes do not
 _BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}{_JOINER})"
-# The clitic 't makes another word of it (can't); 's, 've, 'd ... do not (could've).
+# The clitic 't makes a different word (can't); 's, 've, 'd ... do not (could've).
 _AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
 
 
 class Hit(NamedTuple):
     """A word of the contrast found in a text.
 
-    `start` and `end` are the target's character span, `word` the entry of the list without its
-    star (the *word type*), `label` 1 for the first list and 0 for the second, `reason` why the hit
-    is to be dropped, or None.
+    ``start`` and ``end`` are the target's character span, ``word`` is the entry of the list without
+    its star (the *word type*), ``label`` is 1 for the first list and 0 for the second, ``reason``
+    says why the hit is left out, or is None.
     """
 
     start: int
@@ -46,16 +47,16 @@ class Contrast:
         What the contrast is called in reports.
     lists
         Exactly two named lists of words; those of the first have label 1. An entry is a word
-        (``"not"``) or a pattern with a star at one end or both (``"*n't"``: every word that ends
-        so). The entry without its star is the word type of its hits. Where a word and a pattern
-        both fit, the word counts. ``"can|'t"`` is *can* where *'t* follows at once; the target
+        (``"not"``) or a pattern with a star at one end or both (``"*n't"``: every word with this
+        ending). The entry without its star is the word type of its hits. If a word and a pattern
+        both fit, the word counts. ``"can|'t"`` is *can* directly followed by *'t*; the target
         ends at the bar.
     exclude
-        Reason -> regular expression, tried with `re.match` at the start of a hit (case-sensitive,
-        apostrophes as ``'``; a look-behind sees what precedes). A hit it matches is dropped and
-        counted under the reason.
+        Reason -> regular expression, tried with ``re.match`` at the start of a hit (case-sensitive,
+        apostrophes as ``'``; a look-behind sees what precedes). A hit that it matches is left out
+        and counted under the reason.
     distance
-        The target is the word so many words after the hit (0: the hit itself); see `carried`.
+        The target is the word this many words after the hit (0: the hit itself); see ``carried``.
 
     Raises
     ------
@@ -63,13 +64,16 @@ class Contrast:
         Not two lists, an empty list, a malformed or repeated entry, an invalid expression, a
         negative distance.
     TypeError
-        A list given as one string.
+        A name that is not a string, lists that are not a mapping, a list given as one string, a
+        distance that is not an integer.
 
     Examples
     --------
-    >>> pronouns = Contrast("pronouns", {"she": ("she", "her"), "he": ("he", "him", "his")})
-    >>> [hit.word for hit in pronouns.find("She saw him.")]
-    ['she', 'him']
+    >>> pronouns = tln.Contrast("pronouns", {"she": ("she", "her"), "he": ("he", "him", "his")})
+    >>> [(hit.word, hit.label) for hit in pronouns.find("She saw him.")]
+    [('she', 1), ('him', 0)]
+    >>> pronouns.carried(1).name
+    'pronouns, carried 1'
     """
 
     name: str
@@ -93,6 +97,7 @@ class Contrast:
         lists = {name: tuple(map(_normalise, words)) for name, words in self.lists.items()}
         _check_lists(lists)
         _check_exclude(self.exclude)
+        integer("distance", self.distance)
         if self.distance < 0:
             raise ValueError(f"distance counts words and cannot be negative; got {self.distance}")
         object.__setattr__(self, "lists", MappingProxyType(lists))
@@ -102,20 +107,29 @@ class Contrast:
         return Contrast, (self.name, dict(self.lists), dict(self.exclude), self.distance)
 
     @validated
-    def carried(self, distance: int = 1) -> "Contrast":
-        """Ask for the word *after* the marker: ``not be`` against ``can be``.
+    def carried(self, distance: Count = 1) -> "Contrast":
+        """Take the word *after* the marker as the target: ``not be`` against ``can be``.
 
-        `tl_negation.find_contexts` then keeps only targets whose token occurs after words of both
-        lists, as often after the one as after the other. The token at the target is the same in
-        both classes, so that only what the model carried forward can tell them apart.
+        :func:`tl_negation.find_contexts` then keeps only targets whose token occurs after words of
+        both lists, and each of them equally often after either list. As the target tokens are the
+        same in both classes, only what the model carried forward can tell the classes apart.
 
         Parameters
         ----------
         distance
-            How many words after the marker; several give a curve of how long it is carried.
+            How many words after the marker, at least 1. Several distances give a curve of how long
+            the marker is carried.
+
+        Returns
+        -------
+        Contrast
+            The same lists, with this ``distance``.
+
+        Raises
+        ------
+        ValueError
+            ``distance`` is below 1.
         """
-        if distance < 1:
-            raise ValueError(f"a carried target lies at least 1 word after; got {distance}")
         return replace(self, name=f"{self.name}, carried {distance}", distance=distance)
 
     @property
@@ -135,7 +149,8 @@ class Contrast:
 
         A word is bounded by anything that is not a letter or digit, except that one ``-`` or ``_``
         between two letters joins them: ``_not_`` is a hit, ``can-opener`` and ``not_found`` are
-        none. A word followed by the clitic ``'t`` is another word (``can't`` is none of ``can``).
+        not. A word followed by the clitic ``'t`` is a different word (``can't`` is not a hit of
+        ``can``).
 
         Parameters
         ----------
@@ -145,7 +160,7 @@ class Contrast:
         Returns
         -------
         tuple of Hit
-            The dropped hits too, each with its reason.
+            Also the hits that are to be left out, each with its reason.
         """
         text = text.translate(APOSTROPHES)
         pattern, entries = self._matcher
@@ -164,8 +179,11 @@ class Contrast:
         return {reason: re.compile(test) for reason, test in self.exclude.items()}
 
     @cached_property
-    def _matcher(self) -> tuple[re.Pattern[str], dict[int, tuple[str, int]]]:
-        """One expression with a group per entry, and each group's word type and label."""
+    def _matcher(self) -> tuple[re.Pattern[str], dict[int | None, tuple[str, int]]]:
+        """One expression with a group per entry, and each group's word type and label.
+
+        The groups are those of ``Match.lastindex``, which is None only without groups.
+        """
         entries = [
             (word, label)
             for label, group in ((1, self.groups[1]), (0, self.groups[0]))
@@ -174,7 +192,8 @@ class Contrast:
         entries.sort(key=lambda entry: ("*" in entry[0], -len(entry[0])))
         choices = "|".join(_expression(word) for word, _ in entries)
         pattern = re.compile(f"{_BEFORE}(?:{choices})", re.IGNORECASE)
-        return pattern, {i: (word.strip("*"), label) for i, (word, label) in enumerate(entries, 1)}
+        groups = enumerate(entries, 1)
+        return pattern, {group: (word.strip("*"), label) for group, (word, label) in groups}
 
 
 def _normalise(word: str) -> str:
@@ -186,14 +205,14 @@ def _expression(word: str) -> str:
     return f"({target})(?={clitic}(?!{_LETTER}))" if clitic else f"({target}){_AFTER}"
 
 
-# What a target word after a marker looks like, and that only white space may stand before it.
+# A target word after a marker; only white space may separate the two.
 _NEXT_WORD = re.compile(rf"\s+({_LETTER}+(?:['{_JOINER[1:-1]}]{_LETTER}+)*)")
 NO_NEXT_WORD = "no word follows in the clause"
 ANOTHER_MARKER = "another word of the contrast follows"
 
 
 def _follow(text: str, hits: Sequence[Hit], distance: int) -> Iterator[Hit]:
-    """Move each hit's target the given number of words on; drop it where that cannot be."""
+    """Move each hit's target this many words on; give a reason where that is impossible."""
     starts = {hit.start for hit in hits}
     for hit in hits:
         start, end, reason = hit.start, hit.end, hit.reason
@@ -230,11 +249,13 @@ def _check_word(word: str, name: str) -> None:
         raise ValueError(f"{word!r} in list {name!r} has no letter; an entry is a word")
     if "*" in word.strip("*") or "**" in word:
         raise ValueError(
-            f"{word!r} in list {name!r}: a star stands at the start or the end of an entry, once"
+            f"{word!r} in list {name!r}: an entry may begin with a star and end with one, but not "
+            "hold it elsewhere"
         )
     if "|" in word and (word.count("|") > 1 or not all(word.split("|"))):
         raise ValueError(
-            f"{word!r} in list {name!r}: a bar stands once, between the target and what follows"
+            f"{word!r} in list {name!r}: an entry may hold one bar, between the target and what "
+            "follows"
         )
 
 
@@ -244,19 +265,19 @@ def _check_exclude(exclude: Mapping[str, str]) -> None:
             re.compile(test)
         except re.error as error:  # noqa: PERF203
             raise ValueError(
-                f"exclude[{reason!r}] is no regular expression: {error}; got {test!r}"
+                f"exclude[{reason!r}] is not a regular expression: {error}; got {test!r}"
             ) from error
 
 
 def _after_any(words: str) -> str:
-    """Look behind for any of the words and one white space (each is of fixed width)."""
+    """Look behind for any of the words and one white space; a look-behind has a fixed width."""
     return "(?:" + "|".join(rf"(?<=\b(?i:{word})\s)" for word in words.split()) + ")"
 
 
 _AFFIRMATION = ("agree", "always", "allow", "can", "certainly", "could", "definitely", "may")
 _AFFIRMATION += ("might", "shall", "should")
 _ANY_AFFIRMATION = "|".join(_AFFIRMATION)
-# What the subject of "May ... !" or of a question begins with; the 4th and the first are dates.
+# First words of the subject in "May ... !" or a question. "May the 4th", "May the first" are dates.
 _SUBJECTS = (
     "I|he|she|it|we|you|ye|they|one|who|God|Heaven|the|a|an|all|no|any|some|each|every|this|that|"
     "these|those|there|my|your|his|her|its|our|their|thy|not"
@@ -282,7 +303,7 @@ NEGATION = Contrast(
 )
 """Negation (label 1) against affirmation (label 0): the lists of the reference notebook.
 
-Left out, and counted: an affirmation that *not* or *n't* follows (the *not* itself stays a
+Left out, and counted: an affirmation followed by *not* or *n't* (the *not* itself stays a
 negation); *May* in title case unless a pronoun, determiner, *God* or *not* follows it; *can* and
 *might* after a determiner (*a tin can*, *his might*).
 """
@@ -292,8 +313,8 @@ ANTICIPATED = Contrast(
     {"can before 't": ("can|'t",), "plain can": ("can",)},
     exclude={reason: NEGATION.exclude[reason] for reason in ("affirmation followed by not",)},
 )
-"""*can* where *'t* follows (label 1) against plain *can*: the activation at *can* can only predict.
+"""*can* before *'t* (label 1) against plain *can*: the activation at *can* can only predict.
 
 For tokenizers that split *can't* after *can* (GPT-2's, SmolLM2's). Each class has one word, so
-that no test over words exists.
+there is no test over words.
 """

@@ -11,9 +11,9 @@ from .contexts import Contexts, find_contexts
 from .contrast import APOSTROPHES, Contrast
 from .text import Corpus, Text
 
-# A single letter may stand for the clitic of "don't".
+# At least two letters: a single one may be the clitic of "don't".
 _WORD = re.compile(r"(?<![\w'-])[a-z]{2,}(?![\w'-])", re.IGNORECASE)
-#: A control word is drawn from so many of the words whose frequency is nearest from above.
+#: A control word is drawn from this many words, those whose frequency is nearest from above.
 CANDIDATES = 10
 
 
@@ -22,27 +22,42 @@ def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: Se
     """Draw contexts of arbitrary words, matched one to one in class sizes and word frequencies.
 
     For every word type of ``contexts`` another word of the text is drawn at random among the ten
-    that are just frequent enough, and as many of its occurrences are taken. Whatever a scan of
-    these shows, it is not polarity.
+    that are just frequent enough, and an equal number of its occurrences is taken. Whatever a scan
+    of these shows, it is not polarity.
 
     Parameters
     ----------
     contexts
-        Of a contrast whose targets are its own words (not a carried one).
+        Contexts of a contrast whose targets are its own words (not a carried one).
     text, tokenizer
-        Those that ``contexts`` were found with.
+        Those with which ``contexts`` were found.
     seed
-        Of words and occurrences.
+        Seed of the draw of words and occurrences.
 
     Returns
     -------
     Contexts
-        Of the contrast ``"control (seed N)"``, lists ``control 1`` and ``control 0``.
+        Their contrast is ``"control (seed N)"``, with the lists ``control 1`` and ``control 0``.
 
     Raises
     ------
+    TypeError
+        An argument of another type.
     ValueError
-        Contexts of a carried contrast; a text without words frequent enough.
+        Contexts of a carried contrast; a text without words that are frequent enough.
+
+    Notes
+    -----
+    The words differ in meaning and part of speech, and one draw may split them along such a line.
+    One control therefore does not give the level to expect by chance; several seeds do.
+
+    Examples
+    --------
+    >>> matched = tln.control(contexts, text, model.tokenizer)
+    >>> matched
+    Contexts(95 control 1, 108 control 0; 6 + 1 + 2 tokens; string, 944 tokens)
+    >>> set(matched.words) & set(contexts.words)
+    set()
     """
     if contexts.contrast.distance:
         raise ValueError(
@@ -51,41 +66,46 @@ def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: Se
         )
     rng = np.random.default_rng(seed)
     wanted = Counter(zip(contexts.labels.tolist(), contexts.words, strict=True)).most_common()
-    window = {"before": contexts.text_before, "after": contexts.after}
-    window |= {"prepend_bos": contexts.prepend_bos}
+    labels = [label for (label, _), _ in wanted]
+    counts = [count for _, count in wanted]
     available = _frequencies(text, contexts, rng)
     while True:
-        words = _draw(available, [count for _, count in wanted], rng)
+        words = _draw(available, counts, rng)
         lists = {
-            f"control {label}": [
-                word for word, ((of, _), _) in zip(words, wanted, strict=True) if of == label
-            ]
+            f"control {label}": [w for w, own in zip(words, labels, strict=True) if own == label]
             for label in (1, 0)
         }
-        contrast = Contrast(f"control (seed {seed})", lists)
-        found = find_contexts(text, tokenizer, contrast, **window)
+        found = find_contexts(
+            text,
+            tokenizer,
+            Contrast(f"control (seed {seed})", lists),
+            before=contexts.text_before,
+            after=contexts.after,
+            prepend_bos=contexts.prepend_bos,
+        )
         kept = Counter(found.words)
-        take = {word: count for word, (_, count) in zip(words, wanted, strict=True)}
+        take = dict(zip(words, counts, strict=True))
         short = [word for word, count in take.items() if kept[word] < count]
         if not short:
             return _take(found, take, rng)
-        for word in short:  # its occurrences are no tokens of their own: draw without it
+        for word in short:  # the tokenizer does not give it tokens of its own: draw without it
             del available[word]
 
 
 def _frequencies(
     text: Text | Corpus, contexts: Contexts, rng: np.random.Generator
 ) -> dict[str, int]:
-    """How often each word occurs that is not of the contrast, ties in random order."""
+    """Count the words that are not of the contrast, the rarest first, ties in random order."""
     counts: Counter[str] = Counter()
     for document in (text,) if isinstance(text, Text) else text:
         content = document.content.translate(APOSTROPHES)
         found = [match[0].lower() for match in _WORD.finditer(content)]
-        # A word is a token or more, so that these have a whole window on either side.
+        # A word is at least one token, so all of these have a whole window on either side.
         counts.update(found[contexts.text_before : max(0, len(found) - contexts.after)])
-    words = "\n".join(counts)
-    own = {words[hit.start : hit.end] for hit in contexts.contrast.find(words)}
-    own |= {word.partition("|")[0] for of in contexts.contrast.lists.values() for word in of}
+    lines = "\n".join(counts)  # found among these are the words that a pattern covers
+    own = {lines[hit.start : hit.end] for hit in contexts.contrast.find(lines)}
+    lists = contexts.contrast.lists.values()
+    own |= {word.partition("|")[0] for entries in lists for word in entries}
     words = [word for word in counts if word not in own]
     shuffled = [words[i] for i in rng.permutation(len(words))]
     return {word: counts[word] for word in sorted(shuffled, key=counts.__getitem__)}
@@ -99,7 +119,7 @@ def _draw(available: dict[str, int], counts: list[int], rng: np.random.Generator
         if not enough:
             raise ValueError(
                 f"no word of the text is left that occurs {count} times with a whole window; use a "
-                "longer text or a sample of the contexts"
+                "longer text or a sample of the contexts (contexts.sample)"
             )
         drawn.append(enough[rng.integers(min(len(enough), CANDIDATES))])
     return drawn

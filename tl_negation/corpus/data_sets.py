@@ -1,4 +1,4 @@
-"""Rows of a data set as strings: any iterable of rows, or a source that ``datasets`` reads."""
+"""Data sets as strings, a row each: any iterable of rows, or a source that ``datasets`` reads."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,30 +7,35 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import requests
+from .._shared import nearest
 
+#: A source that begins so is a data set.
 SCHEME = "hf:"
 FORM = (
-    '"hf:NAME?split=train&column=text&limit=1000" (config=NAME for a configuration of it), NAME '
-    "being a data set on the Hugging Face hub, a folder or a file of rows"
+    '"hf:NAME?split=train&column=text&limit=1000" (config=NAME for one of its configurations); '
+    "NAME is a data set on the Hugging Face hub, or a folder or file of rows"
 )
 INSTALL = 'pip install "tl_negation[datasets]"'
-#: The reader of ``datasets`` for a file, by its ending.
+#: Ending of a file -> the reader of ``datasets`` for it.
 READERS = {
-    ".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text",
-}  # fmt: skip
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
 OPTIONS = ("config", "split", "column", "limit")
 
 
 def strings_of(rows: Iterable[Any], column: str, limit: int | None) -> Iterator[str]:
-    """Yield one column of the rows, the first ``limit`` of them.
+    """Yield one column of the rows, of the first ``limit`` rows if there is a limit.
 
-    A row without a text (None) is an empty string.
+    A row without a text (None) becomes an empty string.
 
     Raises
     ------
     TypeError
-        A row that is no mapping; a value that is no string.
+        A row that is not a mapping; a value that is not a string.
     ValueError
         A row without the column.
     """
@@ -43,6 +48,7 @@ def strings_of(rows: Iterable[Any], column: str, limit: int | None) -> Iterator[
         if column not in row:
             raise ValueError(
                 f"row {number} has no column {column!r}; it has {', '.join(map(str, row))}"
+                f"{nearest(column, map(str, row))}"
             )
         value = row[column]
         if value is not None and not isinstance(value, str):
@@ -64,7 +70,7 @@ def parse(source: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        Another form.
+        The source does not have this form.
     """
     name, _, query = source.removeprefix(SCHEME).partition("?")
     try:
@@ -75,7 +81,8 @@ def parse(source: str) -> dict[str, Any]:
         raise ValueError(f"a data set needs a name; got {source!r}, give {FORM}")
     unknown = [option for option in options if option not in OPTIONS]
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r} in {source!r}; give {FORM}")
+        hint = nearest(unknown[0], OPTIONS)
+        raise ValueError(f"unknown option {unknown[0]!r} in {source!r}{hint}; give {FORM}")
     limit = options.get("limit")
     if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit) > 0):
         raise ValueError(f"limit counts rows, from 1; got {limit!r} in {source!r}")
@@ -98,39 +105,40 @@ def stream(source: str, timeout: float) -> Iterator[str]:
     ConnectionError
         The hub cannot be reached.
     ValueError
-        Another form; no such data set, configuration, split or column; a damaged file.
+        The source does not have the form of :func:`parse`; there is no such data set,
+        configuration, split or column; a file is damaged.
     """
     asked = parse(source)
     datasets = _datasets()
-    file = Path(asked["name"]).expanduser()
     with _explained(source, datasets):
-        if file.is_file():
-            if file.suffix.lower() not in READERS:
-                raise ValueError(f"files of rows end in {', '.join(READERS)}")
-            reader = READERS[file.suffix.lower()]
-            rows = datasets.load_dataset(
-                reader, data_files=str(file), split=asked["split"], streaming=True
-            )
-        else:
-            _reach_hub(asked["name"], timeout)
-            rows = datasets.load_dataset(
-                str(file) if file.is_dir() else asked["name"],
-                asked["config"],
-                split=asked["split"],
-                streaming=True,
-            )
-        arriving = iter(strings_of(rows, asked["column"], asked["limit"]))
+        rows = _open(asked, datasets, timeout)
+        strings = iter(strings_of(rows, asked["column"], asked["limit"]))
     while True:
-        with _explained(source, datasets):
-            text = next(arriving, None)
-        if text is None:
+        with _explained(source, datasets):  # rows are read, and may fail, one at a time
+            string = next(strings, None)
+        if string is None:
             return
-        yield text
+        yield string
+
+
+def _open(asked: Mapping[str, Any], datasets: Any, timeout: float) -> Iterable[Any]:
+    """Begin to stream the rows of a file, a folder or a data set of the hub."""
+    path = Path(asked["name"]).expanduser()
+    options = {"split": asked["split"], "streaming": True}
+    if path.is_file():
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            raise ValueError(f"files of rows end in {', '.join(READERS)}; got {path.name!r}")
+        return datasets.load_dataset(reader, data_files=str(path), **options)
+    if path.is_dir():
+        return datasets.load_dataset(str(path), asked["config"], **options)
+    _reach_hub(timeout)
+    return datasets.load_dataset(asked["name"], asked["config"], **options)
 
 
 def _datasets() -> Any:
     try:
-        import datasets  # slow to import, and optional
+        import datasets
     except ImportError as error:
         raise ImportError(
             f"reading a data set needs the library datasets ({error}); install it with "
@@ -141,13 +149,13 @@ def _datasets() -> Any:
 
 @contextmanager
 def _explained(source: str, datasets: Any) -> Iterator[None]:
-    """Say which source it was, whatever ``datasets`` raises."""
+    """Name the source in the message of whatever ``datasets`` raises."""
     try:
         yield
     except ConnectionError as error:
         raise ConnectionError(
             f"cannot reach the Hugging Face hub for {source!r} ({_first_line(error)}); check the "
-            "connection, or give a folder or a file of rows that is here"
+            "connection, or give a folder or file of rows on this machine"
         ) from error
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(f"cannot read {source!r}: {_first_line(error)}") from error
@@ -157,11 +165,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _reach_hub(name: str, timeout: float) -> None:
-    """Raise at once if the hub does not answer: ``datasets`` tries for minutes."""
+def _reach_hub(timeout: float) -> None:
+    """Raise at once if the hub does not answer; ``datasets`` would try for minutes."""
+    import requests
     from huggingface_hub import constants
 
-    if Path(name).expanduser().is_dir() or constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:  # then datasets looks into its cache
         return
     try:
         requests.head(constants.ENDPOINT, timeout=timeout)

@@ -1,6 +1,8 @@
-"""Documents to look for words in: from paths, Project Gutenberg, Python itself, or data sets.
+"""Documents to look for words in: read from paths, Project Gutenberg, Python or data sets.
 
-First stage of ``text -> contexts -> activations -> probe -> profile -> picture``.
+First stage of ``text -> contexts -> activations -> probe -> profile -> picture``. Here a source is
+recognised, read and decoded; where a book or a data set comes from is in ``gutenberg`` and
+``data_sets``.
 """
 
 import codecs
@@ -14,26 +16,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .._shared import too_large, validated
-from . import data_sets
-from .gutenberg import read_ebook, work_span
+from .._shared import Count, nearest, too_large, validated
+from . import data_sets, gutenberg
 
 ACCEPTED = (
     'a path to a plain-text file, "gutenberg:ID" (as "gutenberg:32154") or "builtin:python-docs"; '
     'for many documents a folder of *.txt files, a pattern (as "stories/*.txt"), a list of these, '
     'or "hf:NAME?split=train&column=text"'
 )
+BUILTIN = "builtin:"
 BUILTINS = ("python-docs",)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text and where it came from.
+    r"""A text and where it came from.
 
     Attributes
     ----------
     raw
-        The text exactly as decoded, line ends and licence included; only a byte-order mark is gone.
+        The text exactly as decoded, line ends and licence included, but for a byte-order mark.
     source
         The path as given, ``"gutenberg:32154"``, ``"builtin:python-docs"``, or ``"string"``.
     sha256
@@ -42,6 +44,14 @@ class Text:
         How the bytes were read.
     keep_boilerplate
         Whether Project Gutenberg's header and licence belong to what is analysed.
+
+    Examples
+    --------
+    >>> story = tln.Text.from_string("It is not so.\r\nIt can be.", source="a note")
+    >>> story.source, story.encoding, story.sha256[:8]
+    ('a note', 'utf-8', 'da63374c')
+    >>> story.content  # what is analysed
+    'It is not so.\nIt can be.'
     """
 
     raw: str
@@ -54,6 +64,13 @@ class Text:
     @validated
     def from_string(cls, s: str, source: str = "string") -> "Text":
         """Wrap a string that is the text itself.
+
+        Parameters
+        ----------
+        s
+            The text.
+        source
+            What reports call it.
 
         Raises
         ------
@@ -78,21 +95,21 @@ class Text:
 
     @cached_property
     def body(self) -> tuple[int, int]:
-        """Character span of the work within `raw`, between Project Gutenberg's markers.
+        """Character span of the work within ``raw``, between Project Gutenberg's markers.
 
-        The whole of `raw` where there are no markers.
+        All of ``raw`` if it has no markers.
         """
-        return work_span(self.raw)
+        return gutenberg.work_span(self.raw)
 
     @cached_property
     def content(self) -> str:
-        r"""What is analysed: the body, or all if `keep_boilerplate`; line ends are ``\n``."""
+        r"""What is analysed: the body, or all if ``keep_boilerplate``; line ends are ``\n``."""
         first, last = (0, len(self.raw)) if self.keep_boilerplate else self.body
         return _newlines(self.raw[first:last])
 
     @property
     def body_in_content(self) -> tuple[int, int]:
-        """Character span of the work within `content`."""
+        """Character span of the work within ``content``."""
         if not self.keep_boilerplate:
             return 0, len(self.content)
         first, last = self.body
@@ -108,12 +125,22 @@ class Corpus:
     source
         What was asked for.
     read
-        Begins to read: an iterator over the documents, None for a row of a data set without words.
+        Called to begin reading: returns an iterator over the documents, with None for a row of a
+        data set that has no words in it.
 
     Notes
     -----
     Nothing is read before it is iterated over, and nothing is kept. Documents that come from an
-    iterator, not from a list or a data set, can be read once; a second reading is a ValueError.
+    iterator, not from a list or a data set, can be read once; a second reading raises ValueError.
+
+    Examples
+    --------
+    >>> rows = [{"text": "They cannot."}, {"text": None}, {"text": "You may."}]
+    >>> corpus = tln.load_text(rows, column="text")
+    >>> corpus
+    Corpus(list of rows, column 'text')
+    >>> [document.content for document in corpus]
+    ['They cannot.', 'You may.']
     """
 
     source: str
@@ -131,12 +158,12 @@ def load_text(
     source: str | Path | Text | Corpus | Iterable[Any],
     *,
     column: str | None = None,
-    limit: int | None = None,
+    limit: Count | None = None,
     boilerplate: bool = False,
     timeout: float = 30.0,
-    max_bytes: int = 50_000_000,
+    max_bytes: Count = 50_000_000,
 ) -> Text | Corpus:
-    """Read a text, or many, and remember source, encoding and SHA-256.
+    """Read a text, or many, and remember source, encoding and SHA-256 of each.
 
     Parameters
     ----------
@@ -145,60 +172,66 @@ def load_text(
         Gutenberg, downloaded once and kept in the user's cache folder (or in the folder named by
         the environment variable ``TL_NEGATION_CACHE``) beside its SHA-256, which every later load
         checks; or ``"builtin:python-docs"``, the language reference that comes with Python
-        (``pydoc_data.topics``; it differs between Python versions, its SHA-256 says which).
+        (``pydoc_data.topics``; it differs between Python versions, as its SHA-256 shows).
 
         Many documents: a folder (its ``*.txt`` files, subfolders included, in the order of their
         names), a pattern such as ``"stories/*.txt"``, or a list of sources and texts.
 
-        A data set, a document a row: ``"hf:NAME?split=train&column=text&limit=1000"``
-        (``config=...`` where it has several), NAME being a data set on the Hugging Face hub, a
-        local folder of it or a file (.jsonl, .csv, .parquet), streamed through the library
-        ``datasets`` (``pip install "tl_negation[datasets]"``); or any iterable of rows with
-        `column`.
+        A data set, whose rows are the documents:
+        ``"hf:NAME?split=train&column=text&limit=1000"`` (``config=...`` if it has several
+        configurations). NAME is a data set on the Hugging Face hub, a local folder of it or a file
+        (.jsonl, .csv, .parquet); it is streamed through the library ``datasets``
+        (``pip install "tl_negation[datasets]"``). Or any iterable of rows, with ``column``.
     column
-        The column that holds the text; `source` is then an iterable of rows (mappings), such as
+        The column that holds the text; ``source`` is then an iterable of rows (mappings), such as
         ``datasets.load_dataset(..., streaming=True)``.
     limit
-        Read at most so many documents (rows).
+        Read at most this many documents (rows).
     boilerplate
         Keep Project Gutenberg's header and licence in what is analysed.
     timeout
         Seconds that a download may take in all.
     max_bytes
-        The largest file or download accepted.
+        Size in bytes of the largest file or download accepted.
 
     Returns
     -------
     Text or Corpus
-        A :class:`Text` for one document, a :class:`Corpus` for what may be many; its documents are
-        read when it is used, and what is wrong with one of them is said then.
+        A :class:`Text` for one document, a :class:`Corpus` for a source of possibly many. The
+        documents of a corpus are read when it is used, and one that cannot be read raises then.
 
     Raises
     ------
     FileNotFoundError
-        No such file; a folder or a pattern without any.
+        No such file; a folder or pattern without text files.
     ConnectionError
         The download failed; nothing is left behind.
     ImportError
         ``datasets`` is not installed.
     TypeError
-        A source of another type; rows without `column`.
+        A source or another argument of another type; rows without ``column``.
     ValueError
         An unknown form, built-in or ebook number; an empty, binary or too large text; a cached
-        file that changed since its download; a data set, split or column that does not exist.
+        file that changed since its download; a data set, split or column that does not exist; a
+        limit out of range.
 
     Notes
     -----
     UTF-8 (with or without byte-order mark) and UTF-16 with one are recognised for certain. Anything
-    else is read as Latin-1, or as Windows-1252 where it uses that encoding's typographic marks: a
-    guess, which `Text.encoding` records.
+    else is read as Latin-1, or as Windows-1252 if it uses that encoding's typographic marks: a
+    guess, which ``Text.encoding`` records.
+
+    Examples
+    --------
+    >>> docs = tln.load_text("builtin:python-docs")
+    >>> docs.source, len(docs.content) > 100_000
+    ('builtin:python-docs', True)
+    >>> tln.load_text([docs, text])  # many documents; read when they are used
+    Corpus(builtin:python-docs, string)
     """
-    check_limit(limit)
-    if timeout <= 0 or max_bytes < 1:
-        raise ValueError(
-            f"timeout and max_bytes must be above 0; got {timeout} seconds, {max_bytes} bytes"
-        )
-    one = partial(_load_one, boilerplate=boilerplate, timeout=timeout, max_bytes=max_bytes)
+    if timeout <= 0:
+        raise ValueError(f"timeout must be above 0 seconds; got {timeout}")
+    load = partial(_load_document, boilerplate=boilerplate, timeout=timeout, max_bytes=max_bytes)
     if column is not None:
         return _of_rows(source, column, limit)
     if isinstance(source, (Text, Corpus)):
@@ -208,33 +241,19 @@ def load_text(
         if str(source).startswith(data_sets.SCHEME):
             return Corpus(str(source), lambda: _of_data_set(str(source), timeout, limit))
         if (files := _files(str(source))) is not None:
-            return Corpus(str(source), lambda: map(one, islice(files, limit)))
-        return one(source)
-    return _of_sources(source, limit, one)
+            return Corpus(str(source), lambda: map(load, islice(files, limit)))
+        return load(source)
+    return _of_sources(source, limit, load)
 
 
-def check_limit(limit: int | None) -> None:
-    """Refuse a limit that is no number of documents.
-
-    Raises
-    ------
-    TypeError, ValueError
-        No integer; below 1.
-    """
-    if limit is None:
-        return
-    if isinstance(limit, bool) or not isinstance(limit, int):
-        raise TypeError(f"limit counts documents, an integer; got {limit!r}")
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1 document; got {limit}")
-
-
-def _load_one(source: str | Path, *, boilerplate: bool, timeout: float, max_bytes: int) -> Text:
+def _load_document(
+    source: str | Path, *, boilerplate: bool, timeout: float, max_bytes: int
+) -> Text:
     name = str(source)
-    if name.startswith("builtin:"):
+    if name.startswith(BUILTIN):
         data = _builtin()
-    elif name.startswith("gutenberg:"):
-        data = read_ebook(name.removeprefix("gutenberg:"), timeout, max_bytes)
+    elif name.startswith(gutenberg.SCHEME):
+        data = gutenberg.read_ebook(name.removeprefix(gutenberg.SCHEME), timeout, max_bytes)
     else:
         data = _read(name, max_bytes)
     raw, encoding = _decode(data, name)
@@ -242,32 +261,29 @@ def _load_one(source: str | Path, *, boilerplate: bool, timeout: float, max_byte
 
 
 def _check_source(name: str) -> None:
-    """Refuse a source that is none before anything is read."""
+    """Refuse a source of no known form, or a path to nothing, before anything is read."""
     if not name:
         raise ValueError(f"the name of a source is empty; give {ACCEPTED}")
-    if name.startswith("builtin:"):
-        if name.removeprefix("builtin:") not in BUILTINS:
+    if name.startswith(BUILTIN):
+        builtin = name.removeprefix(BUILTIN)
+        if builtin not in BUILTINS:
             raise ValueError(
-                f"unknown built-in text {name.removeprefix('builtin:')!r}; there is "
-                f"{', '.join(BUILTINS)}"
+                f"unknown built-in text {builtin!r}; there is {', '.join(BUILTINS)}"
+                f"{nearest(builtin, BUILTINS)}"
             )
-    elif name.startswith("gutenberg:"):
-        if not re.fullmatch(r"[0-9]{1,7}", name.removeprefix("gutenberg:")):
-            raise ValueError(
-                f"an ebook of Project Gutenberg is known by its number, as in gutenberg:32154; "
-                f"got {name.removeprefix('gutenberg:')!r}"
-            )
+    elif name.startswith(gutenberg.SCHEME):
+        gutenberg.check_number(name.removeprefix(gutenberg.SCHEME))
     elif name.startswith(data_sets.SCHEME):
         data_sets.parse(name)
     elif not Path(name).expanduser().exists() and not has_magic(name):
-        # Two letters at least: C:\story.txt is a path.
+        # At least two letters: C:\story.txt is a path.
         if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
             raise ValueError(f"unknown kind of source {scheme[0]!r} in {name!r}; give {ACCEPTED}")
         raise FileNotFoundError(f"no such file: {name!r}; give {ACCEPTED}")
 
 
 def _files(name: str) -> list[str] | None:
-    """Files of a folder or a pattern; None where the name is neither."""
+    """List the files of a folder or a pattern; None if the name is neither."""
     path = Path(name).expanduser()
     if path.is_dir():
         found = sorted(str(file) for file in path.rglob("*.txt") if file.is_file())
@@ -285,7 +301,7 @@ def _files(name: str) -> list[str] | None:
     return found
 
 
-def _of_sources(sources: Any, limit: int | None, one: Callable[..., Text]) -> Corpus:
+def _of_sources(sources: Any, limit: int | None, load: partial[Text]) -> Corpus:
     if not isinstance(sources, (list, tuple)):
         rows = " of rows; name the column that holds the text (column=...)"
         what = rows if isinstance(sources, Iterable) else ""
@@ -298,13 +314,12 @@ def _of_sources(sources: Any, limit: int | None, one: Callable[..., Text]) -> Co
                 f"a list of texts holds sources and texts; got a {type(source).__name__} in it: "
                 "for rows of a data set name their column (column=...)"
             )
-
         if isinstance(source, (str, Path)):
             _check_source(str(source))
 
     def read() -> Iterator[Text | None]:
         for source in sources:
-            part = load_text(source, **one.keywords)
+            part = load_text(source, **load.keywords)
             if isinstance(part, Text):
                 yield part
             else:
@@ -319,7 +334,7 @@ def _of_rows(rows: Any, column: str, limit: int | None) -> Corpus:
     if isinstance(rows, (str, Path, Text)) or not isinstance(rows, Iterable):
         raise TypeError(
             f"column={column!r} asks for rows of a data set; got a {type(rows).__name__}: a source "
-            f"that is read through datasets names its column in itself, {data_sets.FORM}"
+            f"that is read through datasets names its column itself, {data_sets.FORM}"
         )
     name = f"{type(rows).__name__} of rows, column {column!r}"
     once = iter(rows) is rows
@@ -351,7 +366,7 @@ def _newlines(s: str) -> str:
 
 
 def _builtin() -> bytes:
-    from pydoc_data.topics import topics  # 700 kB, wanted here only
+    from pydoc_data.topics import topics  # 700 kB, needed only here
 
     return "\n\n".join(topics.values()).encode("utf-8")
 
