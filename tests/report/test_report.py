@@ -17,7 +17,8 @@ from helpers.pages import HOSTILE, drawn, dump_dom
 from tl_negation import views
 from tl_negation.inference.infer import infer
 from tl_negation.probing.profiles import profile
-from tl_negation.report.page import LEFT_OUT, _table, report
+from tl_negation.report.page import report
+from tl_negation.report.tables import UNITS_LEFT_OUT, page_table
 
 #: Figures of a result without inference over words.
 PLAIN = [
@@ -114,8 +115,8 @@ class TestContent:
             f"{first[name]:.1%} in layer 0 and {last[name]:.1%} in layer 5"
             for name in ("share_significant", "accuracy")
         )
-        assert f": from {shares} of the q+k units, which on the contexts" in page.text
-        assert f"on average, in {right}, where guessing is in 50.0%." in page.text
+        assert f"Of the q+k units, {shares} pass this test." in page.text
+        assert f"unit is right in {right}; guessing is right in 50.0%." in page.text
         assert "Whether it is the category or only some of its words was not tested." in page.text
 
     def test_the_answer_over_words_has_the_numbers(self, result, tmp_path):
@@ -150,7 +151,7 @@ class TestContent:
         assert "31.2% (balanced" in text
 
     def test_the_caution_is_there(self, page):
-        assert "Decodable from is not used by: no intervention was run." in page.text
+        assert "Whether the model uses these units: no intervention was run." in page.text
         assert "negation is 4 words, 25% of it “not”" in page.text
 
     def test_the_audit(self, page):
@@ -159,7 +160,9 @@ class TestContent:
         ).replace(" ", "")
 
     def test_units_are_those_of_top_with_the_columns_present(self, result, page):
-        assert page.source.count("data-key") == 100 * len(set(result.top(1, full=True)) - LEFT_OUT)
+        assert page.source.count("data-key") == 100 * len(
+            set(result.top(1, full=True)) - UNITS_LEFT_OUT
+        )
         best = result.top(1).iloc[0]
         row = re.search(r'id="units".*?<tbody>\s*<tr>(.*?)</tr>', page.source, re.DOTALL).group(1)
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
@@ -167,7 +170,7 @@ class TestContent:
         assert f"{best['lr']:.4g}" in cells
 
     def test_no_head_is_numbered_where_a_site_has_none(self):
-        table = _table(pd.DataFrame({"site": ["q", "mlp_pre"], "head": [3, 0]}))
+        table = page_table(pd.DataFrame({"site": ["q", "mlp_pre"], "head": [3, 0]}))
         assert [[cell.text for cell in row] for row in table.rows] == [
             ["q", "3"],
             ["mlp_pre", "none"],
@@ -240,7 +243,7 @@ class TestViews:
         )
         assert page.tags["figure"] == len(PLAIN) + 1
         assert page.tags["svg"] == page.tags["figure"] + 1  # one of its own for a phone
-        assert "The grey band is what units give that know words and nothing else" in page.text
+        assert "Shuffling which word has which mean activation gives the grey band" in page.text
         assert "lexical null replicates: 2" in page.text
         assert "bands" not in page.text.split("Provenance")[-1]
         assert "null accuracy low" not in page.text
@@ -248,7 +251,7 @@ class TestViews:
 
 class TestTrouble:
     def test_refuses_what_is_no_result(self, tmp_path):
-        with pytest.raises(TypeError, match=r"a report needs a ProbeResult .* got str"):
+        with pytest.raises(TypeError, match="result must be of type ProbeResult; got str"):
             report("runs/demo", tmp_path / "report.html")
 
     def test_a_failure_leaves_the_old_file(self, result, tmp_path):
@@ -267,6 +270,7 @@ class TestTrouble:
         columns["status"] = torch.full_like(result.status, 3)
         page = Page(report(replace(result, columns=columns), tmp_path / "report.html"))
         assert "decodable from 0 of 117 units (0.0%)" in page.text
+        assert "No q+k unit has a valid fit in these layers." in page.text
         assert "nan%" not in page.text
 
 

@@ -6,7 +6,15 @@ result, whichever room computes it; ``families`` holds the multiple-testing corr
 ``storage`` reads and writes the files of a run.
 """
 
-from .columns import COLUMNS, ESTIMATE_COLUMNS, WORD_COLUMNS, Column, explained, ranks
+from .columns import (
+    COLUMNS,
+    ESTIMATE_COLUMNS,
+    SUMMARY_COLUMNS,
+    WORD_COLUMNS,
+    Column,
+    explained,
+    ranks,
+)
 from .families import (
     CORRECTIONS,
     FAMILIES,
@@ -38,6 +46,7 @@ __all__ = [
     "CORRECTIONS",
     "ESTIMATE_COLUMNS",
     "FAMILIES",
+    "SUMMARY_COLUMNS",
     "WORD_COLUMNS",
     "Column",
     "Correction",

@@ -141,6 +141,34 @@ ESTIMATE_COLUMNS = {
     ),
     "attribution_0": Column("the same in contexts of class 0"),
 }
+#: What the summaries of units add to these: profiles, tables of heads, trends over depth. The
+#: columns that say where a unit is are here, too.
+SUMMARY_COLUMNS = {
+    "layer": Column("number of the layer, from 0"),
+    "head": Column("attention head, from 0; none where the site has no heads"),
+    "index": Column("index of the unit within its head, or within the site"),
+    "units": Column("units of this site in this layer"),
+    "tested": Column("units with a valid fit"),
+    "share_significant": Column("share of units that pass the named correction"),
+    "share_significant_positive": Column("as before, and a larger activation speaks for class 1"),
+    "share_significant_words": Column("share of all units that are significant over words"),
+    "accuracy_significant_positive": Column(
+        "mean in-sample accuracy of the significant units with beta above 0; too high by the "
+        "selection"
+    ),
+    "accuracy_significant_negative": Column("the same for significant units with beta below 0"),
+    "abs_beta_per_sd": Column("mean size of beta_per_sd"),
+    "min_words_p_maxt": Column("smallest words_p_maxt"),
+    "penalised": Column("units that have Firth's fit"),
+    "held_out_accuracy_low": Column(
+        "5 % of the means over words resampled within each class are below"
+    ),
+    "held_out_accuracy_high": Column(
+        "95 % of the means over words resampled within each class are below"
+    ),
+    "rho": Column("Spearman's rank correlation with depth"),
+    "layers": Column("layers with a value"),
+}
 
 
 def explained() -> dict[str, Column]:

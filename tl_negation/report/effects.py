@@ -1,16 +1,15 @@
-"""The report's section about interventions, where the result has their tables."""
+"""The report's section about interventions, if the result has their tables."""
 
-from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
-
-from .. import plots
 from ..probing import ProbeResult
-from .gallery import Picture, drawn
+from .figures import page_figure
+from .gallery import Gallery
+from .tables import page_table
 
-#: Columns of the ablations' table that the figure or the caption already says.
+#: Columns of the table of ablations that the figure or the text already shows.
 LEFT_OUT = ["random_q25", "random_q50", "random_q75", "how", "follow", "seed", "draws"]
+#: Columns that are called otherwise there, because others of the page have these names.
 RENAMED = {"p": "permutation_p", "units": "replaced_units"}
 HINTS = {
     "selection": "examples: largest Wald |z|; words: largest |t| over word types; heads: units of "
@@ -21,31 +20,13 @@ HINTS = {
     "random_q025": "2.5 % of the random sets are below",
     "random_q975": "2.5 % of the random sets are above",
     "replaced_units": "units replaced together",
-    "permutation_p": "share of random sets with as large an effect; not corrected for the rows",
+    "permutation_p": "share of random sets with as large an effect; not corrected for the number "
+    "of rows",
 }
 
 
-#: Name, title and caption of the two figures.
-REPLACED = (
-    "ablation",
-    "Units replaced",
-    "Marks: what replacing the chosen units did. Grey: what replacing random units of the same "
-    "layers, sites and variance did. A mark within the grey is no more than such units do.",
-)
-ESTIMATED = (
-    "attribution",
-    "Estimated and measured",
-    "Units replaced one at a time, against the first-order estimate that the gradient gives for "
-    "all units in two passes.",
-)
-
-
-def effects_section(
-    result: ProbeResult,
-    figure: Callable[[Picture], Any],
-    table: Callable[[pd.DataFrame], Any],
-) -> dict[str, Any] | None:
-    """Give sentences, figures and table of a result with interventions; None for one without."""
+def effects_section(result: ProbeResult, figures: Gallery) -> dict[str, Any] | None:
+    """Return text, figures and table of a result with interventions; None for one without."""
     rows, checked = result.tables.get("ablation"), result.tables.get("attribution")
     about = result.provenance.get("interventions")
     if rows is None or checked is None or about is None:
@@ -56,17 +37,14 @@ def effects_section(
     return {
         "text": [
             f"Units were replaced at the target ({about['how']}) in {contexts} contexts, and the "
-            f"change of the log-probability of the next {about['follow']} tokens was measured, "
-            f"against {about['draws']} random sets of units of the same layers and sites and of "
-            f"like variance. {small} of the {n} comparisons below have p of 0.05 or less; "
-            f"{0.05 * n:.1f} would without any effect.",
+            f"change of the log-probability of the next {about['follow']} tokens was measured. It "
+            f"is compared with that of {about['draws']} random sets of units of the same layers "
+            f"and sites and of similar variance. {small} of the {n} comparisons below have p of "
+            f"0.05 or less; {0.05 * n:.1f} would without any effect.",
             f"For single units, the gradient's estimate agrees with what was measured at r = "
             f"{r['all']:.2f} ({len(checked)} units; {r['random']:.2f} for those drawn at random). "
-            f"The estimates of all units are in units.parquet (attribution_1, attribution_0).",
+            f"The estimates for all units are in units.parquet (attribution_1, attribution_0).",
         ],
-        "figures": [
-            figure(Picture(*REPLACED, drawn(plots.ablation, rows), wide=True)),
-            figure(Picture(*ESTIMATED, drawn(plots.attribution, checked, about=about))),
-        ],
-        "table": table(rows.drop(columns=LEFT_OUT).rename(columns=RENAMED)),
+        "figures": [page_figure(picture) for picture in figures.section("effects")],
+        "table": page_table(rows.drop(columns=LEFT_OUT).rename(columns=RENAMED), HINTS),
     }

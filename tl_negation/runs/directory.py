@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -26,8 +25,6 @@ from ..probing import (
     unit_statistics,
 )
 
-#: Formats of the figures of a run: to look at, and for a paper.
-FIGURE_KINDS = ("png", "svg")
 PROFILE = "profile.csv"
 
 
@@ -86,24 +83,11 @@ def write_run(
         result.write_into(folder)
         table.to_csv(folder / PROFILE, index=False)
         trend(table).to_csv(folder / "trend.csv", index=False)
-        pictures = list(gallery(result, table, preset))
-        for picture in tqdm(pictures, desc="figures", disable=not progress):
-            _save_figure(picture.draw(None), folder / "figures", picture.name)
-        report(result, folder / "report.html", preset=preset)
+        figures = gallery(result, table, preset)
+        for picture in tqdm(figures, desc="figures", disable=not progress):
+            picture.save(folder / "figures")
+        report(result, folder / "report.html", preset=preset, figures=figures)
     return Path(out)
-
-
-def _save_figure(axes: Any, folder: Path, name: str) -> None:
-    """Write the figure of some Axes in every format of a run, and close it."""
-    import matplotlib.pyplot as plt
-
-    from .. import plots
-
-    figure = np.ravel(axes)[0].figure
-    for kind in FIGURE_KINDS:
-        plots.save(figure.axes, folder / f"{name}.{kind}", dpi=150)
-        figure.set_layout_engine("none")  # everything is in its place after the first drawing
-    plt.close(figure)
 
 
 def read_profile(run: str | Path) -> pd.DataFrame:
@@ -214,17 +198,16 @@ def add_to_run(result: ProbeResult, run: str | Path) -> None:
     run
         Its directory.
     """
-    from .. import plots
-    from ..report import report
+    from ..report import gallery, report
 
-    rows, checked = result.tables["ablation"], result.tables["attribution"]
-    about = result.provenance["interventions"]
+    preset = result.provenance.get("preset")
+    figures = gallery(result, profile(result, preset=preset), preset)
     with whole_directory(run, overwrite=True) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True)
         result.write_into(folder)
-        _save_figure(plots.ablation(rows), folder / "figures", "ablation")
-        _save_figure(plots.attribution(checked, about=about), folder / "figures", "attribution")
-        report(result, folder / "report.html", preset=result.provenance.get("preset"))
+        for picture in figures.section("effects"):
+            picture.save(folder / "figures")
+        report(result, folder / "report.html", preset=preset, figures=figures)
 
 
 def write_replication(found: Replication, out: str | Path, *, overwrite: bool = False) -> Path:
@@ -241,9 +224,13 @@ def write_replication(found: Replication, out: str | Path, *, overwrite: bool = 
     FileExistsError
         ``out`` holds something that may not be replaced.
     """
+    import matplotlib.pyplot as plt
+
     from .. import plots
 
     with whole_directory(out, overwrite=overwrite) as folder:
         found.write_into(folder)
-        _save_figure(plots.replication(found), folder, "replication")
+        axes = plots.replication(found)
+        plots.save_kinds(axes, folder / "replication", dpi=150)
+        plt.close(axes[0].figure)
     return Path(out)
