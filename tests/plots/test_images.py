@@ -358,7 +358,9 @@ class TestReplication:
 
     def test_refusals(self):
         found = replicate(study(), study())
-        with pytest.raises(TypeError, match=r"type Replication; got DataFrame: replicate\(result, other\)"):
+        with pytest.raises(
+            TypeError, match=r"type Replication; got DataFrame: replicate\(result, other\)"
+        ):
             plots.replication(found.ranks)
         with pytest.raises(ValueError, match=r"tests examples were compared.*got 'words'"):
             plots.replication(found, test="words")

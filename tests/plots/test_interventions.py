@@ -87,7 +87,9 @@ class TestAttribution:
         assert "r =" not in plots.attribution(checked()).get_title(loc="left")
 
     def test_refusals(self):
-        with pytest.raises(TypeError, match=r"type Attribution or DataFrame; got list: attribute\(model"):
+        with pytest.raises(
+            TypeError, match=r"type Attribution or DataFrame; got list: attribute\(model"
+        ):
             plots.attribution([])
         with pytest.raises(ValueError, match="it has 40 rows and lacks measured"):
             plots.attribution(checked().drop(columns="measured"))
