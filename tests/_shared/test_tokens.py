@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from helpers import corpora, tiny_models
+from helpers import corpora, demo_model, tiny_models
 from transformers import AutoTokenizer
 
 from tl_negation import views
@@ -14,7 +14,7 @@ from tl_negation.activations.collect import collect
 from tl_negation.corpus.contexts import Contexts, find_contexts
 from tl_negation.corpus.controls import control
 from tl_negation.corpus.text import Text
-from tl_negation.models.loading import load_model, untrained_twin
+from tl_negation.models.loading import untrained_twin
 from tl_negation.probing.probe import probe
 from tl_negation.runs.comparison import compare
 from tl_negation.runs.scan import scan
@@ -94,7 +94,7 @@ def test_files_that_are_gone_are_an_error_with_the_cure(tmp_path):
 
 @pytest.mark.demo
 def test_the_demo_model_was_trained_without():
-    assert prepends_bos(load_model("demo", device="cpu").tokenizer) is False
+    assert prepends_bos(demo_model.load().tokenizer) is False
 
 
 def test_refusals():

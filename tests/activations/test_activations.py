@@ -7,14 +7,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from helpers import tiny_models
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM
+from helpers import demo_model, tiny_models
+from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
 from tl_negation.activations import forward as _forward
 from tl_negation.activations.activations import Activations
 from tl_negation.activations.collect import collect, token_activations
-from tl_negation.models.demo import demo_file
-from tl_negation.models.loading import load_model
 
 ALL = ("q", "k", "v", "mlp_pre")
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
@@ -419,12 +417,8 @@ def test_token_activations_refuse(tmp_path):
 @pytest.mark.demo
 @NAMES
 def test_demo_is_identical_to_hugging_face(name):
-    file = demo_file()
-    hf = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32
-    ).eval()
+    hf, model = demo_model.hugging_face(), demo_model.load(name)
     contexts, layers = tiny_models.contexts(n=5, before=20), (0, 10, 29)
-    model = load_model("demo", device="cpu", bridge=name == "TransformerBridge")
     assert type(model).__name__ == name
     acts = collect(model, contexts, layers=layers, batch_size=2, progress=False)
     expected = llama_oracle(hf, contexts.tokens, layers)[:, :, contexts.before, : 576 + 192 + 192]

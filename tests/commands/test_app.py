@@ -1,23 +1,23 @@
 """The command line: what it prints, what it writes, and one clear line for bad input."""
 
+import importlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import tiny_models
-from helpers.command_line import ENVIRONMENT, FAST, WINDOW, invoke, plain
+from helpers import demo_model, tiny_models
+from helpers.child_process import HANGS, environment
+from helpers.command_line import FAST, WINDOW, invoke, plain
 
 from tl_negation import __version__, find_contexts, load_result, load_text, profile
 from tl_negation.models.loading import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("few_figures")
+SCAN = importlib.import_module("tl_negation.runs.scan")  # the package has the function there
 COMMANDS = ("demo", "scan", "compare", "audit", "report", "replicate", "plan", "ablate")
 TABLES = {"units.parquet", "contexts.parquet", "profile.csv", "trend.csv", "run.json"}
 
@@ -330,46 +330,21 @@ def test_debug_shows_where_an_error_came_from(tmp_path):
 def test_as_a_process_bad_input_is_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tl_negation", "report", "nowhere"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        check=False, env=ENVIRONMENT,
+        cwd=tmp_path, capture_output=True, text=True, timeout=HANGS,
+        check=False, env=environment(),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "tl-negation: there is no run directory nowhere; `scan` writes one\n"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child alone")
-def test_an_interrupted_scan_leaves_no_run(model, tmp_path):
-    (tmp_path / "story.txt").write_text(tiny_models.story(20_000), "utf-8")
-    (tmp_path / "runs").mkdir()
-    command = ("scan", "--model", model, "--text", "story.txt", "--out", "runs/new", *WINDOW)
-    with (
-        (tmp_path / "stderr").open("w") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-m", "tl_negation", *command, "--batch-size", "1"],
-            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stderr, env=ENVIRONMENT,
-        ) as child,
-    ):  # fmt: skip
-        wait_for(lambda: "contexts:" in (tmp_path / "stderr").read_text(), child)
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=60) != 0
-    assert list((tmp_path / "runs").iterdir()) == []
-    assert "Traceback" not in (tmp_path / "stderr").read_text()
-
-
-def wait_for(condition, child, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert child.poll() is None, "it ended before it could be interrupted"
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 # ------------------------------------------------------------------ the demo
 
 
 @pytest.mark.demo
-def test_the_demo_writes_a_run_of_the_real_model(tmp_path):
+def test_the_demo_writes_a_run_of_the_real_model(tmp_path, monkeypatch):
     out = tmp_path / "demo"
+    models = {"demo": demo_model.load()}
+    monkeypatch.setattr(SCAN, "load_model", lambda name, **_: models[name])
     done = invoke("demo", "--per-class", "8", "--out", out)
     assert done.exit_code == 0, done.output
     assert "a sample (seed 0) of 8 contexts of each class" in plain(done.output)

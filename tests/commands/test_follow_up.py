@@ -9,7 +9,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from helpers import tiny_models
-from helpers.command_line import ENVIRONMENT, FAST, invoke, plain
+from helpers.child_process import environment
+from helpers.command_line import FAST, invoke, plain
 
 from tl_negation import add_effects, collect, load_model, load_result, replicate
 
@@ -57,7 +58,7 @@ def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(runs, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tl_negation", *map(str, command)],
         capture_output=True, text=True, check=False,
-        env=ENVIRONMENT | {"MPLBACKEND": "module://no_such"},
+        env=environment(MPLBACKEND="module://no_such"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "both" / "replication.svg").stat().st_size > 5000

@@ -1,12 +1,13 @@
 """Work in blocks gives what work in one piece gives, in one thread and in several."""
 
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers.child_process import HANGS
 
-from tl_negation.fitting import engine
+from tl_negation.fitting import blocks, engine
 from tl_negation.fitting.blocks import compute
 from tl_negation.fitting.scratch import Scratch
 
@@ -89,7 +90,7 @@ def test_threads_change_no_bit(request):
 
 
 def test_every_thread_has_its_own_scratch(two_threads):
-    owners, barrier = {}, threading.Barrier(2, timeout=20)
+    owners, barrier = {}, threading.Barrier(2, timeout=HANGS)
 
     def noted(x, scratch):
         owners.setdefault(id(scratch), set()).add(threading.get_ident())
@@ -107,16 +108,29 @@ def test_every_thread_has_its_own_scratch(two_threads):
 
 @pytest.mark.parametrize("threads", ["one_thread", "two_threads"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_exception_comes_through_and_leaves_the_threads_as_they_were(request, threads, error):
+def test_an_exception_comes_through_and_leaves_the_threads_as_they_were(
+    request, threads, error, monkeypatch
+):
     request.getfixturevalue(threads)
     before = torch.get_num_threads()
     running, seen = threading.active_count(), []
+    first = VALUES[:, 0].flatten().tolist()  # by which a block of one unit is known
+    stopped = threading.Event()  # nothing more is begun
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, **options):
+            super().shutdown(wait=False, cancel_futures=True)
+            stopped.set()
+            super().shutdown(**options)
+
+    monkeypatch.setattr(blocks, "ThreadPoolExecutor", Pool)
 
     def fails(x, scratch):
         seen.append(x)
-        if len(seen) == 3:
+        block = first.index(x[0].item())
+        if block == 2:
             raise error("in a block")
-        time.sleep(0.01)
+        assert block < 2 or stopped.wait(HANGS)  # the other thread's, which is not cut off
         return work(x, scratch)
 
     with pytest.raises(error, match="in a block"):

@@ -52,7 +52,11 @@ async function visit(width, colorScheme) {
   await tab.goto(pathToFileURL(page).href);
   await tab.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
   const chosen = await tab.evaluate(browsed);
-  await tab.waitForTimeout(500);
+  // circuitsvis draws after the scripts of the page have run: every unit, and every map.
+  await tab.waitForFunction(() => [...document.querySelectorAll(".tln-unit")].every(
+    (unit) => unit.querySelector(".colored-tokens")));
+  await tab.waitForFunction(() => [...document.querySelectorAll(".tln-scroll")].every(
+    (map) => map.querySelector("canvas, svg, img")));
   const views = [];
   for (const { shown } of chosen) {
     views.push(...(await tab.evaluate(([id]) => {

@@ -1,17 +1,12 @@
 """The command line called in this process, and what it printed as plain text."""
 
-import os
 import re
-from pathlib import Path
 
 from typer.testing import CliRunner
 
-import tl_negation
 from tl_negation.commands.app import app
 
 WINDOW = ("--before", "6", "--after", "2")
-#: For a child process: the package that is tested, installed or not.
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tl_negation.__file__).parents[1])}
 FAST = (*WINDOW, "--permutations", "60", "--tasks", "2")
 
 

@@ -1,7 +1,7 @@
 """Processes that die at a chosen moment: ``python crash_cases.py MODEL_FOLDER WORK_FOLDER``.
 
 Loads a tiny model once and forks a process per case, since loading takes most of the time. How
-each ended stands in WORK_FOLDER/ends.json (the signal as a negative number, or the exit code),
+each ended is in WORK_FOLDER/ends.json (the signal as a negative number, or the exit code),
 what it printed in WORK_FOLDER/CASE.err.
 """
 
@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 
 import tl_negation as tln
 from tl_negation._shared.files import one_writer
-from tl_negation.activations import store as _store
+from tl_negation.activations import store
+from tl_negation.commands import main as command_line
 
 #: What the cases collect, and how: 11 examples in batches of 2, four to an entry in the manifest.
 SITES, BATCH, STRETCH = ("q", "mlp_pre"), 2, 2
@@ -35,7 +36,7 @@ def die():
 
 
 def at_call(owner, name, number, action):
-    """Do something at the so-many-th call of a function, before it."""
+    """Do something before the call of a function that has this number."""
     original, calls = getattr(owner, name), []
 
     def counted(*args, **kwargs):
@@ -48,7 +49,7 @@ def at_call(owner, name, number, action):
 
 
 def stored(model, folder):
-    _store.STRETCH_BATCHES = STRETCH
+    store.STRETCH_BATCHES = STRETCH
     contexts = tiny_models.contexts(n=11)
     tln.collect(model, contexts, SITES, batch_size=BATCH, store=folder, progress=False)
 
@@ -90,7 +91,7 @@ def killed_within_the_manifest(model, folder):
 
 def killed_at_the_beginning(model, folder):
     """The manifest is there, the values are not."""
-    at_call(_store.np.lib.format, "open_memmap", 1, die)
+    at_call(store.np.lib.format, "open_memmap", 1, die)
     stored(model, folder)
 
 
@@ -100,8 +101,20 @@ def interrupted(model, folder):
 
 
 def limit(size=2000):
-    """Let no file be written beyond so many bytes: what a full quota does."""
+    """Let no file grow beyond this many bytes, as a full quota does."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def command_interrupted(model, folder):
+    """The command ``scan``, which is stopped from the keyboard in the model's fourth batch."""
+    text = folder.parent / "story.txt"
+    text.write_text(tiny_models.story(), "utf-8")
+    at_call(type(model), "forward", 4, lambda: os.kill(os.getpid(), signal.SIGINT))
+    options = ("--batch-size", str(BATCH), "--before", "6", "--after", "2")
+    name = tln.describe_model(model)["name"]
+    arguments = ["scan", "--model", name, "--text", text, "--out", folder, *options]
+    sys.argv = ["tl-negation", *map(str, arguments)]
+    command_line()
 
 
 def file_too_large(model, folder):
@@ -187,14 +200,16 @@ CASES = {
     case.__name__: case
     for case in (
         killed_in_the_model, killed_between_values_and_manifest, killed_within_the_manifest,
-        killed_at_the_beginning, interrupted, file_too_large, disk_full, store_in_use,
-        out_in_use, run_killed, run_replacement_killed, run_disk_full,
+        killed_at_the_beginning, interrupted, command_interrupted, file_too_large, disk_full,
+        store_in_use, out_in_use, run_killed, run_replacement_killed, run_disk_full,
     )
 }  # fmt: skip
 
 
 def main(model_folder, work):
     model, work = tiny_models.load(Path(model_folder)), Path(work)
+    # A shell that starts programs in the background lets them ignore what a keyboard sends.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ends = {}
     for name, case in CASES.items():
         ends[name] = end_of(case, model, work / name / "it", work / f"{name}.err")

@@ -124,6 +124,14 @@ def test_an_interrupt_stays_one(died):
     assert said(died, "interrupted").startswith("KeyboardInterrupt")
 
 
+def test_an_interrupted_command_leaves_no_run_and_no_traceback(died):
+    assert end(died, "command_interrupted") not in (0, KILLED)
+    assert left(died / "command_interrupted") == ["story.txt"]
+    printed = (died / "command_interrupted.err").read_text()
+    assert "contexts:" in printed  # it was at work on the model
+    assert "Traceback" not in printed
+
+
 def test_a_second_run_into_one_store_is_refused(died):
     assert end(died, "store_in_use") == 1
     line = said(died, "store_in_use")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import demo_model
 from helpers.oracles import wald_loop
 
 from tl_negation import load_text, profile, scan
@@ -20,7 +21,7 @@ SIGNIFICANT = {0: 72.8, 1: 83.3, 2: 75.0, 3: 69.7, 4: 66.1, 21: 40.4, 22: 37.0, 
 @pytest.fixture(scope="module")
 def result():
     story = load_text(Path(os.environ["TL_NEGATION_DATA"]) / "the_variable_man.txt")
-    return scan("demo", story, preset="notebook", words=False, progress=False)
+    return scan(demo_model.load(), story, preset="notebook", words=False, progress=False)
 
 
 def test_the_references_share_of_significant_units(result):
