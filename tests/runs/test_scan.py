@@ -31,8 +31,9 @@ from tl_negation import (
     trend,
 )
 from tl_negation.commands.tables import print_run
+from tl_negation.plots import FIGURE_KINDS
 from tl_negation.report.gallery import gallery
-from tl_negation.runs.directory import FIGURE_KINDS, read_profile, summary, write_run
+from tl_negation.runs.directory import read_profile, summary, write_run
 from tl_negation.runs.scan import DISPLAY_UNITS, scan
 from tl_negation.views import spread_units
 

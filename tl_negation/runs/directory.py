@@ -26,8 +26,8 @@ from ..probing import (
     unit_statistics,
 )
 
-#: Formats of the figures of a run: to look at, and for a paper.
-FIGURE_KINDS = ("png", "svg")
+#: Dots per inch of a run's figures.
+DPI = 150
 PROFILE = "profile.csv"
 
 
@@ -94,16 +94,13 @@ def write_run(
 
 
 def _save_figure(axes: Any, folder: Path, name: str) -> None:
-    """Write the figure of some Axes in every format of a run, and close it."""
+    """Write the figure of some Axes in the formats of a run, and close it."""
     import matplotlib.pyplot as plt
 
     from .. import plots
 
-    figure = np.ravel(axes)[0].figure
-    for kind in FIGURE_KINDS:
-        plots.save(figure.axes, folder / f"{name}.{kind}", dpi=150)
-        figure.set_layout_engine("none")  # everything is in its place after the first drawing
-    plt.close(figure)
+    plots.save_kinds(axes, folder / name, dpi=DPI)
+    plt.close(np.ravel(axes)[0].figure)
 
 
 def read_profile(run: str | Path) -> pd.DataFrame:
