@@ -100,7 +100,6 @@ def compare(
     check_site_names(sites)
     text = load_text(text)
     model = load_model(model, device=device) if isinstance(model, (str, Path)) else model
-    require_transformer_lens(model)
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)
     own = own if per_class is None else own.sample(per_class, seed)
