@@ -66,7 +66,7 @@ class TestTopContexts:
             views.top_contexts(model, result, WHERE, n=9)
         with pytest.raises(ValueError, match="half of the 16 contexts; got 0"):
             views.top_contexts(model, result, WHERE, n=0)
-        with pytest.raises(ValueError, match="sites q, k; got 'v'"):
+        with pytest.raises(ValueError, match=r"sites q, k of the layers \[0, 1, 2\]; got 'v' in"):
             views.top_contexts(model, result, (0, "v", 0, 0))
 
 
