@@ -17,6 +17,7 @@ from .style import (
     end_labels,
     headline,
     inches,
+    label_of,
     layer_ticks,
     legend,
     narrow,
@@ -144,7 +145,8 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
     for site, part in table.groupby("site", sort=False, observed=True):
         colour, marker, line = site_style(str(site), names_in(table["site"]))
         values = scale * part[name].to_numpy(float)
-        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, label=site, **size)
+        size["label"] = label_of(str(site))
+        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, **size)
         if {f"{name}_low", f"{name}_high"} <= set(part):
             low, high = (scale * part[f"{name}_{end}"] for end in ("low", "high"))
             ax.fill_between(part["layer"], low, high, color=colour, alpha=0.12, lw=0, zorder=1)
@@ -191,7 +193,8 @@ def _panel_scale(ax: Axes, name: str, percent: bool) -> None:
 
 
 def _line_label(site: str, part: pd.DataFrame) -> str:
-    return f"{site} ({int(part['units'].max()):,} units)" if "units" in part else site
+    name = label_of(site)
+    return f"{name} ({int(part['units'].max()):,} units)" if "units" in part else name
 
 
 def _last_known(values: np.ndarray) -> float:
@@ -285,7 +288,7 @@ def word_or_category(
             _compared(column[1], part, _SHARE, "null_share_significant")
             column[0].axhline(100 * part["base_rate"].iloc[0], color="#1a1a1a", lw=1, ls="--")
             column[0].axhline(50, color="#1a1a1a", lw=1, ls=":")
-            column[0].set_title(f"{site} ({int(part['units'].max()):,} units a layer)")
+            column[0].set_title(f"{label_of(site)} ({int(part['units'].max()):,} units a layer)")
             layer_ticks(column[1])
             column[1].set_ylim(-3, 103)
         n = "" if n_contexts is None else f"; n = {n_contexts:,} contexts"

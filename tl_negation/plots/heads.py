@@ -18,6 +18,7 @@ from .style import (
     axes_for,
     headline,
     inches,
+    label_of,
     narrow,
     new_figure,
     size_of,
@@ -180,7 +181,8 @@ def units_by_head(
             height = 1.2 + 0.16 * max(len(values), 10)
             ax = new_figure(width, 0.75 * height if width < NARROW_FIGURE else height).subplots()
         _unit_map(ax, image, result.layers, chosen, value)
-        headline(ax, f"{chosen.name}: {chosen.width:,} units a layer, sorted within their head")
+        size = f"{chosen.width:,} units a layer"
+        headline(ax, f"{label_of(chosen.name)}: {size}, sorted within their head")
     return ax
 
 
@@ -262,4 +264,4 @@ def _layers(ax: Axes, layers: Sequence[int]) -> None:
 
 def _heads_title(part: pd.DataFrame, site: str) -> str:
     n = f", {int(part['units'].iloc[0]):,} units each" if "units" in part else ""
-    return f"{site}: {part['head'].nunique()} heads a layer{n}"
+    return f"{label_of(site)}: {part['head'].nunique()} heads a layer{n}"

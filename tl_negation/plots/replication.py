@@ -14,6 +14,7 @@ from .style import (
     axes_for,
     end_labels,
     headline,
+    label_of,
     layer_ticks,
     legend,
     narrow,
@@ -131,7 +132,7 @@ def _lines(ax: Axes, table: pd.DataFrame, name: str, label: str, count: dict[str
         part = table[table["site"] == site]
         colour, marker, line = site_style(site, list(count))
         values = part[name].to_numpy(float)
-        text = f"{site} ({units:,} units)"
+        text = f"{label_of(site)} ({units:,} units)"
         ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, label=text)
         known = values[~np.isnan(values)]
         end = known[-1] if known.size else np.nan

@@ -12,7 +12,18 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from .._shared import validated
 from ..probing import ProbeResult, calibration_table, effect_table
-from .style import GREY, SPARE, WIDTH, headline, legend, narrow, single_axes, site_style, styled
+from .style import (
+    GREY,
+    SPARE,
+    WIDTH,
+    headline,
+    label_of,
+    legend,
+    narrow,
+    single_axes,
+    site_style,
+    styled,
+)
 from .tables import check_drawable, names_in, records
 
 EFFECT_COLUMNS = ("part", "site", "units", "q5", "q25", "q50", "q75", "q95")
@@ -113,7 +124,7 @@ def _box(ax: Axes, row: Mapping[str, Any], place: float, width: float, colour: s
 
 def _counted(table: pd.DataFrame, site: str) -> str:
     rows = table[table["site"] == site]
-    return f"{site} ({int(rows['units'].sum()):,} units)"
+    return f"{label_of(site)} ({int(rows['units'].sum()):,} units)"
 
 
 @validated

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from ..models import SITES
+from ..models import SITES, site_label
 from ..probing import CORRECTIONS
 
 #: One style for all figures. The palette is Okabe and Ito's (2008) with a darker purple, because
@@ -268,6 +268,11 @@ def rule_text(test: Mapping[str, Any]) -> str:
     name = CORRECTIONS[correction].name if correction in CORRECTIONS else correction
     scope = "over all units" if family == "all" else f"per {family}"
     return f"{name} {scope} at {test['alpha']:g}"
+
+
+def label_of(site: str) -> str:
+    """Return what figures call a site, or the sites of a module joined by plus signs."""
+    return "+".join(map(site_label, site.split("+")))
 
 
 def site_style(site: str, sites: Sequence[str]) -> tuple[str, str, str]:

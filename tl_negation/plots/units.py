@@ -21,6 +21,7 @@ from .style import (
     beside,
     end_labels,
     headline,
+    label_of,
     legend,
     narrow,
     single_axes,
@@ -187,14 +188,14 @@ def _volcano_points(ax: Axes, result: ProbeResult, units: pd.DataFrame) -> None:
         for passed, alpha in ((False, 0.2), (True, 0.6)):
             these = part[part["significant"] == passed]
             ax.scatter(these["beta_per_sd"], -these["log10_p"], alpha=alpha, **style)
-        ax.scatter([], [], label=f"{name} ({part['p'].notna().sum():,})", **style)
+        ax.scatter([], [], label=f"{label_of(name)} ({part['p'].notna().sum():,})", **style)
 
 
 def _volcano_legend(ax: Axes, names: Sequence[str]) -> None:
     """Name the sites in the right margin, away from the labels of the thresholds."""
     lines, labels = ax.get_legend_handles_labels()
     known = {label.rsplit(" (")[0]: i for i, label in enumerate(labels)}
-    order = [known[name] for name in names]
+    order = [known[label_of(name)] for name in names]
     order += [i for i in range(len(labels)) if i not in order]  # thresholds
     high = any(text.xy[1] > 0.5 for text in ax.texts if isinstance(text, Annotation))
     place = {"loc": "lower left", "bbox_to_anchor": (1, 0)} if high else {}
@@ -210,7 +211,7 @@ def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
     starts = np.cumsum([0, *(site.width for site in result.sites)])
     drawn: dict[int, list[str]] = {}
     for site, start in zip(result.sites, starts, strict=False):
-        drawn.setdefault(int((ids == ids[row, start]).sum()), []).append(site.name)
+        drawn.setdefault(int((ids == ids[row, start]).sum()), []).append(label_of(site.name))
     ends = [
         (-np.log10(test["alpha"] / size), f"{test['alpha']:g}/{size:,} ({', '.join(names)})", GREY)
         for size, names in drawn.items()
