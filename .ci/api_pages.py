@@ -5,6 +5,8 @@ pdoc, told three things that it cannot see: a function that has its module's nam
 a check in a signature is shown by its name.
 """
 
+import importlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,38 +16,53 @@ import pdoc.doc
 import pdoc.render
 
 import tl_negation
-from tl_negation._shared import checks
 
-#: What users import: the package and its two modules. The map in the root's docstring names the
-#: rooms behind them.
+#: What users import. The map in the root's docstring names the rooms behind these doors.
 DOORS = ("tl_negation", "tl_negation.plots", "tl_negation.views")
+#: pdoc takes a file that has the name of a public function for a public module.
+NOT_MODULES = (r"!tl_negation\.report\b", r"!tl_negation\.(plots|views)\.")
 
 
 def public_modules(module: pdoc.doc.Module) -> list[pdoc.doc.Module]:
-    """The modules that ``import`` gives under their names, where pdoc takes any file so named."""
+    """The modules among a module's public names."""
     found = {name: getattr(module.obj, name) for name in getattr(module.obj, "__all__", ())}
     names = [name for name, thing in found.items() if isinstance(thing, ModuleType)]
     return [pdoc.doc.Module.from_name(f"{module.fullname}.{name}") for name in names]
 
 
-def named(signature: str) -> str:
-    """A signature with ``NEGATION`` for what it is, and ``int`` for an integer that is checked."""
-    signature = signature.replace(repr(tl_negation.NEGATION), "NEGATION")
-    for name in checks.__all__:
-        check = getattr(checks, name)
-        if callable(check):
-            signature = signature.replace(f", <function {name}>]", "]")
-    return signature
+def named(parameter: str) -> str:
+    """A parameter with ``NEGATION`` for what it holds, and ``int`` for an integer that is checked.
+
+    >>> named("n: typing.Annotated[int, <function count>] = 5")
+    'n: int = 5'
+    """
+    parameter = parameter.replace(repr(tl_negation.NEGATION), "NEGATION")
+    return re.sub(r"typing\.Annotated\[(.*?), <function .*?>\]", r"\1", parameter)
 
 
-def main(folder: str) -> None:
+def missing(folder: Path) -> list[str]:
+    """Public names that are not on the page of their door."""
+    lost = []
+    for door in DOORS:
+        page = (folder / f"{door.replace('.', '/')}.html").read_text(encoding="utf-8")
+        module = importlib.import_module(door)
+        names = [n for n in module.__all__ if not isinstance(getattr(module, n), ModuleType)]
+        lost += [f"{door}.{name}" for name in names if f'id="{name}"' not in page]
+    return lost
+
+
+def main(folder: Path) -> None:
     """Write the pages, and fail where a public name is not on its page."""
     for name in tl_negation.__all__:
         getattr(tl_negation, name)  # the root imports its names when they are asked for
+    parameters = pdoc.doc._PrettySignature._params
+    pdoc.doc._PrettySignature._params = lambda shown: list(map(named, parameters(shown)))
     pdoc.doc.Module.submodules = property(public_modules)
     pdoc.render.configure(docformat="numpy", footer_text=f"tl_negation {tl_negation.__version__}")
-    pdoc.pdoc(*DOORS, output_directory=Path(folder))
+    pdoc.pdoc("tl_negation", *NOT_MODULES, output_directory=folder)
+    if lost := missing(folder):
+        sys.exit(f"not on their pages: {', '.join(lost)}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
