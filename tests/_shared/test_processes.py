@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tl_negation as tln
 from tl_negation._shared.processes import Processes, current, use_processes
-from tl_negation.activations import store as _store
+from tl_negation.activations import store as store_module
 from tl_negation.fitting import engine
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
@@ -101,7 +101,7 @@ def shared(tmp_path_factory):
     folder = tiny_models.gpt2_folder(work)
     model = tiny_models.load(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_store, "STRETCH_BATCHES", process_worker.STRETCH)
+        patch.setattr(store_module, "STRETCH_BATCHES", process_worker.STRETCH)
         _begin(model, work / "begun", patch)
         ended = launched(process_worker.__file__, folder, work)
     return work, model, ended

@@ -10,7 +10,7 @@ import torch
 from helpers import demo_model, tiny_models
 from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
-from tl_negation.activations import forward as _forward
+from tl_negation.activations import forward as forward_module
 from tl_negation.activations.activations import Activations
 from tl_negation.activations.collect import collect, token_activations
 
@@ -231,11 +231,11 @@ def test_gelu_takes_one_step_where_that_is_the_same(tmp_path, monkeypatch, name,
         return [(getattr(one, "act_fn", None), vars(one).get("forward")) for one in modules]
 
     own = functions()
-    monkeypatch.setattr(_forward, "gelu", counted)
+    monkeypatch.setattr(forward_module, "gelu", counted)
     values = collect(model, contexts, ("mlp_pre",), progress=False).values
     assert len(calls) == steps * (len(values) - 1)  # the last layer's is not needed
     assert functions() == own
-    monkeypatch.setattr(_forward, "_fused_gelu", lambda _: nullcontext())
+    monkeypatch.setattr(forward_module, "_fused_gelu", lambda _: nullcontext())
     stepwise = collect(model, contexts, ("mlp_pre",), progress=False).values
     torch.testing.assert_close(values, stepwise, atol=1e-6 * steps, rtol=0)
 

@@ -11,7 +11,7 @@ import torch
 from helpers import tiny_models
 
 import tl_negation as tln
-from tl_negation.activations import store as _store
+from tl_negation.activations import store as store_module
 from tl_negation.activations.collect import collect, load_activations
 from tl_negation.inference.extras import EXTRAS
 
@@ -32,7 +32,7 @@ def model(folder):
 @pytest.fixture
 def short(monkeypatch):
     """Let a stretch be two batches, so that few contexts make several."""
-    monkeypatch.setattr(_store, "STRETCH_BATCHES", 2)
+    monkeypatch.setattr(store_module, "STRETCH_BATCHES", 2)
 
 
 def stored(model, contexts, store, sites=SITES, **options):
@@ -118,7 +118,7 @@ def test_a_map_larger_than_memory(tmp_path):
     total = 1024 * sum(int(meminfo[name].split()[0]) for name in ("MemTotal", "SwapTotal"))
     shape = (2, total // 2**20, 2**18)  # twice the memory, and no block of it on the disk
     np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, shape)
-    array = _store._map(tmp_path / "large.npy")
+    array = store_module._map(tmp_path / "large.npy")
     assert array.shape == shape
     assert array[-1, -1, -1] == 0
 

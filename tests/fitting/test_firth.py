@@ -8,14 +8,14 @@ import torch
 from firthmodels import FirthLogisticRegression
 from helpers.oracles import AGE, DISEASE, FAILED, HOURS, PASSED, TEMPERATURE
 
-from tl_negation.fitting import firth as _firth
+from tl_negation.fitting import firth as firth_module
 
 
 def fit(x, y):
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y)
     x = x[:, None] if x.ndim == 1 else x
     order = np.argsort(-y, kind="stable")
-    got = _firth.fit(torch.from_numpy(x[order]), int(y.sum()))
+    got = firth_module.fit(torch.from_numpy(x[order]), int(y.sum()))
     return {name: column.numpy() for name, column in got._asdict().items()}
 
 
@@ -89,11 +89,11 @@ def test_intercept_is_refitted_before_accuracy():
     order = np.argsort(-y, kind="stable")
     xs = torch.from_numpy((x[order] - x.mean()) / x.std())[:, None]
     b = torch.tensor(fit(x, y)["beta_per_sd"])
-    p = torch.sigmoid(_firth._flic(xs, b, 8) + xs * b)
+    p = torch.sigmoid(firth_module._flic(xs, b, 8) + xs * b)
     assert p.mean().item() == pytest.approx(0.04, abs=1e-9)
 
 
 def test_a_fit_that_runs_out_of_iterations_is_nan(monkeypatch):
-    monkeypatch.setattr(_firth, "ITERATIONS", 1)
+    monkeypatch.setattr(firth_module, "ITERATIONS", 1)
     x, y = columns(seed=2)
     assert np.isnan(fit(x, y)["beta"]).all()

@@ -12,7 +12,7 @@ import numpy as np
 from helpers import tiny_models
 
 import tl_negation as tln
-from tl_negation.activations import store as _store
+from tl_negation.activations import store as store_module
 from tl_negation.fitting import engine
 
 SITES, N, BATCH, STRETCH, UNITS = ("q", "mlp_pre"), 23, 2, 2, 24
@@ -22,7 +22,7 @@ def main(model_folder, work):
     processes, work = tln.use_processes(), Path(work)
     assert processes is tln.use_processes()
     assert processes.count == 2
-    _store.STRETCH_BATCHES = STRETCH
+    store_module.STRETCH_BATCHES = STRETCH
     engine.ENGINES["cpu"] = engine.ROWS._replace(units=UNITS)
     model, contexts = tiny_models.load(Path(model_folder)), tiny_models.contexts(n=N)
     options = {"batch_size": BATCH, "progress": False}

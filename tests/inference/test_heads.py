@@ -6,7 +6,7 @@ import torch
 from helpers import synthetic
 from sklearn.linear_model import LogisticRegression
 
-from tl_negation.fitting import ridge as _ridge
+from tl_negation.fitting import ridge as ridge_module
 from tl_negation.inference import heads
 from tl_negation.inference.heads import head_probe, rotate
 from tl_negation.inference.words import TooFewWordsError
@@ -39,13 +39,15 @@ def test_ridge_is_scikit_learns_logistic_regression(penalty):
     rng = np.random.default_rng(0)
     y = rng.permutation(np.repeat([1, 0], [23, 14]))
     x = rng.normal(size=(6, 37, 5)) + np.linspace(0, 3, 6)[:, None, None] * y[:, None]
-    weights, intercept = _ridge.fit(torch.from_numpy(x), torch.from_numpy(y).double(), penalty)
+    weights, intercept = ridge_module.fit(
+        torch.from_numpy(x), torch.from_numpy(y).double(), penalty
+    )
     assert weights.shape == (6, 5)
     for head in range(6):
         peer = scikit(x[head], y, penalty)
         np.testing.assert_allclose(weights[head], peer.coef_[0], atol=1e-5)
         assert intercept[head].item() == pytest.approx(peer.intercept_[0], abs=1e-5)
-        got = _ridge.decide(torch.from_numpy(x), weights, intercept)[head]
+        got = ridge_module.decide(torch.from_numpy(x), weights, intercept)[head]
         np.testing.assert_allclose(got, peer.decision_function(x[head]), atol=1e-4)
 
 
@@ -53,8 +55,8 @@ def test_ridge_gradient_is_zero_where_heads_are_separated():
     """The sharper form of it: the score of the penalised likelihood, intercept unpenalised."""
     y = torch.tensor([1.0] * 9 + [0.0] * 6, dtype=torch.float64)
     x = torch.randn(3, 15, 4, generator=torch.Generator().manual_seed(0)).double() * 50
-    weights, intercept = _ridge.fit(x, y, 1e-3)
-    residual = y - _ridge.decide(x, weights, intercept).sigmoid()
+    weights, intercept = ridge_module.fit(x, y, 1e-3)
+    residual = y - ridge_module.decide(x, weights, intercept).sigmoid()
     slope = torch.einsum("hed,he->hd", x, residual)
     torch.testing.assert_close(slope, 1e-3 * weights, atol=1e-9, rtol=1e-6)
     torch.testing.assert_close(residual.sum(dim=1), torch.zeros(3).double(), atol=1e-9, rtol=0)

@@ -15,7 +15,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.svm import SVC
 
 from tl_negation.fitting import compiled, engine, tensors
-from tl_negation.fitting import folds as _folds
+from tl_negation.fitting import folds as folds_module
 from tl_negation.inference import heldout
 from tl_negation.inference.heldout import held_out, selectivity
 from tl_negation.inference.words import TooFewWordsError
@@ -81,7 +81,7 @@ def test_words_left_out_are_predicted_as_a_scikit_learn_loop_predicts_them(data,
     values = np.float64(np.float32(values))
     want = predict_all(values[0], labels, words) == labels[:, None]
     groups = np.unique(words, return_inverse=True)[1]
-    got = _folds.predictions_right(torch.from_numpy(values[0]), labels, groups).numpy()
+    got = folds_module.predictions_right(torch.from_numpy(values[0]), labels, groups).numpy()
     np.testing.assert_array_equal(got, want)
     assert 0.3 < want.mean() < 0.95  # neither all right nor a coin
     for unit, word in ((3, "not"), (4, "nor"), (5, "agree")):
@@ -95,7 +95,7 @@ def test_a_gap_in_training_is_cut_in_the_middle(sign):
     words = np.array(["not"] * 3 + ["nor"] * 4 + ["can"] * 3 + ["may"] * 2)
     labels = np.isin(words, ["not", "nor"]).astype(np.int64)
     x = sign * np.array([2, 5, 60, 1.49, 1.51, 1.1, 1.9, 1, 0.5, -3, 0, 0.9])
-    right = _folds.predictions_right(
+    right = folds_module.predictions_right(
         torch.from_numpy(x)[:, None], labels, np.unique(words, return_inverse=True)[1]
     )
     assert right[words == "nor", 0].tolist() == [False, True, False, True]
@@ -245,9 +245,9 @@ def test_a_unit_constant_in_training_says_class_0():
     _, labels, words = synthetic.small()
     groups = np.unique(words, return_inverse=True)[1]
     x = torch.from_numpy(np.float32(words == "nor")[:, None])
-    assert not _folds.predictions_right(x, labels, groups)[words == "nor"].any()
+    assert not folds_module.predictions_right(x, labels, groups)[words == "nor"].any()
     x = torch.from_numpy(np.float32(words == "may")[:, None])
-    assert _folds.predictions_right(x, labels, groups)[words == "may"].all()
+    assert folds_module.predictions_right(x, labels, groups)[words == "may"].all()
 
 
 # ------------------------------------------------------------------ selectivity

@@ -14,7 +14,7 @@ from helpers import tiny_models
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tl_negation.activations.collect import collect, token_activations
-from tl_negation.models import devices as _devices
+from tl_negation.models import devices
 from tl_negation.models.check import _is_refactored
 from tl_negation.models.describe import describe_model
 from tl_negation.models.sites import Site
@@ -69,16 +69,16 @@ def like_mps(monkeypatch):
 def test_a_device_without_float64_leaves_the_activations_to_the_cpu(monkeypatch):
     weight = SimpleNamespace(device=torch.device("mps"))
     on_mps = tiny_models.stand_in(parameters=lambda: iter([weight]))
-    assert _devices.token_device(on_mps).type == "mps"
+    assert devices.token_device(on_mps).type == "mps"
     like_mps(monkeypatch)
-    assert not _devices.has_float64(torch.device("mps"))
-    assert _devices.values_device(on_mps).type == "cpu"
+    assert not devices.has_float64(torch.device("mps"))
+    assert devices.values_device(on_mps).type == "cpu"
 
 
 def test_a_device_with_float64_keeps_them(tmp_path):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
-    assert _devices.has_float64(torch.device("cpu"))
-    assert _devices.values_device(model) == torch.device("cpu")
+    assert devices.has_float64(torch.device("cpu"))
+    assert devices.values_device(model) == torch.device("cpu")
 
 
 def test_activations_and_display_are_made_where_values_go(tmp_path, monkeypatch):
@@ -147,9 +147,9 @@ def test_writers_take_what_a_hook_gives_on_another_device(dtype):
 def test_tokens_go_to_the_embedding_and_the_device_of_every_part_is_named():
     embedding = SimpleNamespace(parameters=lambda: iter([torch.empty(1, device="meta")]))
     offloaded = tiny_models.stand_in(embed=embedding, parameters=lambda: iter([torch.empty(1)]))
-    assert _devices.token_device(offloaded).type == "cpu"  # accelerate fetches them from there
+    assert devices.token_device(offloaded).type == "cpu"  # accelerate fetches them from there
     embedding.parameters = lambda: iter([SimpleNamespace(device=torch.device("cuda", 1))])
-    assert _devices.token_device(offloaded) == torch.device("cuda", 1)
+    assert devices.token_device(offloaded) == torch.device("cuda", 1)
 
 
 def test_a_model_that_accelerate_dispatched(tmp_path):

@@ -9,7 +9,7 @@ from helpers import tiny_models
 from tl_negation import plots
 from tl_negation.activations.activations import Activations
 from tl_negation.models.sites import SITES, Site
-from tl_negation.plots import style as _style
+from tl_negation.plots import style
 from tl_negation.probing.probe import probe
 from tl_negation.probing.profiles import profile
 
@@ -24,7 +24,7 @@ def luminance(colour):
 
 
 def test_looks_differ_without_colour_and_show_on_white():
-    looks = {site: _style.site_style(site, [site]) for site in SITES}
+    looks = {site: style.site_style(site, [site]) for site in SITES}
     assert all(SITES[site].colour for site in looks)
     markers = [marker for _, marker, _ in looks.values()]
     assert len(set(markers)) == len(markers)

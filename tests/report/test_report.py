@@ -105,6 +105,7 @@ class TestPage:
         assert plt.get_fignums() == before
 
 
+@pytest.mark.usefixtures("few_figures")
 class TestContent:
     def test_the_answer_has_the_numbers(self, result, page):
         passed = int(result.significant.sum())
@@ -207,6 +208,7 @@ class TestContent:
         assert "profile preset None" in page.text
 
 
+@pytest.mark.usefixtures("few_figures")
 class TestViews:
     def test_kept_activations_are_drawn(self, page):
         assert page.source.count("CircuitsVis.ColoredTokens") == 4
@@ -232,10 +234,12 @@ class TestViews:
         assert page.source.count("CircuitsVis.ColoredTokens") == 18 * 10 + heads
         assert page.source.count("CircuitsVis.AttentionPatterns") == 2
 
+    @pytest.mark.all_figures
     def test_a_result_from_disk_has_no_units_by_word(self, result, tmp_path):
         page = Page(report(replace(result, activations=None), tmp_path / "report.html"))
         assert page.tags["figure"] == len(PLAIN) - 3
 
+    @pytest.mark.all_figures
     def test_words_are_compared_where_they_were_tested(self, tmp_path):
         options = {"permutations": 200, "tasks": 2, "replicates": 2, "progress": False}
         page = Page(

@@ -113,7 +113,7 @@ def test_provenance_says_what_a_result_always_prints(written, text):
 def test_every_stage_is_timed(written):
     seconds = written[0].provenance["seconds"]
     assert set(seconds) == {"model", "contexts", "activations", "probe", "words", "display"}
-    assert all(0 <= value < 600 for value in seconds.values())
+    assert all(value >= 0 for value in seconds.values())
     assert seconds["words"] > 0
 
 
