@@ -32,6 +32,7 @@ settings.load_profile("repeatable")
 DRAWN_BY = "3.11"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     missing = {}
     if not os.environ.get("TL_NEGATION_DATA"):
