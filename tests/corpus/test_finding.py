@@ -7,6 +7,7 @@ from helpers import corpora
 
 from tl_negation import find_contexts
 from tl_negation._shared import PRESETS
+from tl_negation.commands.help import fill
 from tl_negation.corpus.contrast import NEGATION, Contrast
 from tl_negation.corpus.finding import RULES, Rule, find_words, rule_of
 from tl_negation.corpus.text import Text, load_text
@@ -50,6 +51,7 @@ def test_a_rule_added_from_outside_finds_the_contexts(rule):
 
 def test_it_is_a_preset_that_messages_and_help_name(rule):
     assert PRESETS["capitals"] == "words in capitals"
+    assert "capitals (words in capitals)" in fill("A preset: {presets}.")
     with pytest.raises(ValueError, match=r"None or 'notebook' or 'capitals'; got 'capitols': did"):
         find("We can not", preset="capitols")
     with pytest.raises(ValueError, match="without BOS under preset='capitals'; got prepend_bos=Tr"):

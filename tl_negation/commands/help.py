@@ -25,7 +25,7 @@ class List(NamedTuple):
 #: Name in braces -> the table that replaces it.
 LISTS = {
     "sites": List("models", "MEANINGS"),
-    "presets": List("_shared", "PRESETS"),
+    "presets": List("corpus", "PRESETS"),
     "families": List("probing", "FAMILIES"),
     "corrections": List("probing", "CORRECTIONS", "name"),
     "alternatives": List("inference", "ALTERNATIVES"),

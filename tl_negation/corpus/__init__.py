@@ -3,20 +3,23 @@
 Everything that decides which examples a result rests on happens in this room, before any model
 runs. It knows tokenizers, but no models.
 
-A new rule of finding is one entry in ``RULES`` (``finding.py``); a new place where texts come from
-is a file like ``gutenberg.py``, and a line in ``text.py`` that recognises its sources.
+A new rule of finding is one entry in ``RULES`` (``finding.py``), which also enters its name into
+``PRESETS``, the table of all rooms; who takes that table from here gets every rule in it. A new
+place where texts come from is a file like ``gutenberg.py``, and a line in ``text.py`` that
+recognises its sources.
 """
 
 from .contexts import Contexts, class_one_first, find_contexts
 from .contrast import ANTICIPATED, NEGATION, Contrast
 from .controls import control
-from .finding import COLUMNS, RULES, Rule
+from .finding import COLUMNS, PRESETS, RULES, Rule
 from .text import Corpus, Text, load_text
 
 __all__ = [
     "ANTICIPATED",
     "COLUMNS",
     "NEGATION",
+    "PRESETS",
     "RULES",
     "Contexts",
     "Contrast",
