@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..interventions import SELECTIONS
 from ..probing import ProbeResult
 from .figures import page_figure
 from .gallery import Gallery
@@ -12,8 +13,6 @@ LEFT_OUT = ["random_q25", "random_q50", "random_q75", "how", "follow", "seed", "
 #: Columns that are called otherwise there, because others of the page have these names.
 RENAMED = {"p": "permutation_p", "units": "replaced_units"}
 HINTS = {
-    "selection": "examples: largest Wald |z|; words: largest |t| over word types; heads: units of "
-    "the best heads",
     "class": "in which contexts the effect was measured; the last row is their difference",
     "effect": "mean change of the log-probability of the words after the target (nats)",
     "random_mean": "the same, mean over the matched random sets",
@@ -46,5 +45,12 @@ def effects_section(result: ProbeResult, figures: Gallery) -> dict[str, Any] | N
             f"The estimates for all units are in units.parquet (attribution_1, attribution_0).",
         ],
         "figures": [page_figure(picture) for picture in figures.section("effects")],
-        "table": page_table(rows.drop(columns=LEFT_OUT).rename(columns=RENAMED), HINTS),
+        "table": page_table(
+            rows.drop(columns=LEFT_OUT).rename(columns=RENAMED),
+            {**HINTS, "selection": _selections_hint()},
+        ),
     }
+
+
+def _selections_hint() -> str:
+    return "; ".join(f"{name}: {selection.meaning}" for name, selection in SELECTIONS.items())
