@@ -1,17 +1,18 @@
 """Help that lists the package's tables, options that repeat the library's defaults, and typos."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 from helpers.command_line import invoke, plain
 
 import tl_negation as tln
+from tl_negation._shared import PRESETS
 from tl_negation.commands.app import app
 from tl_negation.commands.help import LISTS, entries
-from tl_negation.corpus import PRESETS
 from tl_negation.inference import EXTRAS
 from tl_negation.interventions import HOWS
-from tl_negation.models import MEANINGS
+from tl_negation.models import SITES
 from tl_negation.probing import CORRECTIONS, FAMILIES
 from tl_negation.runs import HARDWARE
 
@@ -26,7 +27,7 @@ def help_of(command):
 @pytest.mark.parametrize(
     ("command", "table"),
     [
-        ("scan", MEANINGS), ("compare", MEANINGS), ("plan", MEANINGS), ("scan", FAMILIES),
+        ("scan", SITES), ("compare", SITES), ("plan", SITES), ("scan", FAMILIES),
         ("scan", CORRECTIONS), ("scan", EXTRAS), ("scan", PRESETS), ("audit", PRESETS),
         ("ablate", HOWS), ("plan", HARDWARE),
     ],
@@ -42,12 +43,28 @@ def test_every_list_has_entries(name):
     assert len(entries(LISTS[name])) > 3
 
 
-def test_a_new_entry_is_in_the_help_at_once(monkeypatch):
-    assert "knee" not in help_of("scan")
-    monkeypatch.setitem(MEANINGS, "knee", "bend of the residual stream")
-    assert "knee (bend of the residual stream)" in help_of("scan")
+@pytest.mark.parametrize(
+    ("command", "table", "like", "shown"),
+    [
+        ("scan", SITES, "q", {"meaning": "bend of the stream"}),
+        ("scan", CORRECTIONS, "holm", {"name": "bend of the stream"}),
+        ("scan", FAMILIES, "all", {"meaning": "bend of the stream"}),
+        ("scan", EXTRAS, "firth", {"meaning": "bend of the stream"}),
+        ("ablate", HOWS, "zero", {"meaning": "bend of the stream"}),
+        ("plan", HARDWARE, "h100", {"name": "bend of the stream"}),
+    ],
+)
+def test_a_new_entry_is_in_the_help_at_once(monkeypatch, command, table, like, shown):
+    assert "knee" not in help_of(command)
+    monkeypatch.setitem(table, "knee", changed(table[like], **shown))
+    assert "knee (bend of the stream)" in help_of(command)
     monkeypatch.undo()
-    assert "knee" not in help_of("scan")
+    assert "knee" not in help_of(command)
+
+
+def changed(entry, **changes):
+    """A copy of a record, of whichever kind."""
+    return entry._replace(**changes) if isinstance(entry, tuple) else replace(entry, **changes)
 
 
 def options_of(command):

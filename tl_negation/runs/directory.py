@@ -224,13 +224,12 @@ def write_replication(found: Replication, out: str | Path, *, overwrite: bool = 
     FileExistsError
         ``out`` holds something that may not be replaced.
     """
-    import matplotlib.pyplot as plt
-
     from .. import plots
+    from ..report import Picture
 
+    title, caption = "Found again?", "Units found in both, signs that agree, and rank correlations."
+    picture = Picture("replication", title, caption, lambda _: plots.replication(found))
     with whole_directory(out, overwrite=overwrite) as folder:
         found.write_into(folder)
-        axes = plots.replication(found)
-        plots.save_kinds(axes, folder / "replication", dpi=150)
-        plt.close(axes[0].figure)
+        picture.save(folder)
     return Path(out)

@@ -46,15 +46,13 @@ def _device(name: str, memory_gb: int | float, half: int | float, single: int | 
 
 #: Peak dense TFLOP/s from NVIDIA's data sheets: tensor cores for the 16-bit types, without
 #: sparsity; float32 as torch computes it by default, not TF32.
-HARDWARE = MappingProxyType(
-    {
-        "a100": _device("NVIDIA A100 SXM 80 GB", 80, 312, 19.5),
-        "h100": _device("NVIDIA H100 SXM", 80, 989.4, 66.9),
-        "h200": _device("NVIDIA H200 SXM", 141, 989.4, 66.9),
-        "l40s": _device("NVIDIA L40S", 48, 362.05, 91.6),
-        "rtx4090": _device("NVIDIA GeForce RTX 4090", 24, 165.2, 82.6),
-    }
-)
+HARDWARE = {
+    "a100": _device("NVIDIA A100 SXM 80 GB", 80, 312, 19.5),
+    "h100": _device("NVIDIA H100 SXM", 80, 989.4, 66.9),
+    "h200": _device("NVIDIA H200 SXM", 141, 989.4, 66.9),
+    "l40s": _device("NVIDIA L40S", 48, 362.05, 91.6),
+    "rtx4090": _device("NVIDIA GeForce RTX 4090", 24, 165.2, 82.6),
+}
 
 #: Share of the published peak that a pass is assumed to reach: the PaLM paper reports 46 % for
 #: training and 21 to 33 % for other large models (Chowdhery et al. 2022, table 3).

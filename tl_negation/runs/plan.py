@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import torch
 
-from .._shared import Count, TokenCount, real, validated
+from .._shared import Count, TokenCount, nearest, real, validated
 from ..activations import START_BATCH
 from ..corpus import Contexts, Corpus, Text, find_contexts, load_text
 from ..models import (
@@ -217,7 +217,8 @@ class _Table:
 
 def _check(dtype: str, utilisation: int | float) -> None:
     if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+        known = ", ".join(DTYPES)
+        raise ValueError(f"dtype must be one of {known}; got {dtype!r}{nearest(dtype, DTYPES)}")
     if utilisation > 1:
         raise ValueError(f"utilisation is a share of the peak, at most 1; got {utilisation!r}")
 
@@ -227,7 +228,9 @@ def _peak(
 ) -> tuple[float, str] | None:
     """Operations a second that another machine's device is taken to do, and why; None: this one."""
     if hardware is not None and hardware not in HARDWARE:
-        raise ValueError(f"unknown hardware {hardware!r}; there is {', '.join(HARDWARE)}")
+        known = ", ".join(HARDWARE)
+        cure = nearest(hardware, HARDWARE)
+        raise ValueError(f"unknown hardware {hardware!r}; there are {known}{cure}")
     assumed = f"{utilisation:.0%} of the peak (assumed)"
     if flops is not None:
         return flops * utilisation, f"{assumed}; peak as given, {flops:.3g} FLOP/s"
