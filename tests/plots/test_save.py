@@ -1,7 +1,9 @@
-"""Figures as files, with text as text; and the gallery that a run and a report draw from."""
+"""Figures as files, with text as text."""
 
+import importlib
+import inspect
+import pkgutil
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import synthetic
+from helpers.figures import texts_overlap
 
 from tl_negation import plots
-from tl_negation.inference.heldout import held_out
 from tl_negation.inference.nulls import null_p_values
-from tl_negation.probing.profiles import calibration_table, profile
-from tl_negation.report.gallery import by_depth, gallery
+from tl_negation.probing.profiles import calibration_table
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -81,50 +82,62 @@ class TestSave:
             plots.save(plots.effects(result), tmp_path / "figure")
         assert list(tmp_path.iterdir()) == []
 
+    def test_refuses_what_is_not_axes(self, tmp_path):
+        with pytest.raises(TypeError, match=r"Axes are needed, .*; got \[\]"):
+            plots.save([], tmp_path / "figure.svg")
 
-def names(result):
-    return [picture.name for picture in gallery(result, profile(result))]
+    def test_takes_axes_of_a_part_of_a_figure(self, result, tmp_path):
+        figure = plt.figure(figsize=(8, 4), layout="constrained")
+        left, right = figure.subfigures(1, 2)
+        ax = plots.effects(result, ax=left.subplots())
+        plots.volcano(result, 2, ax=right.subplots())
+        assert texts_overlap(figure) == []
+        path = plots.save(ax, tmp_path / "both.svg")
+        assert {"layer", "2"} <= set(" ".join(texts(path)).split())
 
 
-class TestGallery:
-    def test_a_plain_result_has_what_it_has_numbers_for(self, result):
-        assert names(result) == [
-            "laminar", "attention-and-mlp", "volcano-layer-2", "effects", "unit-layer-2",
-            "unit-layer-5", "unit-layer-8", "heads-q", "heads-k", "units-by-head-q",
-            "units-by-head-k",
-        ]  # fmt: skip
+class TestSaveKinds:
+    def test_writes_what_save_writes(self, result, tmp_path):
+        ax = plots.effects(result)
+        files = plots.save_kinds(ax, tmp_path / "layer 2.5", dpi=50)
+        assert [file.name for file in files] == ["layer 2.5.png", "layer 2.5.svg"]
+        assert sorted(tmp_path.iterdir()) == files
+        alone = plots.save(plots.effects(result), tmp_path / "alone" / "layer 2.5.png", dpi=50)
+        assert files[0].read_bytes() == alone.read_bytes()
+        assert "layer" in " ".join(texts(files[1]))
 
-    def test_one_kind_of_site_is_not_compared(self, result):
-        parts = result.split()
-        assert "attention-and-mlp" not in names(parts["k"])
-        assert not [name for name in names(parts["mlp_pre"]) if "head" in name]
+    def test_the_layout_is_computed_once_and_kept_on(self, result, tmp_path):
+        ax = plots.effects(result)
+        engine, computed = ax.figure.get_layout_engine(), []
+        execute = engine.execute
+        engine.execute = lambda figure: computed.append(execute(figure))
+        plots.save_kinds(ax, tmp_path / "effects", kinds=("svg", "png", "pdf"))
+        assert len(computed) == 1
+        assert ax.figure.get_layout_engine() is engine
 
-    def test_more_numbers_give_more_figures(self, result):
-        table = calibration_table([0.2, 0.4, 0.9]).assign(test="any")
-        heads = pd.DataFrame({"layer": [2, 5], "site": "q", "head": 0, "held_out_accuracy": 0.5})
-        more = result.with_table("calibration", table).with_table("heads", heads)
-        assert {*names(more)} - {*names(result)} == {"calibration", "whole-heads-q"}
+    def test_a_figure_without_a_layout_stays_without(self, result, tmp_path):
+        ax = plots.effects(result, ax=plt.figure().subplots())
+        with mpl.rc_context({"figure.constrained_layout.use": True}):
+            plots.save_kinds(ax, tmp_path / "effects")
+        assert ax.figure.get_layout_engine() is None
 
-    def test_without_activations_no_unit_is_drawn_by_word(self, result):
-        read = replace(result, activations=None)
-        assert [name for name in names(result) if name not in names(read)] == [
-            "unit-layer-2", "unit-layer-5", "unit-layer-8",
-        ]  # fmt: skip
+    def test_an_unknown_format_is_refused_before_anything_is_written(self, result, tmp_path):
+        with pytest.raises(ValueError, match=r"written as .*svg.*; got 'effects.doc'"):
+            plots.save_kinds(plots.effects(result), tmp_path / "effects", kinds=("png", "doc"))
+        with pytest.raises(TypeError, match=r"kinds must be a list; got 'png': write \['png'\]"):
+            plots.save_kinds(plots.effects(result), tmp_path / "effects", kinds="png")
+        assert list(tmp_path.iterdir()) == []
 
-    def test_each_can_be_drawn_at_a_width(self, result):
-        of = held_out(result, progress=False)
-        for picture in gallery(of, profile(of)):
-            assert np.ravel(picture.draw(4.0))[0].figure.get_figwidth() == 4
-            assert picture.caption.endswith(".")
-            plt.close("all")
 
-    def test_units_are_the_strongest_that_have_a_fit(self, result):
-        for row, layer in zip(by_depth(result), result.layers, strict=True):
-            units = result.to_frame().query(f"layer == {layer} and status == 'ok'")
-            assert row["lr"] == units["lr"].max()
-            assert row["span"] == f"layer {layer}"
-        (one,) = by_depth(result, parts=1)
-        assert one["span"] == "layers 2 to 8"
+def test_names_of_functions_are_functions_though_files_have_them_too():
+    for module in pkgutil.iter_modules(plots.__path__):
+        importlib.import_module(f"{plots.__name__}.{module.name}")
+    data = {"STYLE", "FIGURE_KINDS"}
+    assert {name for name in plots.__all__ if not inspect.isfunction(getattr(plots, name))} == data
+
+
+def test_by_layer_is_the_plain_name_of_laminar():
+    assert plots.by_layer is plots.laminar
 
 
 def test_calibration_is_drawn_from_its_tables(result):

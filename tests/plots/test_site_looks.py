@@ -1,5 +1,7 @@
 """Every site has a look of its own in the figures, and the three kinds have curves of theirs."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,6 +33,28 @@ def test_looks_differ_without_colour_and_show_on_white():
     for colour, _, _ in looks.values():
         # WCAG 2.2, 1.4.11: 3:1 for graphics.
         assert 1.05 / (luminance(mpl.colors.to_rgb(colour)) + 0.05) >= 3
+
+
+def test_a_site_added_from_outside_has_its_label_and_a_colour(monkeypatch):
+    """Without a colour in its record it takes a spare one; without a label, its name."""
+    mine = replace(SITES["mlp_post"], label="my gate", colour=None)
+    monkeypatch.setitem(SITES, "mine", mine)
+    sites = (Site("q", "", "attn", 2, 4), Site("mine", "", "mlp", 1, 5))
+    values = torch.randn(3, 40, 13, generator=torch.Generator().manual_seed(0))
+    acts = Activations(values, sites, (0, 1, 4), tiny_models.contexts(40), {"name": "random"})
+    result = probe(acts, progress=False)
+    assert plots.site_style("mine", ["q", "mine"]) == _style.SPARE[0]
+    lines = {line.get_label(): line for line in plots.laminar(result, y="accuracy").get_lines()}
+    assert lines["my gate"].get_color() == _style.SPARE[0][0]
+    assert lines["my gate"].get_marker() != lines["q"].get_marker()
+    for draw in (plots.effects, lambda given: plots.volcano(given, 1)):
+        texts = [text.get_text() for text in draw(result).get_legend().get_texts()]
+        assert [text.split(" (")[0] for text in texts[:2]] == ["q", "my gate"]
+    monkeypatch.setitem(SITES, "mine", replace(mine, label="", colour="#123456", marker="1"))
+    assert plots.site_style("mine", ["mine"]) == ("#123456", "1", "--")
+    for table in (profile(result), profile(result, by="module")):
+        assert plots.laminar(table, y="accuracy").get_lines()[1].get_label() == "mine"
+    plt.close("all")
 
 
 def test_attention_mlp_and_residual_stream_have_curves_of_their_own():

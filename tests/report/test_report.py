@@ -16,6 +16,7 @@ from helpers.pages import HOSTILE, drawn, dump_dom
 
 from tl_negation import views
 from tl_negation.inference.infer import infer
+from tl_negation.probing.columns import COLUMNS, Column
 from tl_negation.probing.profiles import profile
 from tl_negation.report.page import report
 from tl_negation.report.tables import UNITS_LEFT_OUT, page_table
@@ -184,6 +185,12 @@ class TestContent:
         assert '<button type="button">held out accuracy</button>' in source
         assert source.count('data-key="0.3125">31.2%') == 100
 
+    def test_a_column_added_from_outside_is_explained(self, result, tmp_path, monkeypatch):
+        monkeypatch.setitem(COLUMNS, "mine", Column("what mine means"))
+        columns = {**result.columns, "mine": torch.full((3, 39), 0.25)}
+        source = Page(report(replace(result, columns=columns), tmp_path / "r.html")).source
+        assert 'title="what mine means"><button type="button">mine</button>' in source
+
     def test_provenance_is_complete(self, result, tmp_path):
         provenance = {**result.provenance, "seconds": {"model": 1.25}, "seed": None}
         text = Page(report(replace(result, provenance=provenance), tmp_path / "r.html")).text
@@ -282,7 +289,7 @@ class TestTrouble:
 def hostile(tmp_path_factory):
     """A report about a corpus that tries to be a script, everywhere a text can stand."""
     made = make_result(21)
-    contexts = synthetic.contexts
+    contexts = made.contexts
     examples = contexts.examples.assign(passage=HOSTILE[0], surface=HOSTILE[0], token=HOSTILE[1])
     examples["word"] = examples["word"].replace({"not": HOSTILE[0], "can": HOSTILE[1]})
     source = {**contexts.source, "source": HOSTILE[0], "dropped": {HOSTILE[1]: {HOSTILE[0]: 1}}}
