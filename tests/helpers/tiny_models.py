@@ -3,7 +3,6 @@
 import random
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -116,10 +115,12 @@ def load(folder: Path, name: str = CLASSES[0], **options: Any) -> Any:
     return load_model(folder, bridge=name == "TransformerBridge", device="cpu", **options)
 
 
-def stand_in(**parts: Any) -> SimpleNamespace:
+class StandIn:
     """An object with the members of a TransformerLens model and nothing behind them."""
-    members = {name for name in vars(TransformerLensModel) if not name.startswith("_")}
-    return SimpleNamespace(**dict.fromkeys((*members, "__call__"), print) | parts)
+
+    def __init__(self, **parts: Any):
+        members = {name for name in vars(TransformerLensModel) if not name.startswith("_")}
+        vars(self).update(dict.fromkeys((*members, "__call__"), print) | parts)
 
 
 def contexts(n: int = 11, before: int = 6, after: int = 2, seed: int = 0) -> Contexts:

@@ -68,7 +68,7 @@ def like_mps(monkeypatch):
 
 def test_a_device_without_float64_leaves_the_activations_to_the_cpu(monkeypatch):
     weight = SimpleNamespace(device=torch.device("mps"))
-    on_mps = tiny_models.stand_in(parameters=lambda: iter([weight]))
+    on_mps = tiny_models.StandIn(parameters=lambda: iter([weight]))
     assert devices.token_device(on_mps).type == "mps"
     like_mps(monkeypatch)
     assert not devices.has_float64(torch.device("mps"))
@@ -146,7 +146,7 @@ def test_writers_take_what_a_hook_gives_on_another_device(dtype):
 
 def test_tokens_go_to_the_embedding_and_the_device_of_every_part_is_named():
     embedding = SimpleNamespace(parameters=lambda: iter([torch.empty(1, device="meta")]))
-    offloaded = tiny_models.stand_in(embed=embedding, parameters=lambda: iter([torch.empty(1)]))
+    offloaded = tiny_models.StandIn(embed=embedding, parameters=lambda: iter([torch.empty(1)]))
     assert devices.token_device(offloaded).type == "cpu"  # accelerate fetches them from there
     embedding.parameters = lambda: iter([SimpleNamespace(device=torch.device("cuda", 1))])
     assert devices.token_device(offloaded) == torch.device("cuda", 1)

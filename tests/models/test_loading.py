@@ -218,7 +218,7 @@ def test_describe_a_model_that_was_not_loaded_here():
     sizes = dict.fromkeys(("n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_ctx"), 1)
     cfg = SimpleNamespace(model_name="mine", normalization_type="LNPre", **sizes)
     weights = torch.nn.Linear(2, 3).parameters
-    described = describe_model(tiny_models.stand_in(cfg=cfg, parameters=weights))
+    described = describe_model(tiny_models.StandIn(cfg=cfg, parameters=weights))
     assert (described["name"], described["normalization_type"]) == ("mine", "LNPre")
     with pytest.raises(TypeError, match="model must be of type TransformerLensModel"):
         describe_model(torch.nn.Linear(2, 3))

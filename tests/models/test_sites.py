@@ -32,7 +32,7 @@ GROUPED = {"n_layers": 2, "n_heads": 6, "n_key_value_heads": 3, "d_head": 8, "d_
 def model_with(hooks, **changes):
     """A stand-in that has what the sites are read off: a configuration and hook names."""
     cfg = SimpleNamespace(**(GROUPED | changes))
-    return tiny_models.stand_in(cfg=cfg, hook_dict=dict.fromkeys(hooks))
+    return tiny_models.StandIn(cfg=cfg, hook_dict=dict.fromkeys(hooks))
 
 
 @pytest.mark.parametrize("name", tiny_models.CLASSES)

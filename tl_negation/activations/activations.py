@@ -48,7 +48,7 @@ class Activations:
     Examples
     --------
     >>> acts
-    Activations(3 layers x 204 examples x 140 units (q 20, k 20, v 20, mlp_pre 80), ...)
+    Activations(3 layers x 203 examples x 140 units (q 20, k 20, v 20, mlp_pre 80), ...)
     >>> acts.site("k").shape
     torch.Size([3, 204, 20])
     """

@@ -115,7 +115,7 @@ def collect(
     Examples
     --------
     >>> tln.collect(model, contexts, sites=("q", "mlp_pre"), layers=[0, 2], progress=False)
-    Activations(2 layers x 204 examples x 100 units (q 20, mlp_pre 80), ...)
+    Activations(2 layers x 203 examples x 100 units (q 20, mlp_pre 80), ...)
     """
     chosen = select_sites(model, sites)
     window = contexts.before + 1
@@ -172,7 +172,7 @@ def load_activations(store: str | Path) -> Activations:
     >>> written = tln.collect(model, contexts, layers=[1], store="acts", progress=False)
     >>> read = tln.load_activations("acts")
     >>> read
-    Activations(1 layer x 204 examples x 60 units (q 20, k 20, v 20), ...)
+    Activations(1 layer x 203 examples x 60 units (q 20, k 20, v 20), ...)
     >>> torch.equal(read.values, written.values)
     True
     """

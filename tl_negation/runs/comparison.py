@@ -99,7 +99,8 @@ def compare(
     """
     check_site_names(sites)
     text = load_text(text)
-    model = load_model(model, device=device) if isinstance(model, (str, Path)) else model
+    if isinstance(model, (str, Path)):
+        model = load_model(model, device=device, progress=progress)
     window = {"before": before, "after": after, "prepend_bos": prepend_bos}
     own = find_contexts(text, model.tokenizer, contrast, **window)
     own = own if per_class is None else own.sample(per_class, seed)

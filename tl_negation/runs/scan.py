@@ -215,7 +215,7 @@ def scan(
     text = load_text(text)
     with _timed(seconds, "model"):
         if isinstance(model, (str, Path)):
-            model = load_model(model, device=device)
+            model = load_model(model, device=device, progress=progress)
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
         contexts = find_contexts(
