@@ -43,9 +43,9 @@ def test_a_site_added_from_outside_has_its_label_and_a_colour(monkeypatch):
     values = torch.randn(3, 40, 13, generator=torch.Generator().manual_seed(0))
     acts = Activations(values, sites, (0, 1, 4), tiny_models.contexts(40), {"name": "random"})
     result = probe(acts, progress=False)
-    assert plots.site_style("mine", ["q", "mine"]) == _style.SPARE[0]
+    assert plots.site_style("mine", ["q", "mine"]) == style.SPARE[0]
     lines = {line.get_label(): line for line in plots.laminar(result, y="accuracy").get_lines()}
-    assert lines["my gate"].get_color() == _style.SPARE[0][0]
+    assert lines["my gate"].get_color() == style.SPARE[0][0]
     assert lines["my gate"].get_marker() != lines["q"].get_marker()
     for draw in (plots.effects, lambda given: plots.volcano(given, 1)):
         texts = [text.get_text() for text in draw(result).get_legend().get_texts()]
