@@ -46,7 +46,7 @@ def held(tmp_path_factory):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_example_of_a_docstring_runs(name, held, tmp_path, monkeypatch):
     if name in NO_EXAMPLE:
-        assert doctest.DocTestFinder(recurse=False).find(PUBLIC[name]) == []
+        assert not [test for test in doctest.DocTestFinder().find(PUBLIC[name]) if test.examples]
         return
     monkeypatch.chdir(tmp_path)
     names = {"tln": tln, "torch": torch, "np": np, "pd": pd, **held}

@@ -50,7 +50,7 @@ class Activations:
     >>> acts
     Activations(3 layers x 203 examples x 140 units (q 20, k 20, v 20, mlp_pre 80), ...)
     >>> acts.site("k").shape
-    torch.Size([3, 204, 20])
+    torch.Size([3, 203, 20])
     """
 
     values: Float[Tensor, "layer example unit"]
