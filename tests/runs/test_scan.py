@@ -144,6 +144,7 @@ def test_an_editor_sees_every_parameter():
 # ------------------------------------------------------------------ what is written
 
 
+@pytest.mark.all_figures
 def test_everything_is_written(written):
     result, out = written
     assert listing(out) == FILES
