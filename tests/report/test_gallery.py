@@ -1,6 +1,7 @@
 """The gallery that a run and a report draw from: which figures, drawn how often, added to."""
 
 import importlib
+import re
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -136,8 +137,8 @@ class TestOneEntryMore:
     def test_the_page_has_the_file_of_a_wide_figure(self, result, tmp_path):
         run = write_run(result, tmp_path / "run", progress=False)
         svg = (run / "figures" / "wide.svg").read_text("utf-8")
-        curve = max(svg.split('d="')[1:], key=len).split('"')[0]
-        assert f'd="{curve}"' in (run / "report.html").read_text("utf-8")
+        longest = max(re.findall(r'<path d="([^"]*)"', svg), key=len)
+        assert f'<path d="{longest}"' in (run / "report.html").read_text("utf-8")
 
     @pytest.mark.usefixtures("widths")
     def test_is_left_out_where_the_result_lacks_what_it_needs(self, result):
