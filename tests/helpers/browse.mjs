@@ -30,12 +30,12 @@ function browsed() {
     list.dispatchEvent(new Event("change"));
   };
   const seen = [];
-  for (const one of [...layer.options]) {
-    choose(layer, one);
+  for (const row of [...layer.options]) {
+    choose(layer, row);
     for (const other of [...unit.options]) {
       choose(unit, other);
       const shown = [...document.querySelectorAll(".tln-unit")].filter((panel) => !panel.hidden);
-      seen.push({ layer: one.value, unit: other.textContent, shown: shown.map((panel) => panel.id) });
+      seen.push({ layer: row.value, unit: other.textContent, shown: shown.map((panel) => panel.id) });
     }
   }
   return seen;
@@ -50,7 +50,7 @@ async function visit(width, colorScheme) {
   tab.on("pageerror", (error) => console.push(String(error)));
   tab.on("request", (request) => requests.push(request.url()));
   await tab.goto(pathToFileURL(page).href);
-  await tab.evaluate(() => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+  await tab.evaluate(() => document.querySelectorAll("details").forEach((part) => (part.open = true)));
   const chosen = await tab.evaluate(browsed);
   // circuitsvis draws after the scripts of the page have run: every unit, and every map.
   await tab.waitForFunction(() => [...document.querySelectorAll(".tln-unit")].every(
@@ -60,9 +60,9 @@ async function visit(width, colorScheme) {
   const views = [];
   for (const { shown } of chosen) {
     views.push(...(await tab.evaluate(([id]) => {
-      document.querySelectorAll(".tln-unit").forEach((one) => { one.hidden = one.id !== id; });
+      document.querySelectorAll(".tln-unit").forEach((unit) => { unit.hidden = unit.id !== id; });
       const drawn = document.querySelectorAll(`#${id} .colored-tokens`);
-      return [...drawn].map((one) => [one.offsetWidth, one.offsetHeight]);
+      return [...drawn].map((text) => [text.offsetWidth, text.offsetHeight]);
     }, shown)));
   }
   await tab.evaluate(axe.source);
@@ -78,7 +78,7 @@ async function visit(width, colorScheme) {
     scrolls: await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth),
     chosen,
     views,
-    patterns: await tab.evaluate(() => [...document.querySelectorAll(".tln-scroll")].map((one) => one.querySelectorAll("canvas, svg, img").length)),
+    patterns: await tab.evaluate(() => [...document.querySelectorAll(".tln-scroll")].map((box) => box.querySelectorAll("canvas, svg, img").length)),
     figures: await tab.evaluate(() =>
       [...document.querySelectorAll("figure")].map((figure) => {
         const shown = [...figure.querySelectorAll("svg")].filter((svg) => svg.clientWidth > 0);

@@ -21,7 +21,7 @@ def shown_texts(figure):
             ax._left_title,
         )
     ]
-    shown += [text for one in legends for text in one.get_texts()]
+    shown += [text for box in legends for text in box.get_texts()]
     shown += [figure._suptitle] if figure._suptitle else []
     shown = [text for text in shown if text.get_text() and text.get_visible()]
     return {text: text.get_window_extent(renderer) for text in shown}

@@ -32,7 +32,7 @@ def result():
 
 
 def texts(path):
-    return [one.text for one in ET.parse(path).iter(f"{SVG}text")]
+    return [element.text for element in ET.parse(path).iter(f"{SVG}text")]
 
 
 class TestSave:

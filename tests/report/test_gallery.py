@@ -137,8 +137,8 @@ class TestOneEntryMore:
     def test_the_page_has_the_file_of_a_wide_figure(self, result, tmp_path):
         run = write_run(result, tmp_path / "run", progress=False)
         svg = (run / "figures" / "wide.svg").read_text("utf-8")
-        curve = max(re.findall(r'\sd="([^"]+)"', svg), key=len)
-        assert f'd="{curve}"' in (run / "report.html").read_text("utf-8")
+        longest = max(re.findall(r'<path d="([^"]*)"', svg), key=len)
+        assert f'<path d="{longest}"' in (run / "report.html").read_text("utf-8")
 
     @pytest.mark.usefixtures("widths")
     def test_is_left_out_where_the_result_lacks_what_it_needs(self, result):
