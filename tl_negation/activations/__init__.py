@@ -1,6 +1,6 @@
-"""From contexts to activations: one forward pass, of which the target position is kept.
+"""From contexts to activations: one forward pass, of which only the target position is kept.
 
-In memory, or in a store on disk that a run can be resumed from.
+The activations are in memory, or in a store on disk from which a run can be resumed.
 """
 
 from .activations import Activations

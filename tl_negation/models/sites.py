@@ -72,6 +72,19 @@ class SiteRecord:
     ------
     ValueError
         ``needs`` is not one of :data:`PRODUCTS`.
+
+    Examples
+    --------
+    What attention reads, which this package does not list:
+
+    >>> from tl_negation.models.sites import SITES, SiteRecord, stream
+    >>> SITES["normed"] = SiteRecord(
+    ...     hook="ln1.hook_normalized",
+    ...     module="resid",
+    ...     meaning="residual stream before the block, normalised",
+    ...     needs="nothing",
+    ...     shape=stream,
+    ... )
     """
 
     hook: str

@@ -68,7 +68,7 @@ def locate(sites: Sequence[Site], column: int) -> tuple[Site, int, int]:
 
 
 class SiteSlice(NamedTuple):
-    """The units of one site in one layer, and where they lie.
+    """The units of one site in one layer, and where they are.
 
     Attributes
     ----------
