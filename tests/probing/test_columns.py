@@ -36,7 +36,7 @@ def margin(plain, monkeypatch):
     return plain.with_columns({"margin": values, "words_t": words_t, **plain.columns})
 
 
-def test_a_new_column_is_in_the_order_of_thepage_table(margin, plain):
+def test_a_new_column_is_in_the_order_of_the_table(margin, plain):
     where = ["layer", "site", "head", "index"]
     assert list(plain.to_frame()) == [*where, *(name for name in COLUMNS if name != "margin")]
     assert list(margin.to_frame()) == [*where, *COLUMNS, "words_t"]
@@ -55,7 +55,8 @@ def test_units_are_ranked_by_a_new_column_and_tables_begin_with_it(margin, plain
 
 
 def test_the_report_says_what_a_new_column_means(margin):
-    headers = {header.name: header.hint for header in page_table(margin.top(2, full=True)).headers}
+    table = page_table(margin.top(2, full=True))
+    headers = {header.name: header.hint for header in table.headers}
     assert headers["margin"] == MEANING
     assert headers["lr"] == COLUMNS["lr"]
 
