@@ -367,7 +367,7 @@ def test_activations_check_their_shape(tmp_path):
     acts = collect(
         tiny_models.load(tiny_models.gpt2_folder(tmp_path)), tiny_models.contexts(), progress=False
     )
-    with pytest.raises(ValueError, match=r"= \(2, 11, 60\), .*got \(3, 11, 60\)"):
+    with pytest.raises(ValueError, match=r"= \(2, 11, 60\) to fit .*got \(3, 11, 60\)"):
         replace(acts, layers=(0, 1))
 
 
