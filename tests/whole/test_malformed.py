@@ -12,7 +12,7 @@ from tl_negation import plots, views
 
 FUNCTIONS = (
     "load_text", "Text.from_string", "Contrast", "Contrast.carried", "find_contexts",
-    "Contexts.sample", "control", "ModelSizes", "plan", "load_model", "untrained_twin", "sites_of",
+    "Contexts.sample", "control", "ModelSizes", "plan", "load_model", "untrained_twin", "describe_model", "sites_of",
     "collect", "Activations", "load_activations", "token_activations", "probe", "unit_statistics",
     "ablate", "attribute", "compare_ablations", "add_effects", "infer", "word_test", "held_out",
     "selectivity", "lexical_null", "null_p_values", "null_bands", "cluster_robust", "penalise",
@@ -34,6 +34,7 @@ NOT_ASKED = {
     "Attribution": "made by attribute",
     "Site": "made by sites_of",
     "TooFewWordsError": "an error",
+    "TransformerLensModel": "a Protocol: what a model must have",
     "use_processes": "takes nothing that a file or a user's data decides",
 }
 

@@ -167,6 +167,7 @@ def activations(folder: Path) -> dict[str, Case]:
         "untrained_twin": Case(
             tln.untrained_twin, {"model": model}, {"model": nothings, "seed": count(0)}
         ),
+        "describe_model": Case(tln.describe_model, {"model": model}, {"model": nothings}),
         "sites_of": Case(tln.sites_of, {"model": model}, {"model": nothings}),
         "collect": Case(
             tln.collect,
