@@ -336,3 +336,8 @@ def test_nothing_opens_a_window(result, monkeypatch):
     plots.laminar(result)
     plots.volcano(result, 0)
     plots.unit(result, (0, "q", 0, 0))
+
+
+def test_laminar_needs_a_column(result):
+    with pytest.raises(ValueError, match="y must name at least one column of the profile"):
+        plots.laminar(result, y=())

@@ -83,7 +83,8 @@ def laminar(
     TypeError
         ``result`` is neither a result nor a table.
     ValueError
-        The table is empty or lacks a column, or ``ax`` has another length than ``y``.
+        ``y`` is empty, the table is empty or lacks a column, or ``ax`` has another length than
+        ``y``.
 
     Notes
     -----
@@ -106,6 +107,8 @@ def laminar(
     'layer'
     """
     names = (y,) if isinstance(y, str) else tuple(y)
+    if not names:
+        raise ValueError("y must name at least one column of the profile; got none")
     table, n_contexts = _profile_table(result, names)
     with styled():
         axes = axes_for(ax, len(names), width=width)
