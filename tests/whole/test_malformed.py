@@ -12,8 +12,9 @@ from tl_negation import plots, views
 
 FUNCTIONS = (
     "load_text", "Text.from_string", "Contrast", "Contrast.carried", "find_contexts",
-    "Contexts.sample", "control", "ModelSizes", "plan", "load_model", "untrained_twin", "describe_model",
-    "sites_of", "collect", "Activations", "load_activations", "token_activations", "probe", "unit_statistics",
+    "Contexts.sample", "control", "ModelSizes", "plan", "load_model", "untrained_twin",
+    "describe_model", "sites_of", "collect", "Activations", "load_activations", "token_activations",
+    "probe", "unit_statistics",
     "ablate", "attribute", "compare_ablations", "add_effects", "infer", "word_test", "held_out",
     "selectivity", "lexical_null", "null_p_values", "null_bands", "cluster_robust", "penalise",
     "adjusted", "exchangeable", "distinct_rows", "rotate", "head_probe", "add_extras", "profile",
