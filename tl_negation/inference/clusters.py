@@ -54,10 +54,10 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     order = acts.contexts.class_one_first
     in_order = acts.contexts.take(order)
     words = torch.from_numpy(in_order.word_codes)
-    if len(in_order.word_types) < 2:
+    first, *others = in_order.word_types
+    if not others:
         raise TooFewWordsError(
-            "errors clustered by word need at least two word types; all are "
-            f"{in_order.word_types[0]!r}"
+            f"errors clustered by word need at least two word types; all are {first!r}"
         )
     member = torch.nn.functional.one_hot(words).double().to(acts.values.device)
     size = units_at_once(acts.values.device, len(acts.contexts))
