@@ -4,8 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers.child_process import HANGS, environment
-from jupyter_client.manager import start_new_kernel
+from helpers.child_process import HANGS
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -25,14 +24,6 @@ SMALLER = {
         "dict(per_class=10, follow=3, draws=100)": "dict(per_class=4, follow=3, draws=39)",
     },
 }
-#: Before each notebook: nothing of the one before is left, and the model is loaded once for all.
-BEGIN = """
-%reset -f
-%cd -q {folder}
-import functools as _functools, tl_negation as _package
-if not hasattr(_package.load_model, "cache_info"):
-    _package.load_model = _functools.cache(_package.load_model)
-"""
 
 
 def code(notebook):
@@ -65,18 +56,9 @@ def test_every_figure_and_view_is_kept(path):
     assert any("tln.plots." in cell.source for cell in cells)
 
 
-@pytest.fixture(scope="module")
-def kernel():
-    """One kernel for all notebooks: to start it and to load the model takes half a minute."""
-    manager, client = start_new_kernel(kernel_name="python3", env=environment())
-    client.stop_channels()
-    yield manager
-    manager.shutdown_kernel(now=True)
-
-
 @pytest.mark.demo
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, kernel, tmp_path):
+def test_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     for cell in code(notebook):
         cell.outputs = []
@@ -84,8 +66,8 @@ def test_notebook_runs(path, kernel, tmp_path):
         assert any(said in cell.source for cell in code(notebook)), said
         for cell in code(notebook):
             cell.source = cell.source.replace(said, run)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(BEGIN.format(folder=tmp_path)))
-    NotebookClient(notebook, km=kernel, timeout=HANGS).execute()
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=HANGS, kernel_name="python3", resources=place).execute()
     assert code(notebook)[-1].outputs
     for cell in code(notebook):
         if cell.source.splitlines()[-1].startswith("tln.plots."):
