@@ -254,9 +254,16 @@ def test_loading_shows_nothing_in_a_log(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_notebook_is_watched_too(monkeypatch):
+def test_a_notebook_is_watched_and_an_imported_ipython_is_not(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
     assert not models._is_watched()
-    monkeypatch.setitem(sys.modules, "ipykernel", models)
+    for shell in (None, SimpleNamespace()):  # a script that imported IPython, IPython's terminal
+        ipython = SimpleNamespace(get_ipython=lambda shell=shell: shell)
+        monkeypatch.setitem(sys.modules, "IPython", ipython)
+        assert not models._is_watched()
+    notebook = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: notebook))
     assert models._is_watched()
 
 

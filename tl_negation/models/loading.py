@@ -105,7 +105,11 @@ def load_model(
 
 def _is_watched() -> bool:
     """Whether somebody is looking: at a terminal or a notebook, not a log file or a pipe."""
-    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    # A library may import ipykernel or IPython anywhere; only a notebook's shell has a kernel.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 @contextmanager
