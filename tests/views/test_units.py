@@ -194,6 +194,10 @@ class TestHeads:
         heads = pd.DataFrame({"layer": [1, 1], "site": ["k", "q"], "head": [2, 4]})
         view = views.head_attention(model, tiny_models.contexts(4), heads, n=2)
         assert view.title == "attention of layer 1, head 4; layer 1, head 5"
+        if hasattr(model, "set_ungroup_grouped_query_attention"):  # every query head has its keys
+            model.set_ungroup_grouped_query_attention(True)
+            view = views.head_attention(model, tiny_models.contexts(4), heads, n=2)
+            assert view.title == "attention of layer 1, head 2; layer 1, head 4"
 
     def test_refusals(self, model, result):
         heads = views.tuned_heads(result, 1)

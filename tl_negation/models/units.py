@@ -120,8 +120,8 @@ def unit_of(
     Raises
     ------
     ValueError
-        There is no such layer, site, head or index; the table does not have exactly one row, or
-        lacks a column.
+        There is no such layer, site, head or index, or one is not a whole number; the table does
+        not have exactly one row, or lacks a column.
     """
     layer, name, head, index = _address(row)
     starts, named = _starts(sites), {site.name: site for site in sites}
@@ -239,4 +239,20 @@ def _address(row: Any) -> tuple[int, str, int, int]:
     if isinstance(row, str) or len(row) != len(UNIT):
         raise ValueError(f"a unit is named by {', '.join(UNIT)}; got {row!r}")
     layer, site, head, index = row
-    return int(layer), str(site), int(head), int(index)
+    return (
+        _whole("layer", layer),
+        str(site),
+        _whole("head", head),
+        _whole("index", index),
+    )
+
+
+def _whole(name: str, value: Any) -> int:
+    """Take 3 and 3.0 (a row of a table may hold either) but not 3.5, nor a missing value."""
+    try:
+        number = int(value)
+        if number == value:
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass  # no number at all, or one that is not finite: the message below says so
+    raise ValueError(f"{name} of a unit must be a whole number; got {value!r}")
