@@ -4,7 +4,6 @@ What needs the two stories, or the matplotlib that drew the stored figures, runs
 has both (TL_NEGATION_DATA names the folder of the stories).
 """
 
-import importlib
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -14,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import matplotlib as mpl
 import pytest
+from helpers.few_figures import figures
 from hypothesis import HealthCheck, settings
 
 mpl.use("Agg")
@@ -32,7 +32,6 @@ settings.load_profile("repeatable")
 DRAWN_BY = "3.11"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     missing = {}
     if not os.environ.get("TL_NEGATION_DATA"):
@@ -46,28 +45,19 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    share_between_workers(items)
-
-
-#: What one worker computes for several files, or takes longest: it begins with these.
-LONGEST = ("demo", "test_malformed.py", "test_faults.py", "test_processes.py", "test_reference.py")
-
-
-def share_between_workers(items):
-    """Let a file stay with one worker, which makes its fixtures once; the longest files first.
-
-    What needs the demo model stays together too: it takes half a minute to load.
-    """
-
-    def group(item):
-        return "demo" if item.get_closest_marker("demo") else item.path.name
-
-    def place(item):
-        return LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=place)  # stable: files stay in their order
+
+
+#: The files that take longest: a file stays with one worker, which makes its fixtures once.
+LONGEST = (
+    "test_demo_model.py", "test_browser.py", "test_processes.py", "test_examples.py",
+    "test_malformed.py", "test_faults.py", "test_follow_up.py", "test_app.py", "test_scan.py",
+)  # fmt: skip
+
+
+def place(item):
+    """Where a test comes in the order: those of the longest files first."""
+    return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
 
 
 def pytest_runtest_setup(item):
@@ -77,11 +67,18 @@ def pytest_runtest_setup(item):
         pytest.skip("needs a CUDA device")
 
 
-@pytest.fixture
-def few_figures(request, monkeypatch):
-    """Let runs and reports draw a few figures, not fifteen, unless figures are what is tested."""
-    if request.node.get_closest_marker("all_figures"):
+@pytest.fixture(scope="module", autouse=True)
+def few_figures(request):
+    """Draw four figures, not fifteen, in all modules but those marked ``all_figures``."""
+    with figures(every=bool(request.node.get_closest_marker("all_figures"))):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def all_figures(request, few_figures):
+    """Draw all of them in a test or a class that is marked so, in a module that is not."""
+    if not request.node.get_closest_marker("all_figures"):
+        yield
         return
-    few = {"profile by layer", "word or category", "units replaced", "estimates of the gradient"}
-    module = importlib.import_module("tl_negation.report.gallery")
-    monkeypatch.setattr(module, "FIGURES", [e for e in module.FIGURES if e.name in few])
+    with figures(every=True):
+        yield

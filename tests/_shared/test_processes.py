@@ -75,7 +75,8 @@ def test_the_command_gives_the_same_run_as_one_process(tmp_path, one_thread):
     one, two, text = tmp_path / "one", tmp_path / "two", tmp_path / "story.txt"
     options = [part for name, n in OPTIONS.items() for part in (f"--{name}", n)]
     ended = launched(
-        "-m", "tl_negation", "scan", "--model", folder, "--text", text, "--out", two, *options,
+        "-m", "helpers.few_figures", "scan",
+        "--model", folder, "--text", text, "--out", two, *options,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     tln.scan(str(folder), text, out=one, progress=False, **OPTIONS)

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from helpers import corpora, demo_model, tiny_models
+from helpers import corpora, tiny_models
 from transformers import AutoTokenizer
 
 from tl_negation import views
@@ -90,11 +90,6 @@ def test_files_that_are_gone_are_an_error_with_the_cure(tmp_path):
         find_contexts(tiny_models.story(20), tokenizer, before=2)
     found = find_contexts(tiny_models.story(20), tokenizer, before=2, prepend_bos=False)
     assert found.tokens.tolist() == expected.tokens.tolist() != []
-
-
-@pytest.mark.demo
-def test_the_demo_model_was_trained_without():
-    assert prepends_bos(demo_model.load().tokenizer) is False
 
 
 def test_refusals():

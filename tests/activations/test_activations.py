@@ -7,7 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from helpers import demo_model, tiny_models
+from helpers import tiny_models
+from helpers.hugging_face_oracles import gpt2_oracle, llama_oracle
 from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
 from tl_negation.activations import forward as forward_module
@@ -17,43 +18,6 @@ from tl_negation.activations.collect import collect, token_activations
 ALL = ("q", "k", "v", "mlp_pre")
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
 FOLDERS = {"gpt2": tiny_models.gpt2_folder, "llama": tiny_models.llama_folder}
-
-
-def recorded(model, modules, tokens):
-    """Outputs of the modules of a Hugging Face model at all positions, by name."""
-    outputs = {}
-    handles = [
-        module.register_forward_hook(lambda *args, name=name: outputs.__setitem__(name, args[2]))
-        for name, module in modules.items()
-    ]
-    with torch.no_grad():
-        model(tokens)
-    for handle in handles:
-        handle.remove()
-    return outputs
-
-
-def gpt2_oracle(hf, tokens):
-    """Hugging Face's own ``c_attn`` and ``c_fc``, ``[layer, example, pos, unit]``."""
-    blocks = hf.transformer.h
-    modules = {("attn", i): block.attn.c_attn for i, block in enumerate(blocks)}
-    modules |= {("mlp", i): block.mlp.c_fc for i, block in enumerate(blocks)}
-    out = recorded(hf, modules, tokens)
-    layers = range(len(blocks))
-    return torch.stack([torch.cat([out["attn", i], out["mlp", i]], dim=-1) for i in layers])
-
-
-def llama_oracle(hf, tokens, layers=None):
-    """Hugging Face's own projections, ``[layer, example, pos, unit]``; the MLP's gate last."""
-    layers = range(len(hf.model.layers)) if layers is None else layers
-    modules = {}
-    for i in layers:
-        block = hf.model.layers[i]
-        attn = block.self_attn
-        parts = (attn.q_proj, attn.k_proj, attn.v_proj, block.mlp.gate_proj)
-        modules |= {(i, part): module for part, module in enumerate(parts)}
-    out = recorded(hf, modules, tokens)
-    return torch.stack([torch.cat([out[i, part] for part in range(4)], dim=-1) for i in layers])
 
 
 def oracle(folder, tokens):
@@ -412,17 +376,3 @@ def test_token_activations_refuse(tmp_path):
         token_activations(model, contexts, UNITS.assign(index=[0, 80, 0, 0]), [0])
     with pytest.raises(ValueError, match="context of 32 tokens, got 33"):
         token_activations(model, tiny_models.contexts(before=30), UNITS, [0])
-
-
-@pytest.mark.demo
-@NAMES
-def test_demo_is_identical_to_hugging_face(name):
-    hf, model = demo_model.hugging_face(), demo_model.load(name)
-    contexts, layers = tiny_models.contexts(n=5, before=20), (0, 10, 29)
-    assert type(model).__name__ == name
-    acts = collect(model, contexts, layers=layers, batch_size=2, progress=False)
-    expected = llama_oracle(hf, contexts.tokens, layers)[:, :, contexts.before, : 576 + 192 + 192]
-    assert [site.width for site in acts.sites] == [576, 192, 192]
-    torch.testing.assert_close(acts.values, expected, atol=1e-5, rtol=1e-5)
-    assert acts.model["name"] == "demo"
-    assert acts.model["quantised"] == "Q4_1 GGUF, dequantised"

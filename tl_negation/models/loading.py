@@ -19,6 +19,7 @@ from .._shared import Seed, prepends_bos, remember_bos, validated
 from .demo import DEMO, DEMO_NAME, DEMO_ORIGIN, demo_file
 from .describe import ORIGIN, describe_model, version_of
 from .devices import usable_device
+from .gguf import parsed_once
 from .hub import (
     ask_hub_unless_cached,
     hooked_transformer,
@@ -144,7 +145,8 @@ def load_tokenizer(name: str | Path) -> Any:
     with quiet():
         if name == DEMO:
             file = demo_file()
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            with parsed_once():
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             tokenizer.name_or_path = DEMO_NAME
             return tokenizer
         if is_path(name):
@@ -176,9 +178,12 @@ def _load_demo(
     file = demo_file()
     step(_READING)
     gguf = {"gguf_file": file.name}
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
-    with redirect_stderr(StringIO()):  # a progress bar that cannot be switched off
-        hf: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **_EAGER, **gguf)
+    with parsed_once():
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
+        with redirect_stderr(StringIO()):  # a progress bar that cannot be switched off
+            hf: Any = AutoModelForCausalLM.from_pretrained(
+                file.parent, dtype=dtype, **_EAGER, **gguf
+            )
     # The weights are plain tensors now; transformers 4 removes this itself.
     vars(hf.config).pop("quantization_config", None)
     step(_CONVERTING)

@@ -51,6 +51,15 @@ class Correction(NamedTuple):
     method: str | Callable[[Float[np.ndarray, " unit"]], Float[np.ndarray, " unit"]]
 
 
+def _holm(p: Float[np.ndarray, " unit"]) -> Float[np.ndarray, " unit"]:
+    """Holm's step-down adjustment; statsmodels' own collects garbage, 0.2 s for every family."""
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
+
+
 FAMILIES = {
     # The reference divides .05 by the 3,840 units of Q, K and V of a layer.
     "layer": Family(
@@ -61,7 +70,7 @@ FAMILIES = {
 }
 CORRECTIONS = {
     "bonferroni": Correction("Bonferroni", "family-wise error rate", "bonferroni"),
-    "holm": Correction("Holm", "family-wise error rate, step-down", "holm"),
+    "holm": Correction("Holm", "family-wise error rate, step-down", _holm),
     "bh": Correction("Benjamini-Hochberg", "false discovery rate", "fdr_bh"),
     "by": Correction(
         "Benjamini-Yekutieli", "false discovery rate, whatever the tests' dependence", "fdr_by"
