@@ -69,6 +69,7 @@ def test_one_process_is_by_itself(monkeypatch):
     alone.end()
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_same_run_as_one_process(tmp_path, one_thread):
     folder = tiny_models.gpt2_folder(tmp_path, n_embd=200)  # more than one block of units
     (tmp_path / "story.txt").write_text(tiny_models.story(), encoding="utf-8")

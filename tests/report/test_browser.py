@@ -84,6 +84,7 @@ def test_figures_are_shown_once_with_their_texts(visits):
             assert figure["texts"] > 5
 
 
+@pytest.mark.slow
 def test_interventions_and_where_heads_look_are_for_everybody_too(tmp_path):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path / "model"))
     contexts = tiny_models.contexts(24, before=6, after=4)
