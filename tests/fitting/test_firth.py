@@ -64,6 +64,7 @@ def columns(seed):
     return (rng.normal(size=(60, 12)) + np.outer(y, shift)) * 10 ** rng.uniform(-2, 2, 12), y
 
 
+@pytest.mark.slow
 def test_firthmodels_agrees_on_random_data_separated_or_not():
     x, y = columns(seed=0)
     got = fit(x, y)

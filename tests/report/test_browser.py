@@ -22,7 +22,7 @@ from tl_negation import add_effects, collect, probe
 from tl_negation.inference.infer import infer
 from tl_negation.report.page import report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def browse(page):
@@ -84,7 +84,6 @@ def test_figures_are_shown_once_with_their_texts(visits):
             assert figure["texts"] > 5
 
 
-@pytest.mark.slow
 def test_interventions_and_where_heads_look_are_for_everybody_too(tmp_path):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path / "model"))
     contexts = tiny_models.contexts(24, before=6, after=4)

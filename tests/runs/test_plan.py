@@ -30,6 +30,7 @@ def short(monkeypatch):
     monkeypatch.setattr(machine, "BLOCK_FLOPS", 1e8)
     for name in ("PROBE_UNITS", "WORD_UNITS"):
         monkeypatch.setattr(machine, name, 16)
+    monkeypatch.setattr(machine, "WORD_EXAMPLES", 60)
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ def test_noise_within_tokens_alone_draws_the_published_decline(noise, passing, a
 # ------------------------------------------------------------------ the test over words
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_when_word_labels_mean_nothing():
     """The activations stay, with all that they know of the category; the words' labels are dealt.
 

@@ -27,6 +27,7 @@ FUNCTIONS = (
     "views.heatmap", "views.top_contexts", "views.over_text", "views.tuned_heads",
     "views.head_attention", "views.unit_browser",
 )  # fmt: skip
+pytestmark = pytest.mark.slow
 #: Public callables that are not asked, and why.
 NOT_ASKED = {
     "Corpus": "made by load_text",
