@@ -132,6 +132,7 @@ def _begin(model, store, patch):
     assert json.loads((store / "manifest.json").read_text())["done"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory", "begun", "new"])
 def test_every_process_has_the_values_and_columns_of_one(shared, monkeypatch, one_thread, name):
     work, model, _ = shared
@@ -146,6 +147,7 @@ def test_every_process_has_the_values_and_columns_of_one(shared, monkeypatch, on
             np.testing.assert_array_equal(found["columns"], columns)
 
 
+@pytest.mark.slow
 def test_a_store_of_two_processes_is_that_of_one(shared, monkeypatch, tmp_path):
     work, model, _ = shared
     _collect(model, store=tmp_path / "one")
@@ -154,6 +156,7 @@ def test_a_store_of_two_processes_is_that_of_one(shared, monkeypatch, tmp_path):
             assert (work / name / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_fewer_blocks_than_processes_are_computed_by_each(shared, monkeypatch, one_thread):
     work, model, _ = shared
     beta = tln.probe(_collect(model), progress=False).beta
@@ -161,6 +164,7 @@ def test_fewer_blocks_than_processes_are_computed_by_each(shared, monkeypatch, o
         np.testing.assert_array_equal(np.load(work / f"whole-{index}.npy"), beta)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_does_not_leave_the_other_waiting(shared):
     work, _, ended = shared
     assert ended.returncode != 0

@@ -22,6 +22,7 @@ print(hashlib.sha256(out.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_compiled_afresh_and_read_from_the_cache_are_the_same_bits(tmp_path):
     command = [sys.executable, "-c", FITS]
     options = {"env": {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "text": True}

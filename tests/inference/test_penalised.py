@@ -72,6 +72,7 @@ def test_all_means_every_unit_that_is_finite_and_not_constant():
     assert (result.firth_beta[ok].abs() < result.beta[ok].abs()).double().mean() > 0.9  # shrunk
 
 
+@pytest.mark.slow  # firthmodels compiles itself in each process
 def test_every_column_stands_at_its_unit():
     """Against firthmodels, unit by unit, on labels in random order."""
     values, labels, words = with_outcomes()

@@ -20,6 +20,7 @@ from tl_negation._shared.files import one_writer
 from tl_negation.activations.collect import collect, load_activations
 from tl_negation.probing.results import load_result
 
+pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
 N = 11
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
