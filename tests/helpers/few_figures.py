@@ -13,14 +13,14 @@ GALLERY = "tl_negation.report.gallery"
 
 
 @contextmanager
-def figures(*more: str, every: bool = False) -> Iterator[list[Any]]:
-    """Let the gallery have the few figures and ``more``, or all; give the list of all."""
+def figures(*more: str, every: bool = False) -> Iterator[None]:
+    """Let the gallery have the few figures and ``more``, or all."""
     module = importlib.import_module(GALLERY)
     before, named = module.FIGURES, (*FEW, *more)
     ALL.extend(before if not ALL else ())
     module.FIGURES = [entry for entry in ALL if every or entry.name in named]
     try:
-        yield ALL
+        yield
     finally:
         module.FIGURES = before
 
