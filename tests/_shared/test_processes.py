@@ -125,7 +125,7 @@ def _begin(model, store, patch):
             raise KeyboardInterrupt
         return forward(*args, **kwargs)
 
-    patch.setattr(model, "forward", dying)
+    patch.setattr(model, "forward", tiny_models.as_librarys(dying))
     with pytest.raises(KeyboardInterrupt):
         _collect(model, store=store)
     patch.setattr(model, "forward", forward)

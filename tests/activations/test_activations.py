@@ -93,7 +93,7 @@ def spy(model, monkeypatch):
         shapes.append(tuple(tokens.shape))
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", noted)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(noted))
     return shapes
 
 
@@ -106,14 +106,15 @@ def test_trailing_tokens_are_not_computed(folder, name, monkeypatch):
 
 
 def fired(model, names):
-    """Count how often hook points are run, with hooks of torch that TransformerLens knows not."""
+    """Count how often hook points are run."""
     counts, points = dict.fromkeys(names, 0), model.hook_dict
 
     def count(name):
         counts[name] += 1
 
     for name in names:
-        points[name].register_forward_hook(lambda *_, name=name: count(name))
+        watch = tiny_models.as_librarys(lambda *_, name=name, **__: count(name))
+        points[name].add_hook(watch, is_permanent=True)
     return counts
 
 
@@ -147,11 +148,11 @@ def test_the_last_modules_see_the_target_alone(tmp_path, name, case):
     sites, last, short, whole = case
     model, lengths = tiny_models.load(tiny_models.gpt2_folder(tmp_path), name), {}
 
-    def note(hook):
-        return lambda *args: lengths.__setitem__(hook, args[2].shape[1])
+    def note(name):
+        return tiny_models.as_librarys(lambda act, **_: lengths.update({name: act.shape[1]}))
 
     for hook in (*short, *whole):
-        model.hook_dict[f"blocks.{hook}"].register_forward_hook(note(hook))
+        model.hook_dict[f"blocks.{hook}"].add_hook(note(hook), is_permanent=True)
     contexts, layers = tiny_models.contexts(n=4, before=6), range(last + 1)
     acts = collect(model, contexts, sites, layers=layers, progress=False)
     assert lengths == dict.fromkeys(short, 1) | dict.fromkeys(whole, 7)
@@ -227,7 +228,7 @@ def failing_above(model, monkeypatch, limit):
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB (GPU 0; ...)")
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", greedy)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(greedy))
     return sizes
 
 
@@ -257,7 +258,7 @@ def test_out_of_memory_half_way_neither_loses_nor_doubles(folder, name, monkeypa
         seen.extend(tokens[:, 0].tolist())
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", fails_once)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(fails_once))
     acts = collect(model, contexts, batch_size=4, progress=False)
     assert calls == [4, 4, 3, 2, 1]
     assert seen == contexts.tokens[:, 0].tolist()

@@ -41,7 +41,8 @@ def stored(model, contexts, store, sites=SITES, **options):
 
 def forbid(model, monkeypatch):
     """Fail if the model runs."""
-    monkeypatch.setattr(model, "forward", lambda *_, **__: pytest.fail("the model ran"))
+    fails = tiny_models.as_librarys(lambda *_, **__: pytest.fail("the model ran"))
+    monkeypatch.setattr(model, "forward", fails)
 
 
 @NAMES
@@ -190,7 +191,7 @@ def stop_after(model, monkeypatch, calls, error):
             raise error
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", dying)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(dying))
     return lambda: monkeypatch.setattr(model, "forward", forward)
 
 
@@ -223,7 +224,7 @@ def spy(model, monkeypatch):
         sizes.append(len(tokens))
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", noted)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(noted))
     return sizes
 
 
@@ -250,7 +251,7 @@ def test_a_batch_size_that_fitted_is_kept_over_a_stop(model, tmp_path, monkeypat
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB (GPU 0; ...)")
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", greedy)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(greedy))
     expected = stored(model, contexts, tmp_path / "whole", batch_size=4)
     again = stop_after(model, monkeypatch, 6, ZeroDivisionError)  # the first fails, five fit
     with pytest.raises(ZeroDivisionError):

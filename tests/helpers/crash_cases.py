@@ -45,7 +45,7 @@ def at_call(owner, name, number, action):
             action()
         return original(*args, **kwargs)
 
-    setattr(owner, name, counted)
+    setattr(owner, name, tiny_models.as_librarys(counted))
 
 
 def stored(model, folder):

@@ -199,7 +199,7 @@ def test_a_batch_that_does_not_fit_is_halved(model, contexts, acts, monkeypatch)
             raise RuntimeError("CUDA out of memory.")
         return forward(tokens, *args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", too_small)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(too_small))
     options = {"acts": acts, "draws": 19, "batch_size": 200, **OPTIONS}
     found = ablate(model, contexts, UNITS["gpt2"], **options)
     monkeypatch.undo()
@@ -212,7 +212,7 @@ def test_other_errors_are_not_taken_for_memory(model, contexts, acts, monkeypatc
     def broken(*args, **kwargs):
         raise RuntimeError("shape '[3]' is invalid")
 
-    monkeypatch.setattr(model, "forward", broken)
+    monkeypatch.setattr(model, "forward", tiny_models.as_librarys(broken))
     with pytest.raises(RuntimeError, match="is invalid"):
         ablate(model, contexts, UNITS["gpt2"], acts=acts, draws=19, **OPTIONS)
 

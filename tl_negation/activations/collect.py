@@ -23,8 +23,11 @@ from ..models import (
     UNIT,
     Site,
     TransformerLensModel,
+    alone_with,
     check_model,
     describe_model,
+    identity_of,
+    is_stock,
     select_sites,
     token_device,
     values_device,
@@ -118,8 +121,12 @@ def collect(
     Activations(2 layers x 203 examples x 100 units (q 20, mlp_pre 80), ...)
     """
     chosen = select_sites(model, sites)
-    window = contexts.before + 1
     numbers = _layers(model.cfg.n_layers, layers)
+    with alone_with(model):  # the hooks of another thread's pass would pass for somebody's own
+        stock = is_stock(model)
+    # A hook of somebody's own may count positions from the end, or look at all of them.
+    after = 0 if stock else contexts.after
+    window = contexts.before + 1 + after
     check_model(model, chosen, window, numbers)
     check_tokens(model, contexts)
     device = token_device(model)
@@ -128,9 +135,10 @@ def collect(
     tokens = contexts.tokens[:, :window]
     about = describe_model(model) | {"hooks": [site.hook for site in chosen]}
     if store is not None:
-        wanted = _wanted(model, chosen, numbers, contexts, size, about)
+        with alone_with(model):
+            wanted = _wanted(model, chosen, numbers, contexts, size, about)
         into = _store.Store(Path(store), *wanted, size)
-        return _collect_into(into, model, tokens, chosen, numbers, contexts, progress)
+        return _collect_into(into, model, tokens, after, chosen, numbers, contexts, progress)
     units, processes = sum(site.width for site in chosen), current()
     part = tokens[processes.share(len(tokens), size)].to(device)
     there = values_device(model)
@@ -138,7 +146,7 @@ def collect(
     values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
     writers = _target_writers(values, chosen, numbers)
     with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
-        run(model, part, writers, size, bar.update, last_only=True)
+        run(model, part, writers, size, bar.update, after=after)
     if processes.count > 1:
         by_example = rearrange(values, "layer example unit -> example layer unit")
         by_example = processes.join(by_example, len(tokens), size)
@@ -186,6 +194,7 @@ def _collect_into(
     store: _store.Store,
     model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
+    after: int,
     sites: tuple[Site, ...],
     layers: tuple[int, ...],
     contexts: Contexts,
@@ -197,7 +206,7 @@ def _collect_into(
         with _store.writing(store, contexts) if processes.is_main else nullcontext():
             processes.wait()
             store.resume()
-            _fill(store, model, tokens, sites, layers, progress)
+            _fill(store, model, tokens, after, sites, layers, progress)
         processes.wait()
     about = _store.about(store.folder)["model"]
     return Activations(_store.open_values(store.folder), sites, layers, contexts, about)
@@ -207,6 +216,7 @@ def _fill(
     store: _store.Store,
     model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
+    after: int,
     sites: Sequence[Site],
     layers: Sequence[int],
     progress: bool,
@@ -225,7 +235,7 @@ def _fill(
         for done in range(store.done, len(tokens), step * processes.count):
             start = done + step * processes.index
             part = tokens[start : start + step].to(device)
-            size = run(model, part, writers, store.batch_size, advance, last_only=True)
+            size = run(model, part, writers, store.batch_size, advance, after=after)
             store.write(start, buffer[:, : len(part)])
             processes.wait()
             end = min(done + step * processes.count, len(tokens))
@@ -245,7 +255,7 @@ def _wanted(
     """What a store must hold to be the one asked for, and what else its manifest says."""
     wanted = {
         "model": about["name"],
-        "weights": _store.weights_sha256(model),
+        **identity_of(model),
         "contexts": _store.contexts_sha256(contexts),
         "sites": [asdict(site) for site in sites],
         "layers": list(layers),
@@ -348,7 +358,7 @@ def check_tokens(model: TransformerLensModel, contexts: Contexts) -> None:
 def _target_writers(
     values: Float[Tensor, "layer example unit"], sites: Sequence[Site], layers: Sequence[int]
 ) -> dict[str, Writer]:
-    """Per hook, a function that copies the last position to its columns of ``values``."""
+    """Per hook, a function that copies the one position to its columns of ``values``."""
     widths = [site.width for site in sites]
     return {
         site.hook_name(layer): _target_writer(columns, site)
@@ -359,8 +369,8 @@ def _target_writers(
 
 def _target_writer(columns: Float[Tensor, "example unit"], site: Site) -> Writer:
     def write(act: Tensor, batch: slice) -> None:
-        last = _by_head(act, site)[:, -1]
-        columns[batch] = rearrange(last, "example head d_head -> example (head d_head)")
+        only = _by_head(act, site)
+        columns[batch] = rearrange(only, "example 1 head d_head -> example (head d_head)")
 
     return write
 

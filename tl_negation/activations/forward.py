@@ -2,11 +2,13 @@
 
 The hooks are added once for all batches; an exception of our own stops each pass after the last
 hook that was asked for; a batch that does not fit into memory is halved and run again. Where only
-the target is wanted, the last modules are given its position alone.
+the target is wanted, the last modules are given its position alone. That, and a faster GELU, are
+for models as the libraries made them: somebody's own hook or module sees what it would see in
+``run_with_cache``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from ..models import SITES, TransformerLensModel, blocks_of
+from ..models import SITES, TransformerLensModel, alone_with, blocks_of, is_stock, run_windows
 
 #: A hook's function: takes the activation and the examples that are in the batch.
 Writer: TypeAlias = Callable[[Tensor, slice], None]
@@ -24,6 +26,22 @@ _Result = TypeVar("_Result")
 #: Modules of TransformerLens known to work on each position by itself. (A recurrent block's MLP,
 #: which looks back a token, is wrapped by the same class; such a block has no queries.)
 _POSITIONWISE = ("MLP", "GatedMLP", "MLPBridge", "GatedMLPBridge")
+
+
+@contextmanager
+def _short_cuts(model: TransformerLensModel, at_target: Collection[str]) -> Iterator[None]:
+    """Compute the same with less work, in a model as the libraries made it.
+
+    ``at_target`` names the hooks if only their last position is wanted.
+    """
+    if not is_stock(model):
+        yield
+    elif not at_target:
+        with _fused_gelu(model):
+            yield
+    else:
+        with _fused_gelu(model), _target_alone(model, at_target):
+            yield
 
 
 @contextmanager
@@ -77,13 +95,22 @@ def _fused_gelu(model: TransformerLensModel) -> Iterator[None]:
 
 
 def _fuse_gelu(module: Any, changes: ExitStack) -> None:
-    """Replace one module's GELU until ``changes`` are undone."""
-    if getattr(getattr(module, "act_fn", None), "__name__", "") == "gelu_new":
-        changes.callback(setattr, module, "act_fn", module.act_fn)
+    """Replace one module's GELU until ``changes`` are undone, if it is the library's own."""
+    own = vars(module)
+    if _is_gelu(own.get("act_fn"), "transformer_lens", "gelu_new"):
+        changes.callback(setattr, module, "act_fn", own["act_fn"])
         module.act_fn = partial(gelu, approximate="tanh")
-    elif type(module).__name__ == "NewGELUActivation":
+    elif "forward" not in own and _is_gelu(
+        type(module).forward, "transformers", "NewGELUActivation.forward"
+    ):
         changes.callback(delattr, module, "forward")  # the class has its own
         module.forward = partial(gelu, approximate="tanh")
+
+
+def _is_gelu(function: Any, library: str, name: str) -> bool:
+    """Whether a function is the one that this library defines under this name."""
+    module = getattr(function, "__module__", None) or ""
+    return module.split(".")[0] == library and getattr(function, "__qualname__", "") == name
 
 
 class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
@@ -93,8 +120,8 @@ class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
 class _Recorder:
     """Hands what the hooks see to their writers, and stops the pass after the last of them."""
 
-    def __init__(self, writers: Mapping[str, Writer]):
-        self.writers = writers
+    def __init__(self, writers: Mapping[str, Writer], after: int | None):
+        self.writers, self.after = writers, after
         self.begin(slice(0, 0))
 
     def begin(self, batch: slice) -> None:
@@ -108,19 +135,24 @@ class _Recorder:
 
     def _hook(self, name: str) -> Callable[..., None]:
         def record(act: Tensor, hook: Any) -> None:  # noqa: ARG001 - TransformerLens passes it
-            self.writers[name](act, self.batch)
+            self.writers[name](self._wanted(act), self.batch)
             self.pending.discard(name)
             if not self.pending:
                 raise _AllRecorded
 
         return record
 
+    def _wanted(self, act: Tensor) -> Tensor:
+        """Leave the target's position, counted from the end: a module may see the last alone."""
+        if self.after is None:
+            return act
+        end = act.shape[1] - self.after
+        return act[:, end - 1 : end]
+
     def forward(self, model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> None:
         """Run the model as far as needed."""
-        # A Hugging Face model would fill a key/value cache that nobody reads.
-        options = {"use_cache": False} if hasattr(model, "original_model") else {}
         try:
-            model(tokens, return_type=None, **options)
+            run_windows(model, tokens)
         except _AllRecorded:
             return
         raise RuntimeError(
@@ -136,15 +168,14 @@ def run(
     batch_size: int,
     advance: Callable[[int], Any],
     *,
-    last_only: bool = False,
+    after: int | None = None,
 ) -> int:
     """Run all batches; one that does not fit is halved, and the work goes on from there.
 
-    ``last_only`` says that the writers read the last position and no other. Returns the batch
-    size that fitted in the end.
+    The writers are given one position, behind which there are ``after`` more, or else all
+    positions. Returns the batch size that fitted in the end.
     """
-    alone = _target_alone(model, writers) if last_only else nullcontext()
-    done, recorder = 0, _Recorder(writers)
+    done, recorder = 0, _Recorder(writers, after)
 
     def batches(batch_size: int) -> None:
         nonlocal done
@@ -156,7 +187,12 @@ def run(
             done = batch.stop
 
     # The hooks are added once: adding them for every batch would cost as much as several layers.
-    with alone, _fused_gelu(model), torch.inference_mode(), model.hooks(fwd_hooks=recorder.hooks()):
+    with (
+        alone_with(model),
+        _short_cuts(model, writers if after == 0 else ()),
+        torch.inference_mode(),
+        model.hooks(fwd_hooks=recorder.hooks()),
+    ):
         size = min(batch_size, len(tokens))
         _, size = halve_until_it_fits(batches, size, f"one context of {tokens.shape[1]} tokens")
     return size

@@ -32,7 +32,6 @@ from torch import Tensor
 
 from .._shared import one_writer, whole_file
 from ..corpus import Contexts
-from ..models import TransformerLensModel
 
 VALUES, MANIFEST, CONTEXTS = "values.npy", "manifest.json", "contexts.parquet"
 FORMAT = 1
@@ -42,7 +41,6 @@ STRETCH_BYTES, STRETCH_BATCHES = 32 * 2**20, 64
 COMPUTED = ("batch_size", "device", "versions")
 #: Listed beside real differences but not one itself: the same weights may be at another path.
 NAMED = ("model",)
-SAMPLES = 8  # entries along each axis of a parameter that the fingerprint of the weights takes
 
 
 @dataclass
@@ -308,23 +306,4 @@ def contexts_sha256(contexts: Contexts) -> str:
     digest = hashlib.sha256(f"{contexts.before} {tuple(contexts.tokens.shape)}".encode())
     digest.update(contexts.tokens.cpu().contiguous().numpy().data)
     digest.update(contexts.labels.numpy().data)
-    return digest.hexdigest()
-
-
-def weights_sha256(model: TransformerLensModel) -> str:
-    """SHA-256 of every parameter's name, type, shape and some entries spread over it.
-
-    It distinguishes models, trainings and precisions. A change that misses all of the sampled
-    entries (up to 8 along each axis) goes unnoticed. Weights that are not in memory (offloaded)
-    count by name and shape only.
-    """
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-        if not parameter.is_meta:
-            spread = tuple(
-                slice(None, None, max(1, -(-size // SAMPLES))) for size in parameter.shape
-            )
-            entries = parameter.detach()[spread].cpu().contiguous().reshape(-1)
-            digest.update(entries.view(torch.uint8).numpy().data)
     return digest.hexdigest()

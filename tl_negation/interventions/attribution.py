@@ -202,7 +202,7 @@ def _gradients(
     # What is added is 0; its gradient is that of the activation, whether or not the model's own
     # parameters require gradients.
     added = {
-        name: torch.zeros(n, site.width, device=device, requires_grad=True)
+        name: torch.zeros(n, site.width, dtype=torch.float32, device=device, requires_grad=True)
         for name, site in hooks.items()
     }
     continuation.edits = {name: _adds(zero) for name, zero in added.items()}

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..models import Site, TransformerLensModel, token_device
+from ..models import Site, TransformerLensModel, alone_with, is_stock, run_windows, token_device
 
 # What an edit does with the activation at the target: ``[row, unit]`` in, ``[row, unit]`` out.
 Edit: TypeAlias = Callable[[Tensor], Tensor]
@@ -54,14 +54,15 @@ class Continuation:
         self.edits: Mapping[str, Edit] = {}
         self.tokens = tokens.to(token_device(model))
         self.cache = None
-        with torch.no_grad():
-            full = self.log_p(1)
-            if keep and before:
-                self.cache = _kept(model, self.tokens[:, :before])
-        # A model that takes a cache and does not use it as expected gives other numbers; then
-        # every pass runs whole windows.
-        if self.cache is not None and not self._same(full, self.log_p(1)):
-            self.cache = None
+        with alone_with(model), torch.no_grad():
+            # A hook of somebody's own may look at any position of the window.
+            if not (keep and before and is_stock(model)):
+                return
+            full, self.cache = self.log_p(1), _kept(model, self.tokens[:, :before])
+            # A model that takes a cache and does not use it as expected gives other numbers; then
+            # every pass runs whole windows.
+            if self.cache is not None and not self._same(full, self.log_p(1)):
+                self.cache = None
 
     @property
     def target(self) -> int:
@@ -84,10 +85,7 @@ class Continuation:
         given, options = tokens[:, :-1], {}
         if self.cache is not None:
             given, options = given[:, self.before :], _options(self.cache, copies)
-        elif hasattr(self.model, "original_model"):
-            # A bridge runs Hugging Face's model, which would fill a cache that nobody reads.
-            options = {"use_cache": False}
-        logits = self.model(given, return_type="logits", **options)[:, self.target :]
+        logits = run_windows(self.model, given, "logits", **options)[:, self.target :]
         wanted = tokens[:, self.before + 1 :].to(logits.device)
         # In half precision the softmax would round away the small changes that are measured.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -109,7 +107,7 @@ class Continuation:
             Hook name -> its site.
         """
         pairs = [(name, self._hook(name, site)) for name, site in hooks.items()]
-        with self.model.hooks(fwd_hooks=pairs):
+        with alone_with(self.model), self.model.hooks(fwd_hooks=pairs):
             yield
 
     def _hook(self, name: str, site: Site) -> Callable[..., Tensor | None]:
@@ -155,7 +153,7 @@ def _kept(model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> An
         kinds = (getattr(transformer_lens, name, None) for name in CACHE_NAMES)
         kind: Any = next(kind for kind in kinds if kind is not None)
         cache = kind.init_cache(model.cfg, tokens.device, len(tokens))
-        model(tokens, return_type=None, past_kv_cache=cache)
+        run_windows(model, tokens, past_kv_cache=cache)
         cache.freeze()  # later passes read it and add nothing to it
         return cache
     # The bridge's attention reads the cache under the name that transformers gave it until 5.23;
@@ -165,7 +163,7 @@ def _kept(model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> An
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    model(tokens, return_type=None, past_key_values=cache, use_cache=True)
+    run_windows(model, tokens, past_key_values=cache, use_cache=True)
     return cache if cache.get_seq_length() == tokens.shape[1] else None
 
 

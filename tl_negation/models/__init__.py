@@ -3,11 +3,14 @@
 TransformerLens and transformers are imported when a model is loaded, not before.
 """
 
+from .changes import is_stock
 from .check import check_model
 from .demo import demo_file
 from .describe import describe_model
 from .devices import token_device, usable_device, values_device
+from .identity import identity_of
 from .loading import load_model, load_tokenizer, untrained_twin
+from .passes import alone_with, run_windows
 from .protocol import TransformerLensModel, blocks_of
 from .sites import (
     SITES,
@@ -42,6 +45,7 @@ __all__ = [
     "SiteRecord",
     "SiteSlice",
     "TransformerLensModel",
+    "alone_with",
     "blocks_of",
     "check_model",
     "check_site_names",
@@ -49,11 +53,14 @@ __all__ = [
     "demo_file",
     "describe_model",
     "has_heads",
+    "identity_of",
+    "is_stock",
     "layer_width",
     "load_model",
     "load_tokenizer",
     "locate",
     "places",
+    "run_windows",
     "select_sites",
     "site_label",
     "site_slices",

@@ -14,7 +14,14 @@ from torch import Tensor
 from .._shared import nearest, table, validated
 from ..activations import check_tokens
 from ..corpus import Contexts
-from ..models import TransformerLensModel, check_model, sites_of, token_device
+from ..models import (
+    TransformerLensModel,
+    alone_with,
+    check_model,
+    run_windows,
+    sites_of,
+    token_device,
+)
 from ..probing import ProbeResult, head_table
 from .examples import chosen_examples, token_texts
 from .page import View, heatmap_from_values, inert, to_script, token_line, visible
@@ -233,8 +240,8 @@ def _patterns(
     missing = [name for name, _ in hooks if name not in model.hook_dict]
     device = token_device(model)
     if not missing:
-        with torch.inference_mode(), model.hooks(fwd_hooks=hooks):
-            model(tokens.to(device), return_type=None)
+        with alone_with(model), torch.inference_mode(), model.hooks(fwd_hooks=hooks):
+            run_windows(model, tokens.to(device))
     # A hook can also be there without firing: fused attention never makes the pattern.
     if missing or len(found) < len(layers):
         raise RuntimeError(

@@ -1,0 +1,91 @@
+"""What somebody has added to a model: hooks, forward passes of their own, modules of their own.
+
+A short cut through a model is right for the code of the libraries alone, and what is kept on disk
+is recognised by weights and configuration. Both must know what else decides the values.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as _torch_module
+
+from .protocol import TransformerLensModel
+
+#: Libraries whose modules and hooks are known: torch, what a TransformerLens model is made of, and
+#: those that put weights elsewhere or pack them without changing what is computed with them.
+LIBRARIES = ("torch", "transformers", "transformer_lens", "accelerate", "bitsandbytes")
+
+
+def changes_of(model: TransformerLensModel) -> list[str]:
+    """Name every hook in the model, and every module whose forward pass was replaced.
+
+    Parameters
+    ----------
+    model : HookedTransformer or TransformerBridge
+
+    Returns
+    -------
+    list of str
+        Such as ``"a hook at blocks.2.mlp.hook_pre"``; empty for a model as the libraries made it.
+        What is no module's own (a function that the libraries look up elsewhere) is not seen.
+    """
+    found = [f"a hook at {where}" for where in _hooks(model)]
+    found += [
+        f"a forward pass of its own at {name or 'the model itself'}"
+        for name, module in model.named_modules()
+        if _is_patched(module)
+    ]
+    return found
+
+
+def foreign_classes(model: TransformerLensModel) -> list[str]:
+    """Name the classes of modules that are not the libraries' own, each once."""
+    classes = {type(module) for module in model.modules()}
+    return sorted(
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in classes
+        if not _is_of_library(kind.__module__)
+    )
+
+
+def is_stock(model: TransformerLensModel) -> bool:
+    """Whether the libraries' own code, and nothing else, decides what the model computes."""
+    return not changes_of(model) and not foreign_classes(model)
+
+
+def _hooks(model: TransformerLensModel) -> Iterator[str]:
+    everywhere = (_torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks)
+    if any(everywhere):
+        yield "every module of torch"
+    for name, module in model.named_modules():
+        functions = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        if hasattr(module, "fwd_hooks"):  # a hook point of TransformerLens, which wraps functions
+            functions = [_unwrapped(function) for function in functions]
+        if not all(map(_is_librarys, functions)):
+            yield name or "the model itself"
+
+
+def _is_patched(module: nn.Module) -> bool:
+    if _is_of_library(type(module).__module__) and not _is_librarys(type(module).forward):
+        return True  # the class was patched
+    own = vars(module).get("forward")
+    # accelerate wraps the forward pass of a module whose weights lie elsewhere.
+    moved = _is_of_library(type(getattr(module, "_hf_hook", None)).__module__)
+    return not (own is None or moved or _is_librarys(own))
+
+
+def _unwrapped(function: Any) -> Any:
+    """Take out the function that was put at a hook point; None if it is not found."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    if "hook" not in names:
+        return None
+    return function.__closure__[names.index("hook")].cell_contents
+
+
+def _is_librarys(function: Any) -> bool:
+    return _is_of_library(getattr(function, "__module__", None))
+
+
+def _is_of_library(name: str | None) -> bool:
+    return name is not None and name.split(".")[0] in LIBRARIES
