@@ -293,3 +293,26 @@ def test_a_store_within_the_run_is_refused(model, tmp_path):
     for store in (tmp_path / "run", tmp_path / "run" / "store"):
         with pytest.raises(ValueError, match="its activations cannot lie within it: the store is"):
             tln.scan(model, text, out=tmp_path / "run", store=store)
+
+
+def test_a_store_takes_values_of_its_own_type_only(model, tmp_path):
+    stored(model, tiny_models.contexts(), tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    store = store_module.Store(tmp_path / "a", manifest["holds"], manifest["about"], 4)
+    before = (tmp_path / "a" / "values.npy").read_bytes()
+    for dtype in (torch.float64, torch.bfloat16):
+        with pytest.raises(TypeError, match=rf"holds float32, 4 bytes a value; got {dtype}"):
+            store.write(0, torch.ones(3, 2, 100, dtype=dtype))
+    assert (tmp_path / "a" / "values.npy").read_bytes() == before
+
+
+def test_a_store_of_an_earlier_version_does_not_say_what_model_it_is_of(model, tmp_path):
+    stored(model, tiny_models.contexts(), tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in ("config", "modules", "classes"):
+        del manifest["holds"][name]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(FileExistsError, match=r"\nmodules: it does not say \(an earlier version"):
+        stored(model, tiny_models.contexts(), tmp_path / "a")
+    assert load_activations(tmp_path / "a").layers == (0, 1, 2)

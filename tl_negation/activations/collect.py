@@ -88,7 +88,9 @@ def collect(
     ValueError
         An unknown site, or one that the model does not have; a layer that does not exist. The
         model is in training mode, its weights are in another basis, it lacks a hook, or its
-        context is shorter than the window. The contexts were made with another tokenizer.
+        context is shorter than the window. The contexts were made with another tokenizer. A store
+        was asked for, and the model has hooks or replaced functions, or weights that are not in
+        memory.
     RuntimeError
         A hook did not fire or gave another shape than the configuration says; a single context
         does not fit into memory.
@@ -112,8 +114,15 @@ def collect(
     A store's values are a memory map on the CPU, whatever the device of the model. A layer is one
     stretch of the file; its pages are read as they are needed and dropped when memory is short.
     Writing into them changes the memory of this process only. The store recognises the contexts by
-    a hash of their tokens and labels, and the weights by a hash of a sample of each parameter; a
-    change of single weights can go unnoticed.
+    a hash of their tokens and labels, and the model by a hash over every byte of its weights, its
+    settings and the numbers that its modules hold. Hooks and replaced functions cannot be
+    recognised, so a model that has any is collected into memory only.
+
+    With hooks of your own in the model, or modules of your own, whole windows are run and the
+    values are those that ``run_with_cache`` holds under the same hooks. Without them, the tokens
+    after the target are left out, and the last modules see the target alone, which gives the same
+    values in less time. Windows hold no padding, whatever the tokenizer's padding side. Calls from
+    several threads on one model wait for each other.
 
     Examples
     --------

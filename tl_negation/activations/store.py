@@ -83,7 +83,7 @@ class Store:
         with self._room_can_be_made():
             begin = _map(path).offset  # of the first value, after the header of the format
             with path.open("r+b") as file:
-                for layer, part in enumerate(rows.cpu().numpy()):
+                for layer, part in enumerate(_float32(rows)):
                     file.seek(begin + 4 * units * (layer * examples + start))
                     file.write(np.ascontiguousarray(part).data)
                 file.flush()
@@ -134,6 +134,19 @@ class Store:
                 f"{error.strerror}: {self.folder} holds {self.done} of {self.wanted['shape'][1]} "
                 f"examples; make room and run again, which goes on from there",
             ) from error
+
+
+def _float32(rows: Tensor) -> np.ndarray:
+    """Give the values as they lie in the file; anything else would shift all that follows.
+
+    Raises
+    ------
+    TypeError
+        They are of another type.
+    """
+    if rows.dtype != torch.float32:
+        raise TypeError(f"a store holds float32, 4 bytes a value; got {rows.dtype}")
+    return rows.cpu().numpy()
 
 
 def is_finished(folder: str | Path, wanted: Mapping[str, Any]) -> bool:
@@ -210,11 +223,21 @@ def compare(
     ignored = COMPUTED if finished else ()
     different = [x for x in wanted if holds.get(x) != wanted[x] and x not in ignored]
     if set(different) - set(NAMED):
-        named = [f"{x}: it holds {holds.get(x)}, asked for {wanted[x]}" for x in different]
+        named = [_difference(x, holds.get(x), wanted[x]) for x in different]
         raise FileExistsError(
             f"the store {folder} does not fit; name another directory, or ask for what it holds:\n"
             + "\n".join(named)
         )
+
+
+def _difference(name: str, held: Any, wanted: Any) -> str:
+    """Say what differs; of settings, only those that do."""
+    if held is None:
+        return f"{name}: it does not say (an earlier version wrote it), asked for {wanted}"
+    if isinstance(held, Mapping) and isinstance(wanted, Mapping):
+        keys = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
+        held, wanted = ({key: of.get(key) for key in keys} for of in (held, wanted))
+    return f"{name}: it holds {held}, asked for {wanted}"
 
 
 def open_values(folder: str | Path) -> Float[Tensor, "layer example unit"]:
