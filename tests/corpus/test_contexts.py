@@ -400,6 +400,15 @@ def test_unknown_preset_and_preset_with_another_contrast_are_refused():
         find(corpora.STORY, contrast=PETS, preset="notebook")
 
 
+def test_contexts_without_some_columns_are_refused_at_once():
+    good = find(corpora.STORY)
+    short = good.examples.drop(columns=["word", "document"])
+    with pytest.raises(
+        ValueError, match=r"need the columns label, .*; the table lacks word, document"
+    ):
+        Contexts(good.tokens, short, 2, NEGATION, {})
+
+
 def test_contexts_that_do_not_fit_together_are_refused():
     good = find(corpora.STORY)
     with pytest.raises(ValueError, match=r"Length of tokens \(2\) does not match number of exam"):

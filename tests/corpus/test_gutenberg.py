@@ -6,14 +6,17 @@ import itertools
 import logging
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pooch
 import pytest
+from helpers import corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_negation.corpus import gutenberg
+from tl_negation.corpus.contexts import find_contexts
 from tl_negation.corpus.text import Text, load_text
 
 HEADER = "The Project Gutenberg EBook of A Story\r\n\r\nYou may copy it.\r\n\r\n"
@@ -69,6 +72,71 @@ def test_boilerplate_is_kept_on_request_and_the_body_still_known(write):
 def test_markers_of_other_years(start, end):
     text = Text.from_string(f"{HEADER}{start}\r\n{BODY}{end}{LICENCE}")
     assert text.raw[slice(*text.body)] == BODY
+
+
+SMALL_PRINT = (
+    "***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\r\n"
+    "Why is this Small Print statement here? You may not sue us.\r\n"
+    "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\r\n"
+)
+LONG = BODY * 40
+
+
+@pytest.mark.parametrize(
+    ("raw", "works"),
+    [
+        (f"{HEADER}{SMALL_PRINT}{LONG}End of Project Gutenberg's A Story", [LONG]),
+        (f"{HEADER}{SMALL_PRINT}{LONG}", [LONG]),
+        # small print at the end, alone, with a line after it, and with an end marker after that
+        (f"{LONG}{SMALL_PRINT}", [LONG]),
+        (f"{LONG}{SMALL_PRINT}\r\nOne more line.\r\n", [LONG]),
+        (f"{LONG}{SMALL_PRINT}\r\nOne more line.\r\nEnd of Project Gutenberg's A Story", [LONG]),
+        (f"{LONG}End of The Project Gutenberg Etext of A Story\r\n{SMALL_PRINT}\r\nLine", [LONG]),
+        # two books in one file, with and without the first one's end
+        (f"{HEADER}{START}\r\n{LONG}{END}{LICENCE}{START}\r\n{BODY}{END}{LICENCE}", [LONG, BODY]),
+        # for copyrighted books
+        (
+            f"{HEADER}*** START OF THE COPYRIGHTED PROJECT GUTENBERG EBOOK A STORY ***\r\n{BODY}"
+            f"*** END OF THE COPYRIGHTED PROJECT GUTENBERG EBOOK A STORY ***{LICENCE}",
+            [BODY],
+        ),
+        (
+            f"{HEADER}*** Start of this Project Gutenberg EBook A ***\r\n{BODY}START: FULL LICENSE",
+            [BODY],
+        ),
+        (f"{START}\r\n{BODY}Ende dieses Projekt Gutenberg Etextes{LICENCE}", [BODY]),
+        (f"{START}\r\n{BODY}Fin de The Project Gutenberg EBook{LICENCE}", [BODY]),
+        # a header that is longer than the poem
+        (f"{HEADER * 30}{START}\r\n{BODY}", [BODY]),
+    ],
+)
+def test_the_works_are_found_whatever_the_markers(raw, works):
+    text = Text.from_string(raw)
+    assert [text.raw[slice(*span)] for span in text.works] == works
+    assert text.content == "\n\n".join(works).replace("\r\n", "\n")
+    assert sum(text.cut.values()) + sum(map(len, works)) == len(raw)
+    whole = replace(text, keep_boilerplate=True)
+    spans = whole.works_in_content
+    assert [whole.content[slice(*span)] for span in spans] == [
+        work.replace("\r\n", "\n") for work in works
+    ]
+    assert whole.cut == {"before": 0, "between": 0, "after": 0}
+
+
+def test_what_was_cut_is_in_the_text_and_in_the_audit(capsys):
+    raw = f"{HEADER}{START}\r\n{LONG}{END}{LICENCE}{START}\r\n{LONG}{END}{LICENCE}"
+    text = Text.from_string(raw.replace("It was", "It can be"))
+    between = len(f"{END}{LICENCE}{START}\r\n")
+    cut = {"before": len(f"{HEADER}{START}\r\n"), "between": between, "after": len(END + LICENCE)}
+    assert text.cut == cut
+    assert f"{sum(cut.values()):,} of licence cut" in repr(text)
+    contexts = find_contexts(text, corpora.byte_level(), before=1, after=0, prepend_bos=False)
+    assert contexts.source["cut"] == cut
+    contexts.audit()
+    assert f"{cut['before']:,} before, {between:,} between, {cut['after']:,} after the work" in (
+        capsys.readouterr().out
+    )
+    assert not contexts.examples["in_boilerplate"].any()
 
 
 def test_an_end_before_the_start_is_none():
@@ -185,6 +253,48 @@ def test_a_changed_cache_is_refused_until_it_is_deleted(server, tmp_path, change
     (tmp_path / "cache" / "pg7.txt").unlink()
     assert load_text("gutenberg:7").raw == BOOK
     assert server.requests == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"\x1f\x8b\x08 compressed", "it is compressed, though plain text was asked for"),
+        (
+            b"<!DOCTYPE html><html><title>Not found</title>",
+            "it is a page in HTML, not the plain text",
+        ),
+        (b"\r\n<html lang='en'>", "it is a page in HTML"),
+    ],
+)
+def test_what_is_no_book_is_not_kept(server, tmp_path, sent, message):
+    server.book = sent
+    with pytest.raises(ConnectionError, match=f"could not download .*{message}"):
+        load_text("gutenberg:7")
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("slow", ["headers", "redirects"])
+def test_the_timeout_is_that_of_the_whole_download(server, tmp_path, slow, monkeypatch):
+    """Each single answer comes in time."""
+
+    def trickle(handler):
+        if slow == "redirects":
+            time.sleep(0.2)
+            handler.send_response(302)
+            handler.send_header("Location", handler.path)
+            handler.end_headers()
+            return
+        for byte in b"HTTP/1.0 200 OK\r\nX-Long: " + b"x" * 1000:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(0.2)
+
+    monkeypatch.setattr(Handler, "do_GET", trickle)
+    begun = time.monotonic()
+    with pytest.raises(ConnectionError, match="not finished after 1 seconds"):
+        load_text("gutenberg:7", timeout=1)
+    assert time.monotonic() - begun < 60  # the 1,000 bytes would take 200 s, the redirects for ever
+    assert cached(tmp_path) == []
 
 
 def test_a_cached_file_without_its_checksum_is_refused(server, tmp_path):

@@ -1,6 +1,7 @@
 """A single document: how it is read and decoded, and what is refused."""
 
 import hashlib
+import os
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def write(tmp_path):
         (b"\xfe\xff\x00n\x00o", "no", "utf-16"),
         ("na\u00efve".encode("latin-1"), "na\u00efve", "latin-1"),
         (b"I don\x92t, na\xefve", "I don\u2019t, na\u00efve", "cp1252"),
+        ("I don\u2019t".encode("utf-32"), "I don\u2019t", "utf-32"),
+        ("I don\u2019t".encode("utf-32-be").join([b"\0\0\xfe\xff", b""]), "I don\u2019t", "utf-32"),
+        (
+            "I don\u2019t, we can\u2019t, ".encode() + b"na\xefve",
+            "I don\u2019t, we can\u2019t, na\ufffdve",
+            "utf-8, 1 damaged characters replaced",
+        ),
     ],
 )
 def test_encodings(write, data, raw, encoding):
@@ -94,6 +102,69 @@ def test_a_folder_without_texts_is_refused(tmp_path):
     (tmp_path / "story.md").write_text("not")
     with pytest.raises(FileNotFoundError, match=r"the folder '.*' has no text files \(\*.txt"):
         load_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["table.csv", "table.TSV", "rows.jsonl", "rows.json", "rows.parquet", "book.xlsx"]
+)
+def test_a_table_is_not_read_as_prose(tmp_path, name):
+    (tmp_path / name).write_text("text,label\nI can not,1\n")
+    with pytest.raises(ValueError, match=rf"{name}' is a table, not prose; name the column .*hf:"):
+        load_text(tmp_path / name)
+
+
+@pytest.mark.parametrize("data", [b'{"text": "not"}\n{"text": "can"}\n', b'["not", "can"]', b"{\n"])
+def test_rows_in_json_are_known_by_what_they_are(write, data):
+    with pytest.raises(ValueError, match=r"story.txt' is a table, not prose"):
+        load_text(write(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.html", b"I can not"),
+        ("a.pdf", b"not"),
+        ("a.txt", b" <!DOCTYPE html><html><p>not"),
+        ("a.txt", b"<html>not"),
+        ("a.txt", b'<?xml version="1.0"?><p>not</p>'),
+        ("a.txt", b"%PDF-1.7 not"),
+    ],
+)
+def test_a_document_in_a_format_of_its_own_is_refused(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=r"is not plain text; save the text that it holds as .txt"):
+        load_text(tmp_path / name)
+
+
+def test_a_text_that_begins_with_a_bracket_is_prose(write):
+    assert load_text(write(b"[Illustration] He can not. {sic}")).raw.startswith("[")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(ValueError, match=r"regular file; '.*pipe.txt' is a device, pipe or socket"):
+        load_text(tmp_path / "pipe.txt")
+
+
+def test_each_file_is_read_once_whatever_links_lead_to_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.txt").write_text("not")
+    (tmp_path / "a" / ".hidden.txt").write_text("can")
+    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b").symlink_to(tmp_path / "a", target_is_directory=True)
+    (tmp_path / "again.txt").symlink_to(tmp_path / "a" / "one.txt")
+    for source in (tmp_path, tmp_path / "**" / "*.txt", tmp_path / "**/*.txt"):
+        [document] = load_text(source)
+        assert document.content == "not"
+    [document] = load_text(tmp_path / "b" / "*.txt")  # a link that is named is followed
+    assert document.source == str(tmp_path / "b" / "one.txt")
+    [hidden] = load_text(tmp_path / "a" / ".*.txt")
+    assert hidden.content == "can"
+
+
+def test_the_repr_of_a_text_is_short():
+    text = Text.from_string("not " * 10_000, source="a note")
+    assert repr(text) == f"Text('a note', 40,000 characters, utf-8, SHA-256 {text.sha256[:8]})"
 
 
 @pytest.mark.parametrize("data", [b"", b" \r\n\t", b"\xef\xbb\xbf"])

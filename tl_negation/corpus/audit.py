@@ -17,6 +17,10 @@ def audit_lines(counts: dict[str, Any]) -> Iterator[str]:
     source, window, n = counts["source"], counts["window"], counts["examples"]
     licence = "kept" if source.get("keep_boilerplate") else "cut"
     yield f"text       {source.get('source')} ({source.get('encoding')}, licence {licence})"
+    cut = {place: n for place, n in source.get("cut", {}).items() if n}
+    if cut:
+        listed = ", ".join(f"{n:,} {place}" for place, n in cut.items())
+        yield f"cut        characters outside Project Gutenberg's markers: {listed} the work"
     yield f"SHA-256    {source.get('sha256')}"
     yield from _document_lines(counts["documents"], source.get("documents"))
     yield f"length     {source.get('characters'):,} characters, {source.get('tokens'):,} tokens"

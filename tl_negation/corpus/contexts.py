@@ -80,6 +80,12 @@ class Contexts:
     source: Mapping[str, Any]
 
     def __post_init__(self):
+        missing = [name for name in COLUMNS if name not in self.examples]
+        if missing:
+            raise ValueError(
+                f"examples need the columns {', '.join(COLUMNS)}; the table lacks "
+                f"{', '.join(missing)}"
+            )
         n_rows, width = self.tokens.shape
         if n_rows != len(self.examples):
             raise ValueError(

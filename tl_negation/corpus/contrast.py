@@ -5,6 +5,7 @@ The lists of ``NEGATION`` are those of the reference notebook; the rule that fin
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,14 +13,26 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .._shared import Count, integer, string, validated
+from .reading import APART, APOSTROPHES, DAMAGED, Reading, read
 
-# Each typographic apostrophe becomes one character, so that offsets stay as they are.
-APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'"})
+if sys.version_info >= (3, 11):
+    from re import _parser
+else:
+    import sre_parse as _parser
+
 _LETTER = r"[^\W_]"  # a letter or digit of any script
 _JOINER = "[-_\u2010\u2011]"  # joins two words that touch it; "--" and dashes do not
 _BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}{_JOINER})"
+# What may be the clitic 't after a word in n: with an apostrophe and a space, or with another mark
+# in place of the apostrophe; after "can" also with a space alone ("can t").
+_APART = re.compile(rf"(?:\s+'\s*|'\s+|[^\w\s'\-]{{1,3}})t(?!{_LETTER})")
+_CAN_T = re.compile(rf"\s+t(?!{_LETTER})")
 # The clitic 't makes a different word (can't); 's, 've, 'd ... do not (could've).
 _AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
+
+
+#: Letters that a star may stand for, and characters after a hit that ``exclude`` may look at.
+LONGEST_PART, SEEN = 100, 300
 
 
 class Hit(NamedTuple):
@@ -155,24 +168,38 @@ class Contrast:
         Parameters
         ----------
         text
-            Any string; typographic apostrophes (U+2019, U+02BC) are read as ``'``.
+            Any string. It is read as people read it: what they type for an apostrophe (U+2019,
+            U+00B4, U+0060, U+2032 and more) as ``'``; without soft hyphens and joiners; and a word
+            that is broken at the end of a line in one.
 
         Returns
         -------
         tuple of Hit
             Also the hits that are to be left out, each with its reason.
         """
-        text = text.translate(APOSTROPHES)
+        reading = read(text)
         pattern, entries = self._matcher
-        hits = tuple(
-            Hit(match.start(), match.end(), *entries[match.lastindex], self._reason(text, match))
-            for match in pattern.finditer(text)
+        hits = [
+            Hit(*match.span(), *entries[match.lastindex], self._reason(reading, *match.span()))
+            for match in pattern.finditer(reading.text)
+        ]
+        if self.distance:
+            hits = _follow(reading.text, hits, self.distance)
+        return tuple(
+            hit._replace(start=start, end=end)
+            for hit in hits
+            for start, end in [reading.written(hit.start, hit.end)]
         )
-        return tuple(_follow(text, hits, self.distance)) if self.distance else hits
 
-    def _reason(self, text: str, match: re.Match[str]) -> str | None:
-        start = match.start()
-        return next((why for why, test in self._tests.items() if test.match(text, start)), None)
+    def _reason(self, reading: Reading, start: int, end: int) -> str | None:
+        text = reading.text
+        last = end + SEEN  # bounds what an expression can cost
+        excluded = (why for why, test in self._tests.items() if test.match(text, start, last))
+        if reading.is_damaged(start, end):
+            return next(excluded, DAMAGED)
+        apart = text[end - 1] in "nN" and _APART.match(text, end)
+        apart = apart or (text[start:end].lower() == "can" and _CAN_T.match(text, end))
+        return next(excluded, APART if apart else None)
 
     @cached_property
     def _tests(self) -> dict[str, re.Pattern[str]]:
@@ -201,7 +228,10 @@ def _normalise(word: str) -> str:
 
 
 def _expression(word: str) -> str:
-    target, _, clitic = re.escape(word).replace(r"\*", f"{_LETTER}*").partition(r"\|")
+    part = (
+        f"{_LETTER}{{0,{LONGEST_PART}}}"  # without a bound, a long run of letters costs its square
+    )
+    target, _, clitic = re.escape(word).replace(r"\*", part).partition(r"\|")
     return f"({target})(?={clitic}(?!{_LETTER}))" if clitic else f"({target}){_AFTER}"
 
 
@@ -260,13 +290,45 @@ def _check_word(word: str, name: str) -> None:
 
 
 def _check_exclude(exclude: Mapping[str, str]) -> None:
+    if not isinstance(exclude, Mapping):
+        raise TypeError(
+            "exclude must map reasons to regular expressions, as {'the month': r'May\\b'}; got a "
+            f"{type(exclude).__name__}"
+        )
     for reason, test in exclude.items():
+        string("a reason to exclude", reason)
+        string(f"exclude[{reason!r}]", test)
         try:
-            re.compile(test)
-        except re.error as error:  # noqa: PERF203
+            parsed = _parser.parse(test)
+        except re.error as error:
             raise ValueError(
                 f"exclude[{reason!r}] is not a regular expression: {error}; got {test!r}"
             ) from error
+        if _repeats_repeats(parsed):
+            raise ValueError(
+                f"exclude[{reason!r}] repeats something that is itself repeated, which can take "
+                f"longer than the age of the universe; write it without one of the two (a+ for "
+                f"(a+)+); got {test!r}"
+            )
+
+
+def _repeats_repeats(parsed: Any, within: bool = False) -> bool:
+    """Whether an expression without an upper bound lies within another."""
+    for operation, argument in parsed:
+        unbounded = False
+        if operation in (_parser.MAX_REPEAT, _parser.MIN_REPEAT):
+            unbounded = argument[1] is _parser.MAXREPEAT
+            if unbounded and within:
+                return True
+        parts = argument if isinstance(argument, (tuple, list)) else (argument,)
+        for part in parts:
+            inner = part if isinstance(part, (list, tuple)) else (part,)
+            for each in inner:
+                if isinstance(each, _parser.SubPattern) and _repeats_repeats(
+                    each, within or unbounded
+                ):
+                    return True
+    return False
 
 
 def _after_any(words: str) -> str:

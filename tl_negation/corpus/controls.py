@@ -8,7 +8,8 @@ import numpy as np
 
 from .._shared import Seed, validated
 from .contexts import Contexts, find_contexts
-from .contrast import APOSTROPHES, Contrast
+from .contrast import Contrast
+from .reading import read
 from .text import Corpus, Text
 
 # At least two letters: a single one may be the clitic of "don't".
@@ -98,7 +99,7 @@ def _frequencies(
     """Count the words that are not of the contrast, the rarest first, ties in random order."""
     counts: Counter[str] = Counter()
     for document in (text,) if isinstance(text, Text) else text:
-        content = document.content.translate(APOSTROPHES)
+        content = read(document.content).text
         found = [match[0].lower() for match in _WORD.finditer(content)]
         # A word is at least one token, so all of these have a whole window on either side.
         counts.update(found[contexts.text_before : max(0, len(found) - contexts.after)])

@@ -132,9 +132,9 @@ class Rule:
         """Text in which the rule looks for words."""
         return document.raw if self.whole_text else document.content
 
-    def body(self, document: Text) -> tuple[int, int]:
-        """Character span of the work within :meth:`content`."""
-        return document.body if self.whole_text else document.body_in_content
+    def works(self, document: Text) -> tuple[tuple[int, int], ...]:
+        """Character spans of the works within :meth:`content`."""
+        return document.works if self.whole_text else document.works_in_content
 
 
 class Rules(UserDict[str | None, Rule]):
@@ -270,7 +270,7 @@ class Finder:
         text = tokenise(self.rule.content(document), self.tokenizer)
         kept = list(self._kept(text))
         if kept:
-            self._keep(text, kept, self.rule.body(document))
+            self._keep(text, kept, self.rule.works(document))
         self._count(document, text, len(kept))
 
     def _kept(self, text: Tokenised) -> Iterator[Found]:
@@ -285,7 +285,7 @@ class Finder:
         groups = self.contrast.groups
         self.dropped.setdefault(reason, dict.fromkeys(reversed(groups), 0))[groups[label]] += 1
 
-    def _keep(self, text: Tokenised, kept: list[Found], body: tuple[int, int]) -> None:
+    def _keep(self, text: Tokenised, kept: list[Found], works: Sequence[tuple[int, int]]) -> None:
         """Cut the windows, and write a row of ``COLUMNS`` for each."""
         positions = np.array([position for position, _ in kept], dtype=np.int64)
         window = positions[:, None] + np.arange(-self.before, self.after + 1)
@@ -302,7 +302,7 @@ class Finder:
                     hit.start,
                     hit.end,
                     text.content[text.starts[first] : text.ends[last]],
-                    hit.start < body[0] or hit.end > body[1],
+                    not any(first <= hit.start and hit.end <= last for first, last in works),
                     self._counts["number"],
                 )
             )
@@ -317,6 +317,8 @@ class Finder:
         self._keep_boilerplate |= document.keep_boilerplate
         self._counts["number"] += 1
         self._counts["characters"] += len(text.content)
+        for place, characters in ({} if self.rule.whole_text else document.cut).items():
+            self._counts[f"cut {place}"] += characters
         self._counts["tokens"] += n_tokens
         self._counts["with_examples"] += examples > 0
         self._counts["shorter_than_window"] += n_tokens < self.width
@@ -366,6 +368,9 @@ class Finder:
             "encoding": ", ".join(sorted(self._encodings)),
             "keep_boilerplate": self._keep_boilerplate,
             "characters": self._counts["characters"],
+            "cut": {
+                place: self._counts[f"cut {place}"] for place in ("before", "between", "after")
+            },
             "tokens": self._counts["tokens"],
         }
         if single:

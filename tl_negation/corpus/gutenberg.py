@@ -1,31 +1,21 @@
-"""Project Gutenberg: the number of a book, its download, and which part of a file is the work."""
+"""Project Gutenberg: the number of a book, and its download."""
 
 import hashlib
 import os
+import queue
 import re
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 from .._shared import too_large
+from .boilerplate import END, START
+from .encodings import is_html
 
 #: A source that begins so is a book of Project Gutenberg.
 SCHEME = "gutenberg:"
 GUTENBERG_URL = "https://www.gutenberg.org/cache/epub/{ebook}/pg{ebook}.txt"
 """Where Project Gutenberg keeps the plain text of an ebook number."""
-
-# The marker lines that Project Gutenberg has put around its texts since 1993. A title may run over
-# several lines; "End of the Project Gutenberg EBook of ..." often precedes the "***" line.
-_START = re.compile(
-    r"^\*\*\* ?START OF TH(?:IS|E) PROJECT GUTENBERG\b[\s\S]{0,400}?\*\*\*[^\r\n]*[\r\n]*"
-    r"|^\*END ?\*? ?THE SMALL PRINT![^\r\n]*[\r\n]*",
-    re.MULTILINE,
-)
-_END = re.compile(
-    r"^\*\*\* ?END OF TH(?:IS|E) PROJECT GUTENBERG\b"
-    r"|^ *End of (?:the |this )?Project Gutenberg",
-    re.MULTILINE | re.IGNORECASE,
-)
 
 
 def check_number(ebook: str) -> None:
@@ -41,14 +31,6 @@ def check_number(ebook: str) -> None:
             f"an ebook of Project Gutenberg is known by its number, as in gutenberg:32154; got "
             f"{ebook!r}"
         )
-
-
-def work_span(raw: str) -> tuple[int, int]:
-    """Find the work between Project Gutenberg's markers; without markers it is all of ``raw``."""
-    start = _START.search(raw)
-    first = start.end() if start else 0
-    end = _END.search(raw, first)
-    return first, end.start() if end else len(raw)
 
 
 def read_ebook(ebook: str, timeout: float, max_bytes: int) -> bytes:
@@ -89,8 +71,8 @@ def _download(url: str, path: Path, record: Path, timeout: float, max_bytes: int
 
     def downloader(url: str, temporary: Any, _: object) -> None:
         data = _get(url, timeout, max_bytes)
-        if _cut_short(data):
-            raise requests.RequestException("it ends before Project Gutenberg's end marker")
+        if why := _no_book(data):
+            raise requests.RequestException(why)
         Path(temporary).write_bytes(data)
         record.write_text(hashlib.sha256(data).hexdigest() + "\n")
 
@@ -114,31 +96,61 @@ def _download(url: str, path: Path, record: Path, timeout: float, max_bytes: int
         logger.setLevel(level)
 
 
-def _cut_short(data: bytes) -> bool:
-    """Tell whether a book has Project Gutenberg's start marker but no end marker.
+def _no_book(data: bytes) -> str | None:
+    """Say why what a server sent is not a whole book; None if it may be one.
 
-    If a server announces no length and breaks off, nothing else gives it away.
+    If a server announces no length and breaks off, only a missing end marker gives it away.
     """
     text = data.decode("latin-1")  # the markers are ASCII
-    start = re.search(r"^\*\*\* ?START OF TH(?:IS|E) PROJECT GUTENBERG", text, re.MULTILINE)
-    return start is not None and _END.search(text, start.end()) is None
+    start = START.search(text)
+    if data.startswith(b"\x1f\x8b"):
+        return "it is compressed, though plain text was asked for"
+    if is_html(text):
+        return "it is a page in HTML, not the plain text of a book"
+    if start is not None and END.search(text, start.end()) is None:
+        return "it ends before Project Gutenberg's end marker"
+    return None
 
 
 def _get(url: str, timeout: float, max_bytes: int) -> bytes:
+    """Download within so many seconds in all.
+
+    The time limits of requests hold for each answer of the server, of which redirects and a server
+    that trickles its headers give many; so the download runs in a thread that is not waited for
+    any longer.
+    """
+    found: queue.Queue[bytes | BaseException] = queue.Queue()
+    overdue = threading.Event()
+
+    def work() -> None:
+        try:
+            found.put(_stream(url, timeout, max_bytes, overdue))
+        except BaseException as error:
+            found.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        ended = found.get(timeout=timeout)
+    except queue.Empty:
+        overdue.set()
+        raise TimeoutError(f"not finished after {timeout:g} seconds") from None
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
+
+
+def _stream(url: str, timeout: float, max_bytes: int, overdue: threading.Event) -> bytes:
     import requests
 
-    deadline = time.monotonic() + timeout
     data = bytearray()
     # Not compressed: max_bytes then limits the text itself, not its compressed size.
     headers = {"Accept-Encoding": "identity", "User-Agent": "tl_negation"}
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
         response.raise_for_status()
-        # read1 returns whatever has arrived, so a server that trickles cannot pass the deadline; it
-        # raises if the connection ends before Content-Length.
-        while chunk := response.raw.read1(2**16):
+        # read1 returns whatever has arrived; it raises if the connection ends before
+        # Content-Length.
+        while not overdue.is_set() and (chunk := response.raw.read1(2**16)):
             data += chunk
             if len(data) > max_bytes:
                 raise ValueError(too_large(url, max_bytes))
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not finished after {timeout:g} seconds")
     return bytes(data)

@@ -5,19 +5,19 @@ recognised, read and decoded; where a book or a data set comes from is in ``gute
 ``data_sets``.
 """
 
-import codecs
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from glob import glob, has_magic
+from glob import has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .._shared import Count, nearest, too_large, validated
-from . import data_sets, gutenberg
+from . import boilerplate, data_sets, gutenberg
+from .encodings import check_is_prose, decode
 
 ACCEPTED = (
     'a path to a plain-text file, "gutenberg:ID" (as "gutenberg:32154") or "builtin:python-docs"; '
@@ -28,7 +28,7 @@ BUILTIN = "builtin:"
 BUILTINS = ("python-docs",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text:
     r"""A text and where it came from.
 
@@ -94,26 +94,57 @@ class Text:
         return text
 
     @cached_property
-    def body(self) -> tuple[int, int]:
-        """Character span of the work within ``raw``, between Project Gutenberg's markers.
+    def works(self) -> tuple[tuple[int, int], ...]:
+        """Character spans of the works within ``raw``, between Project Gutenberg's markers.
 
-        All of ``raw`` if it has no markers.
+        All of ``raw`` if it has no markers. A file may hold several books.
         """
-        return gutenberg.work_span(self.raw)
+        return boilerplate.works(self.raw)
+
+    @property
+    def body(self) -> tuple[int, int]:
+        """Character span in ``raw`` from the beginning of the first work to the last one's end."""
+        return self.works[0][0], self.works[-1][1]
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """Characters of ``raw`` that are not analysed: before, between and after the works."""
+        if self.keep_boilerplate:
+            return {"before": 0, "between": 0, "after": 0}
+        first, last = self.body
+        works = sum(end - start for start, end in self.works)
+        return {"before": first, "between": last - first - works, "after": len(self.raw) - last}
 
     @cached_property
     def content(self) -> str:
-        r"""What is analysed: the body, or all if ``keep_boilerplate``; line ends are ``\n``."""
-        first, last = (0, len(self.raw)) if self.keep_boilerplate else self.body
-        return _newlines(self.raw[first:last])
+        r"""What is analysed: the works, or all if ``keep_boilerplate``; line ends are ``\n``."""
+        if self.keep_boilerplate:
+            return _newlines(self.raw)
+        return "\n\n".join(_newlines(self.raw[first:last]) for first, last in self.works)
+
+    @property
+    def works_in_content(self) -> tuple[tuple[int, int], ...]:
+        """Character spans of the works within ``content``."""
+        if not self.keep_boilerplate:
+            return ((0, len(self.content)),)
+        return tuple(
+            (len(_newlines(self.raw[:first])), len(_newlines(self.raw[:last])))
+            for first, last in self.works
+        )
 
     @property
     def body_in_content(self) -> tuple[int, int]:
-        """Character span of the work within ``content``."""
-        if not self.keep_boilerplate:
-            return 0, len(self.content)
-        first, last = self.body
-        return len(_newlines(self.raw[:first])), len(_newlines(self.raw[:last]))
+        """Character span in ``content`` from the first work's beginning to the last one's end."""
+        works = self.works_in_content
+        return works[0][0], works[-1][1]
+
+    def __repr__(self) -> str:
+        cut = sum(self.cut.values())
+        licence = f", {cut:,} of licence cut" if cut else ""
+        return (
+            f"Text({self.source!r}, {len(self.content):,} characters{licence}, {self.encoding}, "
+            f"SHA-256 {self.sha256[:8]})"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -256,7 +287,8 @@ def _load_document(
         data = gutenberg.read_ebook(name.removeprefix(gutenberg.SCHEME), timeout, max_bytes)
     else:
         data = _read(name, max_bytes)
-    raw, encoding = _decode(data, name)
+    raw, encoding = decode(data, name)
+    check_is_prose(name, raw)
     return Text._from_bytes(data, raw, name, encoding, keep_boilerplate=boilerplate)
 
 
@@ -286,12 +318,9 @@ def _files(name: str) -> list[str] | None:
     """List the files of a folder or a pattern; None if the name is neither."""
     path = Path(name).expanduser()
     if path.is_dir():
-        found = sorted(str(file) for file in path.rglob("*.txt") if file.is_file())
-        kind = "the folder"
+        found, kind = _matching(path / "**" / "*.txt"), "the folder"
     elif not path.exists() and has_magic(name):
-        matching = glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
-        found = sorted(file for file in matching if Path(file).is_file())
-        kind = "the pattern"
+        found, kind = _matching(path), "the pattern"
     else:
         return None
     if not found:
@@ -299,6 +328,24 @@ def _files(name: str) -> list[str] | None:
             f"{kind} {name!r} has no text files (*.txt in a folder); give {ACCEPTED}"
         )
     return found
+
+
+def _matching(pattern: Path) -> list[str]:
+    """Files of a pattern, each real file once; ``**`` does not follow links to folders."""
+    root, names = Path(pattern.anchor), pattern.parts[bool(pattern.anchor) :]
+    fixed = next(n for n, name in enumerate(names) if has_magic(name))
+    found = root.joinpath(*names[:fixed]).glob(str(Path(*names[fixed:])))
+    shown = (file for file in found if file.is_file() and not _is_hidden(file, pattern))
+    by_file: dict[Path, str] = {}
+    for file in sorted(map(str, shown)):
+        by_file.setdefault(Path(file).resolve(), file)
+    return sorted(by_file.values())
+
+
+def _is_hidden(file: Path, pattern: Path) -> bool:
+    """Whether a name begins with a dot that the pattern does not ask for."""
+    asked = [name for name in pattern.parts if name.startswith(".")]
+    return any(name.startswith(".") and name not in asked for name in file.parts if name != "..")
 
 
 def _of_sources(sources: Any, limit: int | None, load: partial[Text]) -> Corpus:
@@ -372,33 +419,14 @@ def _builtin() -> bytes:
 
 
 def _read(name: str, max_bytes: int) -> bytes:
-    with Path(name).expanduser().open("rb") as file:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f"a text is read from a regular file; {name!r} is a device, pipe or socket"
+        )
+    check_is_prose(name)
+    with path.open("rb") as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ValueError(too_large(name, max_bytes))
     return data
-
-
-def _decode(data: bytes, name: str) -> tuple[str, str]:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _decode_as("utf-16", data, name)
-    if b"\0" in data:
-        raise ValueError(f"{name!r} is binary (it holds NUL bytes); save it as plain text, UTF-8")
-    if data.startswith(codecs.BOM_UTF8):
-        return _decode_as("utf-8-sig", data, name)
-    try:
-        return data.decode("utf-8"), "ascii" if data.isascii() else "utf-8"
-    except UnicodeDecodeError:
-        # 0x80-0x9F are control characters in Latin-1 and typographic marks in Windows-1252.
-        windows = any(0x80 <= byte <= 0x9F for byte in set(data))
-        return _decode_as("cp1252" if windows else "latin-1", data, name)
-
-
-def _decode_as(encoding: str, data: bytes, name: str) -> tuple[str, str]:
-    try:
-        return data.decode(encoding), encoding
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name!r} cannot be read as text ({encoding}: {error.reason} at byte {error.start}); "
-            "save it as UTF-8"
-        ) from error
