@@ -316,7 +316,7 @@ def test_refusals(tmp_path):
 def test_a_hook_of_another_shape_is_refused(tmp_path, monkeypatch):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
     monkeypatch.setattr(model.cfg, "d_mlp", 79)
-    with pytest.raises(RuntimeError, match=r"'mlp_pre' gave \(11, 7, 1, 80\).*1 heads, 79 per"):
+    with pytest.raises(RuntimeError, match=r"'mlp_pre' gave \(11, 1, 1, 80\).*1 heads, 79 per"):
         collect(model, tiny_models.contexts(), ("mlp_pre",), progress=False)
 
 

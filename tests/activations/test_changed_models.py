@@ -19,6 +19,7 @@ from tl_negation.models.changes import changes_of, foreign_classes, is_stock
 from tl_negation.models.identity import identity_of
 from tl_negation.models.passes import alone_with, run_windows
 
+pytestmark = pytest.mark.slow  # a model is loaded for each
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
 ALL = ("q", "k", "v", "z", "mlp_pre", "mlp_post", "resid_pre", "resid_post")
 CONTEXTS = tiny_models.contexts(n=9, before=6, after=2)
@@ -154,8 +155,8 @@ def test_an_intervention_sees_the_whole_window_too(folder, name):
             for pos in range(CONTEXTS.before, CONTEXTS.before + 2)
         )
         assert len(done.examples) == 4
-        rows_run = done.examples["example"].to_numpy()
-        clean = torch.tensor(done.examples["clean"].to_numpy(), dtype=torch.float32)
+        rows_run = done.examples["example"].tolist()
+        clean = torch.tensor(done.examples["clean"].tolist())
         torch.testing.assert_close(clean, wanted[rows_run], atol=1e-4, rtol=1e-5)
 
 
@@ -218,7 +219,7 @@ def test_a_module_of_somebodys_own_sees_all_positions(folder, name):
         def forward(self, x, *args, **kwargs):
             return self.inner(x - x.mean(dim=1, keepdim=True), *args, **kwargs)
 
-    model.blocks[2].ln2 = Mixing(model.blocks[2].ln2)
+    model.blocks[2].ln2 = Mixing(model.blocks[2].ln2).eval()
     assert foreign_classes(model) == [f"{__name__}.{Mixing.__qualname__}"]
     if name == "HookedTransformer":  # a bridge runs Hugging Face's block, not this module
         assert_as_cached(model)
@@ -385,8 +386,9 @@ def test_no_store_of_a_model_with_hooks(folder, name, tmp_path):
     model = tiny_models.load(folder, name)
     tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
     says = (
-        r"recognised by weights and settings, .* this one has a hook at blocks\.0\.hook_resid_pre "
-        r"and 1 more\. Take it out \(model\.reset_hooks\(including_permanent=True\)\)"
+        r"recognised by weights and settings, .* this one has a hook at "
+        r"blocks\.0\.hook_(in|resid_pre) and 1 more\. Take it out "
+        r"\(model\.reset_hooks\(including_permanent=True\)\)"
     )
     pair = [(f"blocks.{layer}.hook_resid_pre", zero_the_first) for layer in (0, 1)]
     for store in ("store", "new"):
@@ -394,7 +396,9 @@ def test_no_store_of_a_model_with_hooks(folder, name, tmp_path):
             tln.collect(model, CONTEXTS, store=tmp_path / store, progress=False)
     assert not (tmp_path / "new").exists()
     model.blocks[1].ln1.forward = model.blocks[1].ln2.forward = lambda x: x
-    with pytest.raises(ValueError, match=r"a forward pass of its own at blocks\.1\.ln1 and 1 more"):
+    with pytest.raises(
+        ValueError, match=r"a forward pass of its own at blocks\.1\..*ln_?1.* and 1 more"
+    ):
         tln.collect(model, CONTEXTS, store=tmp_path / "new", progress=False)
 
 

@@ -11,6 +11,7 @@ import torch
 from helpers import tiny_models
 
 import tl_negation as tln
+from tl_negation._shared.sealed import read_sealed, sealed
 from tl_negation.activations import store as store_module
 from tl_negation.activations.collect import collect, load_activations
 from tl_negation.inference.extras import EXTRAS
@@ -236,9 +237,9 @@ def test_an_unfinished_store_wants_the_same_batches(model, tmp_path, monkeypatch
     with pytest.raises(FileExistsError, match=r"\nbatch_size: it holds 2, asked for 3$"):
         stored(model, tiny_models.contexts(), tmp_path / "a", batch_size=3)
     manifest = tmp_path / "a" / "manifest.json"
-    held = json.loads(manifest.read_text())
+    held, _ = read_sealed(manifest)
     held["holds"]["versions"]["torch"] = "2.0"
-    manifest.write_text(json.dumps(held))
+    manifest.write_text(sealed(held))
     with pytest.raises(FileExistsError, match=r"\nversions: it holds .*'torch': '2.0'"):
         stored(model, tiny_models.contexts(), tmp_path / "a", batch_size=2)
 
@@ -309,10 +310,11 @@ def test_a_store_takes_values_of_its_own_type_only(model, tmp_path):
 def test_a_store_of_an_earlier_version_does_not_say_what_model_it_is_of(model, tmp_path):
     stored(model, tiny_models.contexts(), tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest, _ = read_sealed(path)
     for name in ("config", "modules", "classes"):
         del manifest["holds"][name]
-    path.write_text(json.dumps(manifest))
+    del manifest["stretches"], manifest["contexts_file"]
+    path.write_text(json.dumps(manifest | {"format": 1}))
     with pytest.raises(FileExistsError, match=r"\nmodules: it does not say \(an earlier version"):
         stored(model, tiny_models.contexts(), tmp_path / "a")
     assert load_activations(tmp_path / "a").layers == (0, 1, 2)

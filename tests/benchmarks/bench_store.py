@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bench_extraction import VOCABULARY, save_random
 from transformers.utils import logging as transformers_logging
 
 from tl_negation import collect, load_activations, load_model, probe
+from tl_negation.models.identity import identity_of
 
 SITES = ("q", "k", "v", "mlp_pre")
 CONTEXTS = (12_500, 25_000, 50_000, 100_000)
@@ -90,11 +92,17 @@ def measure(n: int, stored: bool, layers: int, width: int, batch: int) -> dict[s
             probe(load_activations(store) if stored else kept[0], progress=False)
 
         collected, fitted = _watched(run), _watched(fit)
+        opened = {
+            name: _common.clock(partial(load_activations, store, verify=verify)) if stored else None
+            for name, verify in (("checked", True), ("unchecked", False))
+        }
+        identity = _common.clock(partial(identity_of, model))
         disk = sum(path.stat().st_size for path in store.iterdir()) if stored else 0
     values = 4 * kept[0].values.numel()
     return {
         "contexts": n, "stored": stored, "collect": collected, "probe": fitted,
-        "disk_bytes": disk, "activations_bytes": values,
+        "disk_bytes": disk, "activations_bytes": values, "open_s": opened,
+        "identity_s": identity, "weights_bytes": sum(w.nbytes for w in model.parameters()),
     }  # fmt: skip
 
 
@@ -131,6 +139,7 @@ def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
             ),
             *(f"{row[stage]['anonymous_bytes'] / 1e6:,.0f}" for stage in ("collect", "probe")),
             f"{row['disk_bytes'] / 1e6:,.0f}" if row["stored"] else "-",
+            *(f"{seconds:.2f}" if row["stored"] else "-" for seconds in row["open_s"].values()),
         )
         for row in rows
     ]
@@ -138,7 +147,7 @@ def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
         f"GPT-2 of {args.layers} layers, {args.width} wide; windows of {WINDOW} tokens",
         (
             "contexts", "activations, MB", "collect, s (CPU)", "probe, s (CPU)", "collect, own MB",
-            "probe, own MB", "disk, MB",
+            "probe, own MB", "disk, MB", "opened and checked, s", "opened, s",
         ),
         cells,
     )  # fmt: skip

@@ -134,15 +134,17 @@ def test_json_holds_no_number_that_json_does_not_know(model, text, tmp_path):
     assert numbers["provenance"]["model"]["seed"] == 3
 
 
-def test_overwrite_replaces_an_earlier_run(model, text, tmp_path):
+def test_overwrite_replaces_an_earlier_run_and_nothing_else(model, text, tmp_path):
     scan = ("scan", "--model", model, "--text", text, "--out", tmp_path / "run", "--no-words",
             "--sites", "k", *FAST)  # fmt: skip
     assert invoke(*scan).exit_code == 0
-    (tmp_path / "run" / "old.txt").write_text("of the first run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    written = (tmp_path / "run" / "run.json").read_text("utf-8")
     assert_one_line(invoke(*scan), "already holds a run; .*--overwrite")
-    assert (tmp_path / "run" / "old.txt").exists()
-    assert invoke(*scan, "--overwrite").exit_code == 0
-    assert not (tmp_path / "run" / "old.txt").exists()
+    assert (tmp_path / "run" / "run.json").read_text("utf-8") == written
+    assert invoke(*scan, "--alpha", "0.01", "--overwrite").exit_code == 0
+    assert (tmp_path / "run" / "run.json").read_text("utf-8") != written
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
 # ------------------------------------------------------------------ the other commands

@@ -402,11 +402,25 @@ def test_unknown_preset_and_preset_with_another_contrast_are_refused():
 
 def test_contexts_without_some_columns_are_refused_at_once():
     good = find(corpora.STORY)
-    short = good.examples.drop(columns=["word", "document"])
+    short = good.examples.drop(columns=["word", "start", "document"])
     with pytest.raises(
-        ValueError, match=r"need the columns label, .*; the table lacks word, document"
+        ValueError, match=r"need the columns label, .*; the table lacks word, start"
     ):
         Contexts(good.tokens, short, 2, NEGATION, {})
+
+
+def test_contexts_without_a_document_are_of_one():
+    good = find(corpora.STORY)
+    short = good.examples.drop(columns="document")
+    one = Contexts(good.tokens, short, 2, NEGATION, good.source)
+    assert one.documents.tolist() == [0] * len(good)
+    assert one.counts() == good.counts()
+
+
+def test_labels_are_one_or_zero():
+    good = find(corpora.STORY)
+    with pytest.raises(ValueError, match="labels of examples are 1 for the first list and 0"):
+        Contexts(good.tokens, good.examples.assign(label=2), 2, NEGATION, {})
 
 
 def test_contexts_that_do_not_fit_together_are_refused():

@@ -2,12 +2,10 @@
 
 import hashlib
 import http.server
-import itertools
 import logging
 import threading
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pooch
 import pytest
@@ -292,7 +290,7 @@ def test_the_timeout_is_that_of_the_whole_download(server, tmp_path, slow, monke
     monkeypatch.setattr(Handler, "do_GET", trickle)
     begun = time.monotonic()
     with pytest.raises(ConnectionError, match="not finished after 1 seconds"):
-        load_text("gutenberg:7", timeout=1)
+        load_text("gutenberg:7", timeout=1.0)
     assert time.monotonic() - begun < 60  # the 1,000 bytes would take 200 s, the redirects for ever
     assert cached(tmp_path) == []
 
@@ -328,15 +326,6 @@ def test_a_silent_server_is_given_up(server, tmp_path):
     server.pause = 5.0
     with pytest.raises(ConnectionError, match=r"could not download .*(imed out|not finished)"):
         load_text("gutenberg:7", timeout=0.3)
-    assert cached(tmp_path) == []
-
-
-def test_a_server_that_trickles_is_given_up_at_the_deadline(server, tmp_path, monkeypatch):
-    server.pause = 0.001
-    clock = SimpleNamespace(monotonic=itertools.count(0, 20).__next__)  # 20 s between two looks
-    monkeypatch.setattr(gutenberg, "time", clock)
-    with pytest.raises(ConnectionError, match=r"could not .*not finished after 30 seconds"):
-        load_text("gutenberg:7", timeout=30.0)
     assert cached(tmp_path) == []
 
 

@@ -34,6 +34,28 @@ def test_compiled_afresh_and_read_from_the_cache_are_the_same_bits(tmp_path):
     assert first == second
 
 
+UNKEPT = """
+import warnings
+from numba.core import caching
+caching.FunctionCache._impl_class._locator_classes = []
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    from tl_negation.fitting import compiled
+print([str(each.message) for each in said])
+print(type(compiled.fit).__name__)
+"""
+
+
+def test_without_a_folder_for_its_cache_it_is_compiled_all_the_same():
+    """As with a read-only installation and home: Numba then refuses to decorate a function."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNKEPT], check=True, capture_output=True, text=True
+    )
+    [said], kind = done.stdout.splitlines()[0].split("', '"), done.stdout.splitlines()[1]
+    assert "set NUMBA_CACHE_DIR to a folder that can" in said
+    assert kind == "CPUDispatcher"
+
+
 def test_every_column_is_filled_and_has_the_place_that_its_name_says():
     x = np.random.default_rng(1).normal(size=(3, 40)) * 5 + 2
     out = np.full((len(Column), 3), np.nan)

@@ -86,6 +86,7 @@ async function visit(width, colorScheme) {
       }),
     ),
     sorted: await tab.evaluate(sorted),
+    ran: await tab.evaluate(() => globalThis.foreignScriptRan ?? false),
     console,
     requests: requests.filter((url) => !/^(data|about):/.test(url)).slice(1), // the page itself
   };

@@ -70,22 +70,19 @@ def killed_in_the_model(model, folder):
 
 
 def killed_between_values_and_manifest(model, folder):
-    at_call(os, "fsync", 4, die)  # manifest, values, manifest, values
+    at_call(os, "fsync", 5, die)  # manifest twice, values, manifest, values
     stored(model, folder)
 
 
 def killed_within_the_manifest(model, folder):
-    dump, calls = json.dump, []
+    sealed, calls = store.sealed, []
 
-    def half(held, file, **options):
-        calls.append(held)
-        if len(calls) == 3:
-            file.write(json.dumps(held)[:300])
-            file.flush()
-            die()
-        dump(held, file, **options)
+    def half(content):
+        calls.append(content)
+        return sealed(content)[: 300 if len(calls) == 4 else None]
 
-    json.dump = half
+    store.sealed = half
+    at_call(os, "fsync", 6, die)  # manifest twice, values, manifest, values, half a manifest
     stored(model, folder)
 
 

@@ -14,6 +14,7 @@ from helpers import synthetic
 import tl_negation
 from tl_negation import COLUMNS, load_result, profile
 from tl_negation._shared.files import check_target, whole_directory, whole_file
+from tl_negation._shared.sealed import read_sealed, sealed
 from tl_negation.probing.storage import jsonable
 
 
@@ -80,8 +81,9 @@ def test_tables_come_back_to_the_last_bit(full, tmp_path):
         pd.testing.assert_frame_equal(got, want, check_exact=True)
     pd.testing.assert_frame_equal(profile(loaded), profile(full), check_exact=True)
     (tmp_path / "run" / "heads.csv").write_text("")
-    with pytest.raises(ValueError, match=r"heads\.csv is damaged"):
-        load_result(tmp_path / "run")
+    for verify in (True, False):
+        with pytest.raises(ValueError, match=r"heads\.csv is damaged"):
+            load_result(tmp_path / "run", verify=verify)
     (tmp_path / "run" / "heads.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"heads\.csv is missing"):
         load_result(tmp_path / "run")
@@ -143,7 +145,7 @@ def test_a_share_without_units_was_null_in_version_0_1_0(full, tmp_path):
 def as_version_0_1_0(run, result):
     """Rewrite a run as version 0.1.0 wrote it: two tables in the provenance, no list of columns."""
     path = run / "run.json"
-    manifest = json.loads(path.read_text("utf-8"))
+    manifest, _ = read_sealed(path)
     table = result.tables["held_out_by_word"]
     words = table[["word", "label"]].drop_duplicates()
     by_word = [table[table["word"] == word] for word in words["word"]]
@@ -158,7 +160,7 @@ def as_version_0_1_0(run, result):
     for name in ("held_out_by_word", "lexical_null"):
         manifest["tables"].remove(name)
         (run / f"{name}.csv").unlink()
-    del manifest["columns"]
+    del manifest["columns"], manifest["files"]
     path.write_text(json.dumps(manifest | {"format_version": 1}), "utf-8")
 
 
@@ -195,7 +197,10 @@ def test_a_number_that_json_does_not_know_becomes_null(result, tmp_path):
 def test_run_json_says_where_everything_comes_from(result, tmp_path):
     folder = result.save(tmp_path / "run")
     manifest = json.loads((folder / "run.json").read_text("utf-8"))
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] == 3
+    assert {name: len(digest) for name, digest in manifest["files"].items()} == {
+        "contexts.parquet": 64, "units.parquet": 64,
+    }  # fmt: skip
     assert manifest["columns"] == list(COLUMNS)
     assert manifest["layers"] == [2, 5, 8]
     assert [site["name"] for site in manifest["sites"]] == ["q", "k", "mlp_pre"]
@@ -234,30 +239,31 @@ def test_a_truncated_file(run, name, keep):
 
 
 def edit(path, **changes):
-    manifest = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps(manifest | changes), "utf-8")
+    """Change entries of a manifest, and seal it again, as somebody might who means harm."""
+    manifest, _ = read_sealed(path)
+    path.write_text(sealed(manifest | changes), "utf-8")
 
 
 @pytest.mark.parametrize(
-    "changes", [{"format": "another"}, {"format_version": 3}, {"format_version": None}]
+    "changes", [{"format": "another"}, {"format_version": 4}, {"format_version": None}]
 )
 def test_a_run_of_another_format(run, changes):
     edit(run / "run.json", **changes)
-    with pytest.raises(ValueError, match=r"not a run of format 1 or 2 of tl_negation; scan"):
+    with pytest.raises(ValueError, match=r"is not a run of format 1 to 3 of tl_negation\); scan"):
         load_result(run)
 
 
 def test_json_that_is_not_a_manifest(run):
     (run / "run.json").write_text("[1, 2]", "utf-8")
-    with pytest.raises(ValueError, match="not a run of format 1 or 2"):
+    with pytest.raises(ValueError, match=r"is damaged \(it holds a list, not an object\); scan"):
         load_result(run)
 
 
 @pytest.mark.parametrize("key", ["sites", "layers", "contexts", "columns", "provenance"])
 def test_a_manifest_that_lacks_something(run, key):
-    manifest = json.loads((run / "run.json").read_text("utf-8"))
+    manifest, _ = read_sealed(run / "run.json")
     del manifest[key]
-    (run / "run.json").write_text(json.dumps(manifest), "utf-8")
+    (run / "run.json").write_text(sealed(manifest), "utf-8")
     with pytest.raises(ValueError, match=rf"run\.json is damaged \(it lacks {key}\); scan again"):
         load_result(run)
 
@@ -269,38 +275,186 @@ def test_files_that_do_not_fit_each_other(run, result):
     result.save(run, overwrite=True)
     units = pd.read_parquet(run / "units.parquet")
     units.drop(columns="auc").to_parquet(run / "units.parquet")
-    with pytest.raises(ValueError, match=r"should hold 105 rows with the columns status, .*auc"):
+    with pytest.raises(ValueError, match=r"units\.parquet is damaged \(it is not as it was wr"):
         load_result(run)
+    with pytest.raises(ValueError, match=r"should hold 105 rows with the columns status, .*auc"):
+        load_result(run, verify=False)
+
+
+def test_units_are_read_by_their_index_columns(run, result):
+    units = pd.read_parquet(run / "units.parquet")
+    units.sample(frac=1, random_state=0).to_parquet(run / "units.parquet")
+    assert_same(load_result(run, verify=False), result)
+
+
+NO_UNIT = "there is a unit of a layer or a site that there is not"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda units: units.assign(index=0), "not every unit is there exactly once"),
+        (lambda units: units.assign(head=-1), "there is a head or an index that its site has not"),
+        (lambda units: units.assign(head=0.5), "a head or an index is not a whole number"),
+        (lambda units: units.assign(layer=7), NO_UNIT),
+        (lambda units: units.assign(site="w"), NO_UNIT),
+        (lambda units: units.assign(status="fine"), "there is no status 'fine'"),
+        (lambda units: units.assign(status=None), "there is no status 'None'"),
+        (lambda units: units.assign(beta="large"), "the column beta holds .*, not numbers"),
+    ],
+)  # fmt: skip
+def test_units_that_are_not_those_of_the_run(run, change, message):
+    change(pd.read_parquet(run / "units.parquet")).to_parquet(run / "units.parquet")
+    with pytest.raises(ValueError, match=rf"units\.parquet is damaged \({message}"):
+        load_result(run, verify=False)
 
 
 def test_contexts_that_do_not_fit_the_run(run, result):
     examples = pd.read_parquet(run / "contexts.parquet")
     examples.iloc[:5].to_parquet(run / "contexts.parquet")
     with pytest.raises(ValueError, match=r"contexts\.parquet should hold 61 rows .*; it holds 5 "):
-        load_result(run)
+        load_result(run, verify=False)
     examples.drop(columns="tokens").to_parquet(run / "contexts.parquet")
     with pytest.raises(ValueError, match=r"should hold 61 rows with the columns .*tokens; it hold"):
-        load_result(run)
+        load_result(run, verify=False)
+    examples.assign(label=2).to_parquet(run / "contexts.parquet")
+    with pytest.raises(ValueError, match=r"contexts\.parquet is damaged \(the labels of examples"):
+        load_result(run, verify=False)
 
 
-def test_a_damaged_display(full, tmp_path):
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_damaged_display(full, tmp_path, verify):
     run = full.save(tmp_path / "run")
     (run / "display.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"display\.parquet is damaged"):
+        load_result(run, verify=verify)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda shown: shown.drop(columns="values"), "it lacks the columns values"),
+        (lambda shown: shown.assign(example=10**6), "it shows examples that there are not"),
+        (lambda shown: shown.assign(tokens=[["a"]] * len(shown)), "not hold a value for every tok"),
+    ],
+)  # fmt: skip
+def test_a_display_of_something_else(full, tmp_path, change, message):
+    run = full.save(tmp_path / "run")
+    change(pd.read_parquet(run / "display.parquet")).to_parquet(run / "display.parquet")
+    with pytest.raises(ValueError, match=rf"display\.parquet is damaged \(.*{message}"):
+        load_result(run, verify=False)
+
+
+SITE = {
+    "name": "q",
+    "hook": "blocks.{layer}.attn.hook_q",
+    "module": "attn",
+    "heads": 5,
+    "d_head": 4,
+}
+UNKNOWN = "a site that this version does not know"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": []}, "layers must be numbers; got "),
+        ({"layers": [2, "5", 8]}, "layers must be numbers"),
+        ({"layers": [2, 2, 8]}, "layers are named twice"),
+        ({"tables": ["../secret"]}, r"tables must be plain names; got \['\.\./secret'\]"),
+        ({"tables": "heads"}, "tables must be plain names"),
+        ({"columns": ["status", "a/b"]}, "columns must be plain names"),
+        ({"columns": ["beta"]}, "the column status is missing"),
+        ({"sites": []}, UNKNOWN),
+        ({"sites": [SITE | {"name": "<script>"}]}, UNKNOWN + ": .*<scr"),
+        ({"sites": [SITE | {"heads": "5"}]}, UNKNOWN),
+        ({"sites": [SITE | {"d_head": 0}]}, UNKNOWN),
+        ({"sites": [SITE | {"module": "x"}]}, UNKNOWN),
+        ({"sites": [SITE, SITE]}, "sites are named twice"),
+        ({"provenance": {}}, "its provenance does not say what was tested"),
+        ({"audit": 3}, "TypeError: .*"),
+        ({"audit": {}}, "KeyError: 'examples'"),
+        ({"contexts": {"before": 3}}, "TypeError: .*source"),
+        ({"contexts": {"before": 99, "source": {}}}, "KeyError: 'contrast'"),
+    ],
+)  # fmt: skip
+def test_a_manifest_whose_fields_cannot_be_is_refused(run, changes, message):
+    edit(run / "run.json", **changes)
+    with pytest.raises(ValueError, match=rf"is damaged \({message}"):
         load_result(run)
+
+
+def test_a_manifest_nested_too_deeply_is_damage(run):
+    (run / "run.json").write_text("[" * 100_000 + "]" * 100_000, "utf-8")
+    with pytest.raises(ValueError, match=r"run\.json is damaged \(its entries are nested too deep"):
+        load_result(run)
+
+
+def test_a_table_is_not_written_outside_of_its_run(result, tmp_path):
+    table = pd.DataFrame({"a": [1]})
+    for name in ("../secret", "a/b", "", "a" * 61):
+        with pytest.raises(ValueError, match=r"name of a table becomes that of a file: .*; got "):
+            result.with_table(name, table)
+        with pytest.raises(ValueError, match="name of a table becomes that of a file"):
+            replace(result, tables={name: table}).save(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"a run has a file profile\.csv of its own; call the tab"):
+        result.with_table("profile", table)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_no_text_is_written_with_backslashes(result, tmp_path):
+    odd = result.with_columns(result.columns, odd="caf\udce9")
+    loaded = load_result(odd.save(tmp_path / "run"))
+    assert loaded.provenance["odd"] == r"caf\udce9"
+
+
+def test_a_file_of_a_run_that_is_written_again_is_known(full, tmp_path):
+    run = full.save(tmp_path / "run")
+    with whole_file(run / "heads.csv") as path:
+        full.tables["heads"].head(1).to_csv(path, index=False)
+    assert len(load_result(run).tables["heads"]) == 1
+    with whole_file(run / "notes.txt") as path:
+        path.write_text("mine")
+    assert "notes.txt" not in json.loads((run / "run.json").read_text("utf-8"))["files"]
+    load_result(run)
 
 
 # ------------------------------------------------------------------ all of it or nothing
 
 
-def test_an_earlier_run_is_replaced_only_if_asked_for(run, result):
-    (run / "extra.txt").write_text("of the earlier run")
+def test_an_earlier_run_is_replaced_only_if_asked_for(run, full):
     with pytest.raises(FileExistsError, match=r"already holds a run; .*--overwrite"):
-        result.save(run)
-    assert (run / "extra.txt").exists()
-    result.save(run, overwrite=True)
+        full.save(run)
     assert listing(run) == ["contexts.parquet", "run.json", "units.parquet"]
+    full.save(run, overwrite=True)
+    assert len(listing(run)) == 7
     assert listing(run.parent) == ["run", *(f"run/{name}" for name in listing(run))]
+
+
+def test_only_what_a_run_wrote_is_replaced(run, result, full):
+    full.save(run, overwrite=True)
+    (run / "notes").mkdir()
+    (run / "notes" / "mine.txt").write_text("mine")
+    (run / "mine.txt").symlink_to("notes/mine.txt")
+    result.save(run, overwrite=True)
+    assert listing(run) == [
+        "contexts.parquet", "mine.txt", "notes", "notes/mine.txt", "run.json", "units.parquet",
+    ]  # fmt: skip
+    assert (run / "mine.txt").is_symlink()
+    assert (run / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not JSON", '{"format": "another"}'])
+def test_a_directory_with_somebody_elses_run_json_is_never_replaced(result, tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(FileExistsError, match=r"run\.json is not that of a run of tl_negation"):
+        result.save(tmp_path, overwrite=True)
+    assert (tmp_path / "run.json").read_text() == content
+
+
+def test_a_damaged_run_of_ours_may_be_replaced(run, result):
+    (run / "run.json").write_bytes((run / "run.json").read_bytes()[:400])
+    assert_same(load_result(result.save(run, overwrite=True)), result)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -7,18 +7,21 @@ Needs Chromium, Node and two packages of npm's registry:
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers import synthetic, tiny_models
 from helpers.child_process import HANGS
 from helpers.few_figures import figures
 from helpers.made_results import display
 
-from tl_negation import add_effects, collect, probe
+from tl_negation import add_effects, collect, load_result, probe
+from tl_negation._shared.sealed import read_sealed, seal_directory, sealed
 from tl_negation.inference.infer import infer
 from tl_negation.report.page import report
 
@@ -96,6 +99,73 @@ def test_interventions_and_where_heads_look_are_for_everybody_too(tmp_path):
         assert (visit["violations"], visit["requests"], visit["console"]) == ([], [], [])
         assert visit["scrolls"] == 0
         assert visit["patterns"] == [4, 4]  # circuitsvis drew its maps of two contexts
+
+
+# ------------------------------------------------------------------ a run from anyone
+
+RUNS = "globalThis.foreignScriptRan = true"
+HOSTILE = f"'\"></script></td><script>{RUNS}</script><img src=x onerror='{RUNS}'>"
+#: What a run could not be read without, or what is looked up by its name.
+STRUCTURE = ("test", "preset", "lists", "exclude", "groups", "seed")
+
+
+def with_hostile_texts(value):
+    if isinstance(value, dict):
+        return {
+            name: item if name in STRUCTURE else with_hostile_texts(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [with_hostile_texts(item) for item in value]
+    return value + HOSTILE if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """The page of a run whose every text is markup that runs a script, with the right hashes."""
+    options = {"permutations": 200, "tasks": 2, "replicates": 2, "progress": False}
+    result = infer(synthetic.result(*synthetic.small()), **options)
+    run = replace(result, display=display(result)).save(tmp_path_factory.mktemp("run") / "run")
+    manifest, _ = read_sealed(run / "run.json")
+    for name in ("provenance", "contexts", "audit"):
+        manifest[name] = with_hostile_texts(manifest[name])
+    (run / "run.json").write_text(sealed(manifest), "utf-8")
+    for name, columns in (
+        ("contexts", ("word", "surface", "token", "passage")),
+        ("display", ("tokens",)),
+    ):
+        table = pd.read_parquet(run / f"{name}.parquet")
+        for column in columns:
+            table[column] = [
+                text + HOSTILE if isinstance(text, str) else [token + HOSTILE for token in text]
+                for text in table[column]
+            ]
+        table.to_parquet(run / f"{name}.parquet")
+    by_word = pd.read_csv(run / "held_out_by_word.csv")
+    by_word.assign(word=by_word["word"] + HOSTILE).to_csv(run / "held_out_by_word.csv", index=False)
+    seal_directory(run, "run.json")
+    return report(load_result(run), run / "report.html")
+
+
+def test_nothing_that_a_run_says_runs(hostile):
+    assert "foreignScriptRan" in hostile.read_text("utf-8")  # as text
+    for visit in browse(hostile):
+        assert (visit["ran"], visit["requests"], visit["console"]) == (False, [], [])
+
+
+def test_the_policy_lets_no_other_script_run(hostile, tmp_path):
+    """Were something not escaped, it would still not run."""
+    page = hostile.read_text("utf-8")
+    assert "unsafe-inline" not in page.split("script-src", 1)[1].split(";", 1)[0]
+    injected = page.replace("<main", f"<script>{RUNS}</script><img src=x onerror='{RUNS}'><main", 1)
+    assert injected != page
+    (tmp_path / "injected.html").write_text(injected, "utf-8")
+    for visit in browse(tmp_path / "injected.html"):
+        assert visit["ran"] is False
+        assert any("Content Security Policy" in line for line in visit["console"])
+    allowed = re.sub(r"<meta http-equiv[^>]*>", "", injected)  # the test itself can fail
+    (tmp_path / "allowed.html").write_text(allowed, "utf-8")
+    assert all(visit["ran"] for visit in browse(tmp_path / "allowed.html"))
 
 
 def test_views_are_drawn(visits):

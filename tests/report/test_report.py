@@ -13,7 +13,7 @@ import torch
 from helpers import synthetic, tiny_models
 from helpers.few_figures import figures
 from helpers.made_results import display, make_result
-from helpers.pages import HOSTILE, drawn, dump_dom
+from helpers.pages import HOSTILE, add_script, drawn, dump_dom
 
 from tl_negation import views
 from tl_negation.inference.infer import infer
@@ -325,7 +325,7 @@ def test_a_browser_shows_hostile_text_as_text(hostile, tmp_path):
 @pytest.mark.browser
 def test_in_a_browser_the_table_sorts_and_is_searched(result, tmp_path):
     path = report(result, tmp_path / "report.html")
-    script = """<script>
+    script = """
       const press = (n) => document.querySelectorAll("#units button")[n].click();
       const cells = (n) => [...document.querySelectorAll("#units tbody tr:not([hidden])")].map(
         (row) => row.cells[n].textContent).join(" ");
@@ -341,9 +341,8 @@ def test_in_a_browser_the_table_sorts_and_is_searched(result, tmp_path):
       say("said", document.getElementById("found").textContent);
       setTimeout(() => say("widths", [...document.querySelectorAll(".colored-tokens")]
         .map((one) => one.offsetWidth > 99 && one.offsetHeight > 9).join(" ")), 500);
-    </script>"""
-    page = path.read_text(encoding="utf-8").replace("</body>", f"{script}</body>")
-    path.write_text(page, encoding="utf-8")
+    """
+    add_script(path, script)
     dom, console = dump_dom(path, tmp_path)
     said = dict(re.findall(r'data-([a-z-]+)="([^"]*)"', dom.split("<body", 1)[1].split(">", 1)[0]))
     layers = [int(layer) for layer in said["down"].split()]

@@ -259,8 +259,12 @@ def test_a_scan_that_fails_leaves_the_earlier_run(model, text, tmp_path, monkeyp
     options = {"words": False, "out": tmp_path / "run", **QUICK}
     first = scan(model, text, **options)
     monkeypatch.setattr(REPORT, "report", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(
+        RuntimeError, match=r"ZeroDivisionError: .* is not written; its tables"
+    ) as said:
         scan(model, text, per_class=20, overwrite=True, **options)
+    kept = load_result(re.search(r"are kept in '([^']*)'", str(said.value)).group(1))
+    assert len(kept.contexts) == 40
     assert len(load_result(tmp_path / "run").contexts) == len(first.contexts)
     assert listing(tmp_path) == ["run"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import tiny_models
-from helpers.pages import HOSTILE, dump_dom, props
+from helpers.pages import HOSTILE, add_script, dump_dom, props
 
 from tl_negation import views
 from tl_negation.activations.collect import collect
@@ -138,7 +138,7 @@ class TestBrowser:
     def test_in_a_browser_one_unit_is_shown_and_can_be_changed(self, model, result, tmp_path):
         view = views.unit_browser(result, model=model, n=6, contexts=2)
         path = view.save(tmp_path / "view.html")
-        script = """<script>
+        script = """
           const shown = () => [...document.querySelectorAll(".tln-unit")].filter((s) => !s.hidden);
           const name = (s) => s.querySelector("h3").textContent;
           const first = shown(), [layer, unit] = document.querySelectorAll("select");
@@ -149,8 +149,8 @@ class TestBrowser:
           setTimeout(() => { document.body.dataset.said = JSON.stringify({
             first: first.map(name), now: shown().map(name), layer: layer.value,
             drawn: shown()[0].querySelectorAll(".colored-tokens").length }); }, 500);
-        </script>"""
-        path.write_text(path.read_text("utf-8").replace("</body>", f"{script}</body>"), "utf-8")
+        """
+        add_script(path, script)
         dom, console = dump_dom(path, tmp_path)
         said = json.loads(html.unescape(re.search('data-said="([^"]*)"', dom).group(1)))
         best = views.contexts.name_of(result.top(1).iloc[0])

@@ -17,6 +17,7 @@ from helpers.child_process import environment
 
 import tl_negation as tln
 from tl_negation._shared.files import one_writer
+from tl_negation._shared.sealed import read_sealed, sealed
 from tl_negation.activations.collect import collect, load_activations
 from tl_negation.probing.results import load_result
 
@@ -109,8 +110,12 @@ def test_a_collection_that_died_goes_on_to_the_same_bytes(died, model, expected,
     stored(model, store)
     handle.remove()
     assert len(calls) == -(-(N - done) // crash_cases.BATCH)
-    for name in ("values.npy", "manifest.json", "contexts.parquet"):
+    for name in ("values.npy", "contexts.parquet"):
         assert (store / name).read_bytes() == (expected / name).read_bytes()
+    held, whole = (read_sealed(folder / "manifest.json")[0] for folder in (store, expected))
+    assert held.pop("stretches")[-1][0] == whole.pop("stretches")[-1][0] == N
+    assert held == whole
+    assert torch.equal(load_activations(store).values, load_activations(expected).values)
 
 
 @pytest.mark.parametrize("case", ["file_too_large", "disk_full"])
@@ -214,7 +219,9 @@ def test_a_garbled_manifest(model, damaged):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"done": N + 1}, {"done": -1}, {"done": "all"}, {"done": None},
+        {"format": 3}, {"format": "2"}, {"stretches": []}, {"stretches": [[3, "a"], [3, "b"]]},
+        {"stretches": [[N]]}, {"done": 3},
+        {"done": N + 1}, {"done": -1}, {"done": "all"}, {"done": None},
         {"holds": []}, {"about": None}, {"about": {}}, {"batch_size_now": 0},
         {"holds": {"shape": [3, 11]}}, {"holds": {"shape": "abc"}},
         {"holds": {"shape": [0, 11, 1]}},
@@ -222,8 +229,11 @@ def test_a_garbled_manifest(model, damaged):
 )  # fmt: skip
 def test_a_manifest_with_other_things_in_it(model, damaged, change):
     path = damaged / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    held, _ = read_sealed(path)
+    path.write_text(sealed(held | change))
     refused(model, damaged, r"manifest\.json is damaged, or of another version")
+    path.write_text(json.dumps(held))  # without a seal it is none of ours
+    refused(model, damaged, r"manifest\.json is damaged, .*its SHA-256 is missing")
 
 
 def test_damaged_contexts_matter_only_without_the_model(model, damaged):

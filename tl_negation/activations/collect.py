@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._shared import current, table, validated
+from .._shared import current, expanded, table, validated
 from ..corpus import Contexts
 from ..models import (
     UNIT,
@@ -146,7 +146,7 @@ def collect(
     if store is not None:
         with alone_with(model):
             wanted = _wanted(model, chosen, numbers, contexts, size, about)
-        into = _store.Store(Path(store), *wanted, size)
+        into = _store.Store(expanded(store), *wanted, size)
         return _collect_into(into, model, tokens, after, chosen, numbers, contexts, progress)
     units, processes = sum(site.width for site in chosen), current()
     part = tokens[processes.share(len(tokens), size)].to(device)
@@ -164,13 +164,16 @@ def collect(
 
 
 @validated
-def load_activations(store: str | Path) -> Activations:
+def load_activations(store: str | Path, *, verify: bool = True) -> Activations:
     """Open the activations that :func:`collect` kept in a store, without the model.
 
     Parameters
     ----------
     store : str or Path
         The directory.
+    verify : bool
+        Read all values once and compare them with the SHA-256 that was recorded as they were
+        written. Without it only the other files are compared, which takes no time.
 
     Returns
     -------
@@ -193,7 +196,10 @@ def load_activations(store: str | Path) -> Activations:
     >>> torch.equal(read.values, written.values)
     True
     """
+    store = expanded(store)
     holds, about, contexts = _store.read(store)
+    if verify:
+        _store.check_values(store)
     sites = tuple(Site(**site) for site in holds["sites"])
     layers = tuple(holds["layers"])
     return Activations(_store.open_values(store), sites, layers, contexts, about["model"])
@@ -217,6 +223,9 @@ def _collect_into(
             store.resume()
             _fill(store, model, tokens, after, sites, layers, progress)
         processes.wait()
+    elif processes.is_main:
+        _store.check_values(store.folder)
+        _store.sweep(store.folder)
     about = _store.about(store.folder)["model"]
     return Activations(_store.open_values(store.folder), sites, layers, contexts, about)
 

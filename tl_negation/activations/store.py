@@ -4,9 +4,9 @@ A store is a directory of three files:
 
 - ``values.npy``: ``[layer, example, unit]``, float32, of full size from the start. A layer is one
   stretch of the file, so that a memory map reads it without the others.
-- ``manifest.json``: what the values are of, and how many examples are done. It replaces the old
-  one only after the values that it counts are on the disk; whatever a crashed run had written
-  beyond them is computed again.
+- ``manifest.json``: what the values are of, how many examples are done, and the SHA-256 of each
+  stretch of them, sealed with its own. It replaces the old one only after the values that it
+  counts are on the disk; whatever a crashed run had written beyond them is computed again.
 - ``contexts.parquet``: the contexts, for :func:`tl_negation.load_activations`.
 
 Values are written with ordinary writes, not through a memory map: with a map, a full disk would
@@ -14,13 +14,12 @@ end the process; this way it is an error that can be reported.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._shared import one_writer, whole_file
+from .._shared import (
+    TEMPORARY,
+    check_name,
+    damaged,
+    file_sha256,
+    one_writer,
+    read_sealed,
+    read_whole,
+    recover,
+    sealed,
+    whole_file,
+)
 from ..corpus import Contexts
+from ..models import Site
 
 VALUES, MANIFEST, CONTEXTS = "values.npy", "manifest.json", "contexts.parquet"
-FORMAT = 1
+#: Format 1, of version 0.1.0, had no hashes and did not know of all that decides the values.
+FORMAT = 2
+_WHAT = "damaged, or of another version"
 #: Between two entries in the manifest: at most this many bytes, and at most this many batches.
 STRETCH_BYTES, STRETCH_BATCHES = 32 * 2**20, 64
 #: What must agree for an unfinished store only: how its remaining values would be computed.
@@ -52,6 +65,8 @@ class Store:
     about: Mapping[str, Any]
     batch_size: int
     done: int = 0
+    #: Last example and SHA-256 of each stretch that is on the disk.
+    stretches: list[list[Any]] = field(default_factory=list)
 
     @property
     def units(self) -> int:
@@ -69,6 +84,7 @@ class Store:
         """Read in the manifest how much is done."""
         manifest = _read_manifest(self.folder)
         self.done, self.batch_size = manifest["done"], manifest["batch_size_now"]
+        self.stretches = manifest["stretches"]
 
     def write(self, start: int, rows: Float[Tensor, "layer example unit"]) -> None:
         """Write the values of some examples, from ``start`` on, to the disk.
@@ -97,16 +113,32 @@ class Store:
         OSError
             As :meth:`write`.
         """
-        state = {"format": FORMAT, "done": done, "batch_size_now": batch_size}
+        stretches = self.stretches
+        if done > self.done:  # of what was written, by whatever process, since the last time
+            array = open_values(self.folder).numpy()
+            stretches = [*stretches, [done, _values_sha256(array[:, self.done : done])]]
+        self._write_manifest(done, batch_size, stretches)
+
+    def _write_manifest(self, done: int, batch_size: int, stretches: list[list[Any]]) -> None:
+        contexts = self.folder / CONTEXTS
+        content = {
+            "format": FORMAT,
+            "done": done,
+            "batch_size_now": batch_size,
+            "contexts_file": file_sha256(contexts) if contexts.exists() else None,
+            "stretches": stretches,
+            "holds": self.wanted,
+            "about": self.about,
+        }
         with (
             self._room_can_be_made(),
             whole_file(self.folder / MANIFEST) as path,
             path.open("w", encoding="utf-8") as file,
         ):
-            json.dump({**state, "holds": self.wanted, "about": self.about}, file, indent=1)
+            file.write(sealed(content))
             file.flush()
             os.fsync(file.fileno())
-        self.done, self.batch_size = done, batch_size
+        self.done, self.batch_size, self.stretches = done, batch_size, stretches
 
     def begin(self, contexts: Contexts) -> None:
         """Make the files; the manifest first, because a store is recognised by it.
@@ -117,12 +149,13 @@ class Store:
             As :meth:`write`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.advance(0, self.batch_size)
+        self._write_manifest(0, self.batch_size, [])
         with self._room_can_be_made():
             with whole_file(self.folder / CONTEXTS) as path:
                 contexts.to_frame().to_parquet(path)
             shape = tuple(self.wanted["shape"])
             np.lib.format.open_memmap(self.folder / VALUES, "w+", np.float32, shape).flush()
+        self._write_manifest(0, self.batch_size, [])  # again, with the hash of the contexts
 
     @contextmanager
     def _room_can_be_made(self) -> Iterator[None]:
@@ -160,9 +193,12 @@ def is_finished(folder: str | Path, wanted: Mapping[str, Any]) -> bool:
         The manifest cannot be read.
     """
     folder = Path(folder)
-    if not folder.exists():
+    if not _exists(folder):
+        check_name(folder)  # says what is wrong with it, before the model runs
+        if folder.is_symlink():
+            raise FileExistsError(f"{folder} is a link to nothing; remove it, or name another")
         return False
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists()):
+    if not folder.is_dir() or (_holds_files(folder) and not (folder / MANIFEST).exists()):
         raise FileExistsError(
             f"{folder} is not a store of activations (it has no {MANIFEST}); name another directory"
         )
@@ -172,6 +208,18 @@ def is_finished(folder: str | Path, wanted: Mapping[str, Any]) -> bool:
     finished = manifest["done"] == manifest["holds"]["shape"][1]
     compare(folder, manifest["holds"], wanted, finished)
     return finished
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, for one
+        return False
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is more than what a run left that was killed at its very beginning."""
+    return any(not path.name.startswith(TEMPORARY) for path in folder.iterdir())
 
 
 @contextmanager
@@ -188,14 +236,21 @@ def writing(store: Store, contexts: Contexts) -> Iterator[None]:
         As :func:`is_finished`.
     """
     with one_writer(store.folder):
+        sweep(store.folder)
         is_finished(store.folder, store.wanted)  # another run may have begun it meanwhile
         if (store.folder / MANIFEST).exists():
             store.resume()
         _check_room(store)
         if store.done == 0:
             store.begin(contexts)
-        open_values(store.folder)  # refuses damage before the model runs
+        check_values(store.folder)  # refuses damage before the model runs
         yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs left beside a store and in it."""
+    recover(folder)
+    recover(folder / MANIFEST)
 
 
 def _check_room(store: Store) -> None:
@@ -249,15 +304,37 @@ def open_values(folder: str | Path) -> Float[Tensor, "layer example unit"]:
         The file is missing, cut short, or not an array of the manifest's shape.
     """
     path, shape = Path(folder) / VALUES, tuple(_read_manifest(Path(folder))["holds"]["shape"])
-    try:
+    if not path.is_file():
+        raise _damaged(path, "FileNotFoundError: it is missing")
+    with _reading(path):
         array = _map(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if array.shape != shape or array.dtype != np.float32:
         raise _damaged(path, f"{array.dtype} {array.shape}, the manifest says float32 {shape}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)
+
+
+def check_values(folder: str | Path) -> None:
+    """Compare the values of every stretch with the SHA-256 that was recorded when it was written.
+
+    Raises
+    ------
+    ValueError
+        Names the examples whose values are others.
+    """
+    path, array, first = Path(folder) / VALUES, open_values(folder).numpy(), 0
+    for end, recorded in _read_manifest(Path(folder)).get("stretches", []):
+        if _values_sha256(array[:, first:end]) != recorded:
+            raise _damaged(path, f"the values of examples {first} to {end - 1} were changed")
+        first = end
+
+
+def _values_sha256(values: Float[np.ndarray, "layer example unit"]) -> str:
+    digest = hashlib.sha256()
+    for layer in values:
+        digest.update(np.ascontiguousarray(layer).data)
+    return digest.hexdigest()
 
 
 def _map(path: Path) -> np.memmap:
@@ -279,7 +356,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any], Contexts]:
         The store is unfinished or damaged.
     """
     folder = Path(folder)
-    if not (folder / MANIFEST).exists():
+    if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} is not a store of activations (it has no {MANIFEST})")
     manifest = _read_manifest(folder)
     holds, about = manifest["holds"], manifest["about"]
@@ -289,12 +366,14 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any], Contexts]:
             f"collect(model, contexts, store=...) as it was begun"
         )
     path = folder / CONTEXTS
-    try:
+    if not path.is_file():
+        raise _damaged(path, "FileNotFoundError: it is missing")
+    if manifest["format"] > 1 and file_sha256(path) != manifest["contexts_file"]:
+        raise _damaged(path, "they are not those of the manifest: the SHA-256 differs")
+    with _reading(path):
         contexts = Contexts.from_frame(pd.read_parquet(path), **about["contexts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if contexts_sha256(contexts) != holds["contexts"]:
-        raise _damaged(path, "they are not those of the manifest")
+        if contexts_sha256(contexts) != holds["contexts"]:
+            raise ValueError("they are not those of the manifest")
     return holds, about, contexts
 
 
@@ -305,23 +384,45 @@ def about(folder: str | Path) -> dict[str, Any]:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text())
-        layers, examples, units = manifest["holds"]["shape"]
-        sound = manifest["format"] == FORMAT and manifest["batch_size_now"] >= 1
-        sound = sound and min(layers, units) >= 1 and 0 <= manifest["done"] <= examples
-        sound = sound and {"model", "contexts"} <= manifest["about"].keys()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if not sound:
-        raise _damaged(path, "it is of another format")
-    return manifest
+    with _reading(path):
+        manifest, is_sealed = read_sealed(path)
+        version = manifest.get("format")
+        if version not in (1, FORMAT):
+            raise ValueError(f"it is of format {version!r:.20}, known are 1 and {FORMAT}")
+        if version == FORMAT and not is_sealed:
+            raise ValueError("its SHA-256 is missing")
+        _check_manifest(manifest)
+        return manifest
+
+
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Raise where a field does not fit the others."""
+    holds, done = manifest["holds"], manifest["done"]
+    layers, examples, units = holds["shape"]
+    ends = [end for end, _ in manifest.get("stretches", [[done, None]] if done else [])]
+    if not (
+        manifest["batch_size_now"] >= 1
+        and min(layers, units) >= 1
+        and 0 <= done <= examples
+        and [0, *ends] == sorted({0, *ends})
+        and (ends or [0])[-1] == done
+        and len(set(holds["layers"])) == len(holds["layers"]) == layers
+        and sum(Site(**site).width for site in holds["sites"]) == units
+        and {"model", "contexts"} <= manifest["about"].keys()
+    ):
+        raise ValueError("its entries do not fit each other")
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return read_whole(path, _cure(path), _WHAT)
 
 
 def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(
-        f"{path} is damaged, or of another version ({why}); delete {path.parent} and collect again"
-    )
+    return damaged(path, why, _cure(path), _WHAT)
+
+
+def _cure(path: Path) -> str:
+    return f"delete {path.parent} and collect again"
 
 
 def contexts_sha256(contexts: Contexts) -> str:

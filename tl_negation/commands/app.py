@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
+from . import READER_LEFT, nobody_reads
 from .ablate import ablate_command
 from .help import Command, SplittingCommand
 from .options import (
@@ -48,7 +49,12 @@ class OneLine(TyperGroup):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, OSError, ImportError) as error:
+        except (typer.Exit, typer.Abort):  # RuntimeErrors both, and no errors
+            raise
+        except BrokenPipeError as error:  # `| head` has read enough
+            nobody_reads()
+            raise typer.Exit(READER_LEFT) from error
+        except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
             if ctx.params["debug"]:
                 raise
             line = " ".join(str(error).split())
@@ -220,10 +226,11 @@ def compare_command(
     *anticipated*: *can* before *'t* against plain *can*. *control*: arbitrary words of the same
     frequencies. What holds for the control too says nothing about negation.
     """
-    from .._shared import whole_file
+    from .._shared import check_file, whole_file
     from ..runs import compare
     from .tables import comparison_table, console
 
+    check_file(out)  # before the work
     table = compare(
         model,
         one_or_several(text),
@@ -274,7 +281,7 @@ def audit(
         prepend_bos=prepend_bos,
     )
     if as_json:
-        print(json.dumps(contexts.counts(), ensure_ascii=False))
+        print(json.dumps(contexts.counts()))
     else:
         contexts.audit()
 

@@ -80,12 +80,15 @@ class Contexts:
     source: Mapping[str, Any]
 
     def __post_init__(self):
-        missing = [name for name in COLUMNS if name not in self.examples]
+        needed = [name for name in COLUMNS if name != "document"]  # of one document without it
+        missing = [name for name in needed if name not in self.examples]
         if missing:
             raise ValueError(
-                f"examples need the columns {', '.join(COLUMNS)}; the table lacks "
+                f"examples need the columns {', '.join(needed)}; the table lacks "
                 f"{', '.join(missing)}"
             )
+        if not self.examples["label"].isin([0, 1]).all():
+            raise ValueError("the labels of examples are 1 for the first list and 0 for the second")
         n_rows, width = self.tokens.shape
         if n_rows != len(self.examples):
             raise ValueError(

@@ -109,7 +109,7 @@ class Contrast:
                 )
         lists = {name: tuple(map(_normalise, words)) for name, words in self.lists.items()}
         _check_lists(lists)
-        _check_exclude(self.exclude)
+        check_exclude(self.exclude)
         integer("distance", self.distance)
         if self.distance < 0:
             raise ValueError(f"distance counts words and cannot be negative; got {self.distance}")
@@ -184,7 +184,9 @@ class Contrast:
             for match in pattern.finditer(reading.text)
         ]
         if self.distance:
-            hits = _follow(reading.text, hits, self.distance)
+            hits = list(_follow(reading.text, hits, self.distance))
+        if not reading.places:  # nothing is read otherwise than it is written
+            return tuple(hits)
         return tuple(
             hit._replace(start=start, end=end)
             for hit in hits
@@ -289,7 +291,16 @@ def _check_word(word: str, name: str) -> None:
         )
 
 
-def _check_exclude(exclude: Mapping[str, str]) -> None:
+def check_exclude(exclude: Any) -> None:
+    """Refuse what cannot exclude hits in a time that grows with the text.
+
+    Raises
+    ------
+    TypeError
+        Not a mapping from reasons to expressions, both strings.
+    ValueError
+        Something is no regular expression, or may take exponential time.
+    """
     if not isinstance(exclude, Mapping):
         raise TypeError(
             "exclude must map reasons to regular expressions, as {'the month': r'May\\b'}; got a "

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .._shared import nearest
+from .._shared import expanded, nearest
 
 #: A source that begins so is a data set.
 SCHEME = "hf:"
@@ -123,7 +122,7 @@ def stream(source: str, timeout: float) -> Iterator[str]:
 
 def _open(asked: Mapping[str, Any], datasets: Any, timeout: float) -> Iterable[Any]:
     """Begin to stream the rows of a file, a folder or a data set of the hub."""
-    path = Path(asked["name"]).expanduser()
+    path = expanded(asked["name"])
     options = {"split": asked["split"], "streaming": True}
     if path.is_file():
         reader = READERS.get(path.suffix.lower())

@@ -9,13 +9,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from glob import has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .._shared import Count, nearest, too_large, validated
+from .._shared import Count, expanded, nearest, too_large, validated
 from . import boilerplate, data_sets, gutenberg
 from .encodings import check_is_prose, decode
 
@@ -307,7 +308,7 @@ def _check_source(name: str) -> None:
         gutenberg.check_number(name.removeprefix(gutenberg.SCHEME))
     elif name.startswith(data_sets.SCHEME):
         data_sets.parse(name)
-    elif not Path(name).expanduser().exists() and not has_magic(name):
+    elif not expanded(name).exists() and not has_magic(name):
         # At least two letters: C:\story.txt is a path.
         if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
             raise ValueError(f"unknown kind of source {scheme[0]!r} in {name!r}; give {ACCEPTED}")
@@ -316,7 +317,7 @@ def _check_source(name: str) -> None:
 
 def _files(name: str) -> list[str] | None:
     """List the files of a folder or a pattern; None if the name is neither."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         found, kind = _matching(path / "**" / "*.txt"), "the folder"
     elif not path.exists() and has_magic(name):
@@ -345,7 +346,11 @@ def _matching(pattern: Path) -> list[str]:
 def _is_hidden(file: Path, pattern: Path) -> bool:
     """Whether a name begins with a dot that the pattern does not ask for."""
     asked = [name for name in pattern.parts if name.startswith(".")]
-    return any(name.startswith(".") and name not in asked for name in file.parts if name != "..")
+    return any(
+        name.startswith(".") and not any(fnmatchcase(name, each) for each in asked)
+        for name in file.parts
+        if name != ".."
+    )
 
 
 def _of_sources(sources: Any, limit: int | None, load: partial[Text]) -> Corpus:
@@ -419,7 +424,7 @@ def _builtin() -> bytes:
 
 
 def _read(name: str, max_bytes: int) -> bytes:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.is_file():
         raise ValueError(
             f"a text is read from a regular file; {name!r} is a device, pipe or socket"

@@ -10,9 +10,11 @@ so at its first fit.
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TypeAlias
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -51,9 +53,29 @@ def _compile(*fastmath: str, forceinline: bool = True) -> Callable[[Callable], C
     compilations of a part, its own and the caller's, and which of them ran, with its rounding,
     would depend on whether Numba compiled it in this process or read it from its cache.
     """
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": forceinline}
-    compiler = njit(**options, fastmath=set(fastmath))
-    return lambda function: compiler(inspect.unwrap(function))
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": forceinline}
+    options["fastmath"] = set(fastmath)
+
+    def compiled(function: Callable) -> Callable:
+        plain = inspect.unwrap(function)
+        try:
+            return njit(**options, cache=True)(plain)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            _say_once_that_nothing_is_kept()
+            return njit(**options)(plain)
+
+    return compiled
+
+
+@cache
+def _say_once_that_nothing_is_kept() -> None:
+    warnings.warn(
+        "neither the package's folder nor the user's can be written to, so the compiled probe is "
+        "not kept and each process compiles it again; set NUMBA_CACHE_DIR to a folder that can",
+        stacklevel=2,
+    )
 
 
 _entry = _compile(forceinline=False)

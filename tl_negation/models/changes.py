@@ -55,15 +55,28 @@ def is_stock(model: TransformerLensModel) -> bool:
 
 
 def _hooks(model: TransformerLensModel) -> Iterator[str]:
-    everywhere = (_torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks)
-    if any(everywhere):
+    everywhere = [
+        *_torch_module._global_forward_hooks.values(),
+        *_torch_module._global_forward_pre_hooks.values(),
+    ]
+    if not all(map(_is_librarys, everywhere)):  # torch's own count operations and the like
         yield "every module of torch"
+    points = _names_of_hook_points(model)
     for name, module in model.named_modules():
         functions = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if hasattr(module, "fwd_hooks"):  # a hook point of TransformerLens, which wraps functions
             functions = [_unwrapped(function) for function in functions]
         if not all(map(_is_librarys, functions)):
-            yield name or "the model itself"
+            yield points.get(module) or name or "the model itself"
+
+
+def _names_of_hook_points(model: TransformerLensModel) -> dict[nn.Module, str]:
+    """Names that users know: a bridge's modules have longer ones, and its hooks have several."""
+    return {point: name for name, point in sorted(model.hook_dict.items(), key=_length_of_name)}
+
+
+def _length_of_name(item: tuple[str, Any]) -> int:
+    return -len(item[0])  # the shortest comes last, and stays
 
 
 def _is_patched(module: nn.Module) -> bool:

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from .._shared import expanded
 from .demo import DEMO
 
 HUB_TIMEOUT = 10.0  # seconds
@@ -63,7 +64,7 @@ def hooked_transformer() -> Any:
 
 def model_folder(name: str) -> Path:
     """Return the folder of a model, or raise FileNotFoundError if it holds no configuration."""
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"a model's folder holds config.json, weights and tokenizer as Hugging Face's "

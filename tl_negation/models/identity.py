@@ -89,7 +89,8 @@ def _tensors(model: TransformerLensModel) -> Iterator[tuple[str, Tensor]]:
 
 def _settings(model: TransformerLensModel) -> dict[str, Any]:
     cfg = model.cfg
-    own = dataclasses.asdict(cfg) if dataclasses.is_dataclass(cfg) else dict(vars(cfg))
+    is_record = hasattr(cfg, "__dataclass_fields__")
+    own = dataclasses.asdict(cfg) if is_record else dict(vars(cfg))
     hf = getattr(getattr(model, "original_model", None), "config", None)
     theirs = {} if hf is None else {f"transformers.{name}": x for name, x in hf.to_dict().items()}
     plain = {

@@ -166,6 +166,41 @@ def places(
     return np.array(found, dtype=np.int64)
 
 
+def every_place(
+    units: pd.DataFrame, sites: Sequence[Site], layers: Sequence[int]
+) -> Int[np.ndarray, " position"]:
+    """Find the row of every unit in a table that must hold each of them once, in any order.
+
+    Returns
+    -------
+    Int[np.ndarray, " position"]
+        For each position among those of all layers laid end to end, the row of its unit.
+
+    Raises
+    ------
+    ValueError
+        A unit that there is not, or one that is missing or there twice.
+    """
+    row = pd.Index(layers).get_indexer(pd.Index(units["layer"]))
+    names = pd.Index([site.name for site in sites])
+    code = names.get_indexer(pd.Index(units["site"].astype(object)))
+    head, index = units["head"], units["index"]
+    if not (is_integer_dtype(head) and is_integer_dtype(index)):
+        raise ValueError("a head or an index is not a whole number")
+    if min(row.min(initial=0), code.min(initial=0)) < 0:
+        raise ValueError("there is a unit of a layer or a site that there is not")
+    starts = np.array(list(_starts(sites).values()))
+    heads, d_head = (np.array([getattr(site, of) for site in sites]) for of in ("heads", "d_head"))
+    if not (head.between(0, heads[code] - 1) & index.between(0, d_head[code] - 1)).all():
+        raise ValueError("there is a head or an index that its site has not")
+    in_layer = starts[code] + head.to_numpy() * d_head[code] + index.to_numpy()
+    place = row * layer_width(sites) + in_layer
+    order = np.argsort(place, kind="stable")
+    if not np.array_equal(place[order], np.arange(len(layers) * layer_width(sites))):
+        raise ValueError("not every unit is there exactly once")
+    return order
+
+
 def table_of(
     positions: Int[np.ndarray, " chosen"], sites: Sequence[Site], layers: Sequence[int]
 ) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .._shared import Count, validated, whole_file
+from .._shared import Count, expanded, validated, whole_file
 from .style import root_figure, settings
 
 #: The formats in which a run keeps its figures: one to look at, one for a paper.
@@ -54,7 +54,7 @@ def save(axes: Any, path: str | Path, *, dpi: Count = 200) -> Path:
     >>> tln.plots.save(axes, "figures/laminar.pdf").name
     'laminar.pdf'
     """
-    figure, path = _figure_of(axes), Path(path)
+    figure, path = _figure_of(axes), expanded(path)
     _check_kind(figure, path)
     _write_whole(figure, path, dpi)
     return path
@@ -95,7 +95,7 @@ def save_kinds(
     >>> [path.name for path in tln.plots.save_kinds(axes, "figures/effects")]
     ['effects.png', 'effects.svg']
     """
-    figure, path = _figure_of(axes), Path(path)
+    figure, path = _figure_of(axes), expanded(path)
     files = [path.with_name(f"{path.name}.{kind}") for kind in kinds]
     for file in files:
         _check_kind(figure, file)

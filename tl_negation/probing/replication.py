@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from .._shared import validated, whole_directory
+from .._shared import expanded, validated, whole_directory
 from ..fitting import STATUSES
 from .results import ProbeResult
 from .storage import write_manifest, write_tables
@@ -109,7 +109,7 @@ class Replication:
         """
         with whole_directory(path, overwrite=overwrite) as folder:
             self.write_into(folder)
-        return Path(path)
+        return expanded(path)
 
     def write_into(self, folder: Path) -> None:
         """Write the files of :meth:`save` into an existing directory."""

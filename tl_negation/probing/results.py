@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .._shared import MARKER, validated, whole_directory
+from .._shared import MARKER, expanded, recover, validated, whole_directory
 from ..activations import Activations
 from ..corpus import Contexts
 from ..fitting import OK, STATUSES
@@ -20,11 +20,12 @@ from ..models import UNIT, Site, unit_index
 from .columns import in_order, ranks, read_first, tie_breakers
 from .storage import (
     FORMAT_VERSION,
-    as_column,
+    check_files,
+    check_table_name,
     read_contexts,
     read_csv,
+    read_display,
     read_manifest,
-    read_parquet,
     read_units,
     write_manifest,
     write_tables,
@@ -108,7 +109,14 @@ class ProbeResult:
         return self.columns["status"] == OK
 
     def with_table(self, name: str, table: pd.DataFrame) -> "ProbeResult":
-        """Add a table that does not have a row per unit, such as that of the heads."""
+        """Add a table that does not have a row per unit, such as that of the heads.
+
+        Raises
+        ------
+        ValueError
+            The name may not become that of a file.
+        """
+        check_table_name(name)
         return replace(self, tables={**self.tables, name: table})
 
     def status_counts(self) -> dict[str, int]:
@@ -246,7 +254,7 @@ class ProbeResult:
         """
         with whole_directory(path, overwrite=overwrite) as folder:
             self.write_into(folder)
-        return Path(path)
+        return expanded(path)
 
     def write_into(self, folder: Path) -> None:
         """Write the files of :meth:`save` into an existing directory."""
@@ -289,7 +297,7 @@ class ProbeResult:
 
 
 @validated
-def load_result(path: str | Path) -> ProbeResult:
+def load_result(path: str | Path, *, verify: bool = True) -> ProbeResult:
     """Read a result that :meth:`ProbeResult.save` or a scan wrote.
 
     Activations are not stored: what needs them asks for a new :func:`tl_negation.collect`.
@@ -297,13 +305,18 @@ def load_result(path: str | Path) -> ProbeResult:
     Parameters
     ----------
     path
-        The directory of the run.
+        The directory of the run. If a scan was killed while it put a run there, the run that is
+        complete is put there first: the new one, or else the earlier one.
+    verify
+        Compare the SHA-256 of every file with the one that was recorded. That costs as much as
+        reading the files once more. Without it, only the JSON file is compared with its own, and
+        whatever does not fit together is still refused.
 
     Returns
     -------
     ProbeResult
         With every column and table as it was, to the last bit. Runs of version 0.1.0 are read
-        too.
+        too; they recorded no hashes.
 
     Raises
     ------
@@ -318,18 +331,17 @@ def load_result(path: str | Path) -> ProbeResult:
     >>> torch.equal(again.lr, result.lr), again.activations
     (True, None)
     """
-    folder = Path(path)
+    folder = expanded(path)
+    if not folder.exists():
+        recover(folder)
     manifest, tables = read_manifest(folder / MARKER)
+    if verify:
+        check_files(folder, manifest)
     sites = tuple(Site(**site) for site in manifest["sites"])
     layers = tuple(manifest["layers"])
-    n_units = len(layers) * sum(site.width for site in sites)
-    frame = read_units(folder / "units.parquet", n_units, manifest["columns"])
-    names = [name for name in map(str, frame) if name not in UNIT]
-    columns = {name: as_column(frame[name], len(layers)) for name in names}
-    examples = read_contexts(folder / "contexts.parquet", manifest["audit"]["examples"])
-    contexts = Contexts.from_frame(examples, **manifest["contexts"])
-    shown = folder / "display.parquet"
-    display = read_parquet(shown) if shown.exists() else None
+    columns = read_units(folder / "units.parquet", sites, layers, manifest["columns"])
+    contexts = read_contexts(folder / "contexts.parquet", manifest)
+    display = read_display(folder / "display.parquet", contexts, manifest)
     tables |= {name: read_csv(folder / f"{name}.csv") for name in manifest.get("tables", [])}
     provenance = manifest["provenance"]
     return ProbeResult(columns, sites, layers, contexts, provenance, display=display, tables=tables)

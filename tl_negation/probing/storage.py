@@ -1,8 +1,13 @@
-"""The files of a run: tables and the manifest, written and read."""
+"""The files of a run: tables and the manifest, written and read.
+
+A run may come from anywhere, so nothing in it is trusted: files must be those that the sealed
+manifest lists, names that become file names are plain, and what does not fit is refused.
+"""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +16,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .._shared import MARKER
+from .._shared import (
+    MARKER,
+    damaged,
+    files_of,
+    first_changed,
+    is_plain,
+    read_sealed,
+    read_whole,
+)
 from ..corpus import COLUMNS as EXAMPLE_COLUMNS
+from ..corpus import Contexts
 from ..fitting import STATUSES
-from ..models import UNIT
+from ..models import SITES, UNIT, Site, every_place, layer_width
 
-#: Format 1 is that of version 0.1.0, which kept two tables in the manifest's provenance.
-FORMAT_VERSION = 2
+#: Format 1 is that of version 0.1.0, which kept two tables in the manifest's provenance. From
+#: format 3 on the manifest lists the SHA-256 of every file, and is sealed with its own.
+FORMAT_VERSION = 3
+_CURE = "scan again"
 _MANIFEST = ("sites", "layers", "contexts", "audit", "columns", "provenance")
 #: Columns of every run of format 1, whose manifest does not list them.
 _COLUMNS_1 = (
@@ -26,16 +42,25 @@ _COLUMNS_1 = (
 )  # fmt: skip
 #: Columns of CSV files that hold text even where it looks like numbers, as words may.
 _TEXT = ("word", "class", "site")
+#: What a run directory holds beside the tables of a result, so that no table may be called so.
+_TAKEN = ("profile", "trend")
+_DISPLAY = [*UNIT, "example", "tokens", "values"]
 
 
 def jsonable(value: Any) -> Any:
-    """Copy what JSON is to hold; numbers that JSON does not know, NaN and infinity, become null."""
+    """Copy what JSON is to hold.
+
+    NaN and infinity, which JSON does not know, become null; what UTF-8 cannot hold, such as a file
+    name that is no text, is written with backslashes.
+    """
     if isinstance(value, Mapping):
-        return {name: jsonable(item) for name, item in value.items()}
+        return {jsonable(name): jsonable(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
 
 
@@ -46,9 +71,38 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write each table as a CSV file of its name, to the last bit."""
+    """Write each table as a CSV file of its name, to the last bit.
+
+    Raises
+    ------
+    ValueError
+        A name that no file may have (see :func:`check_table_name`).
+    """
     for name, table in tables.items():
+        check_table_name(name)
         table.to_csv(folder / f"{name}.csv", index=False)
+
+
+def check_table_name(name: str) -> None:
+    """Refuse a name that may not become the name of a file of a run.
+
+    Raises
+    ------
+    ValueError
+        It is not plain, or another file of a run has it.
+    """
+    if not is_plain(name):
+        raise ValueError(
+            f"the name of a table becomes that of a file: letters, digits and _, at most 60 of "
+            f"them; got {name!r}"
+        )
+    if name in _TAKEN:
+        raise ValueError(f"a run has a file {name}.csv of its own; call the table something else")
+
+
+def reading(path: Path) -> AbstractContextManager[None]:
+    """Say of whatever goes wrong in reading a run that it is damaged."""
+    return read_whole(path, _CURE)
 
 
 def read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
@@ -65,23 +119,86 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         raise FileNotFoundError(f"there is no run directory {path.parent}; `scan` writes one")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {path.parent} is not a complete run")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); scan again") from error
-    known = isinstance(manifest, dict) and manifest.get("format") == "tl_negation run"
-    if not known or manifest.get("format_version") not in (1, FORMAT_VERSION):
-        raise ValueError(
-            f"{path} is not a run of format 1 or {FORMAT_VERSION} of tl_negation; scan again with "
-            "this version"
-        )
-    is_format_1 = manifest["format_version"] == 1
-    if is_format_1:
-        manifest["columns"] = _COLUMNS_1
-    missing = [name for name in _MANIFEST if name not in manifest]
-    if missing:
-        raise ValueError(f"{path} is damaged (it lacks {', '.join(missing)}); scan again")
-    return manifest, _tables_of_format_1(manifest["provenance"]) if is_format_1 else {}
+    with reading(path):
+        manifest, is_sealed = read_sealed(path)
+        version = manifest.get("format_version")
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+            version = None
+        if manifest.get("format") != "tl_negation run" or version is None:
+            raise damaged(
+                path, f"or it is not a run of format 1 to {FORMAT_VERSION} of tl_negation", _CURE
+            )
+        if version >= 3 and not is_sealed:
+            raise ValueError("its SHA-256 is missing")
+        if version == 1:
+            manifest["columns"] = list(_COLUMNS_1)
+        missing = [name for name in _MANIFEST if name not in manifest]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        _check_manifest(manifest)
+        return manifest, _tables_of_format_1(manifest["provenance"]) if version == 1 else {}
+
+
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError where a field cannot be what a run wrote."""
+    layers, provenance = manifest["layers"], manifest["provenance"]
+    if not (_is_list_of(layers, int) and layers and min(layers) >= 0):
+        raise ValueError(f"layers must be numbers; got {layers!r:.80}")
+    for what in ("columns", "tables"):
+        names = manifest.get(what, [])
+        if not (_is_list_of(names, str) and all(map(is_plain, names))):
+            raise ValueError(f"{what} must be plain names; got {names!r:.80}")
+    sites = manifest["sites"]
+    if not (isinstance(sites, list) and sites and all(map(_is_site, sites))):
+        raise ValueError(f"a site that this version does not know: {sites!r:.200}")
+    for what, values in (
+        ("layers", layers),
+        ("columns", manifest["columns"]),
+        ("tables", manifest.get("tables", [])),
+        ("sites", [site["name"] for site in sites]),
+    ):
+        if len(set(values)) < len(values):
+            raise ValueError(f"{what} are named twice: {values!r:.80}")
+    if "status" not in manifest["columns"]:
+        raise ValueError("the column status is missing")
+    test = provenance.get("test") if isinstance(provenance, dict) else None
+    needed = {"family": str, "correction": str, "alpha": (int, float)}
+    if not (
+        isinstance(test, dict)
+        and isinstance(provenance.get("model"), dict)
+        and all(isinstance(test.get(key), kind) for key, kind in needed.items())
+    ):
+        raise ValueError("its provenance does not say what was tested")
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)
+
+
+def _is_site(site: Any) -> bool:
+    """Whether this is a site of ours, or one with a plain name, as somebody's own have."""
+    kinds = {"name": str, "hook": str, "module": str, "heads": int, "d_head": int}
+    return (
+        isinstance(site, dict)
+        and {name: type(value) for name, value in site.items()} == kinds
+        and (site["name"] in SITES or is_plain(site["name"]))
+        and site["module"] in {record.module for record in SITES.values()}
+        and min(site["heads"], site["d_head"]) >= 1
+    )
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every file that the run recorded with its SHA-256; an earlier format has none.
+
+    Raises
+    ------
+    ValueError
+        Names the first that is not as it was written.
+    """
+    if manifest["format_version"] < 3:
+        return
+    if (name := first_changed(folder, files_of(manifest, folder))) is not None:
+        raise damaged(folder / name, "it is not as it was written: its SHA-256 differs", _CURE)
 
 
 def _tables_of_format_1(provenance: dict[str, Any]) -> dict[str, pd.DataFrame]:
@@ -100,41 +217,89 @@ def _tables_of_format_1(provenance: dict[str, Any]) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def as_column(values: pd.Series, n_layers: int) -> Tensor:
-    """Turn a column of units.parquet into a tensor ``[layer, unit]``."""
-    if values.name == "status":
-        array = pd.Categorical(values, categories=list(STATUSES)).codes.astype(np.int8)
-    else:
-        array = values.to_numpy(copy=True)
-    return torch.from_numpy(array).reshape(n_layers, -1)
-
-
-def read_units(path: Path, n_units: int, columns: Sequence[str]) -> pd.DataFrame:
-    """Read the table of units: a row per layer and unit.
+def read_units(
+    path: Path, sites: Sequence[Site], layers: Sequence[int], columns: Sequence[str]
+) -> dict[str, Tensor]:
+    """Read the table of units: tensors ``[layer, unit]``, whatever the order of the rows.
 
     Raises
     ------
     FileNotFoundError
         The file is missing.
     ValueError
-        The file is damaged, or it does not hold these columns of this many units.
+        The file is damaged, or it does not hold these columns of these units, each once.
     """
-    return _read_rows(path, n_units, [*UNIT, *columns], columns)
+    shape = len(layers), layer_width(sites)
+    frame = _read_rows(path, shape[0] * shape[1], [*UNIT, *columns], columns)
+    with reading(path):
+        ordered = frame.iloc[every_place(frame, sites, layers)]
+        names = [str(name) for name in ordered if name not in UNIT]
+        return {name: _as_column(ordered[name]).reshape(shape) for name in names}
 
 
-def read_contexts(path: Path, n_examples: int) -> pd.DataFrame:
-    """Read the table of examples.
+def _as_column(values: pd.Series) -> Tensor:
+    """Turn a column of units.parquet into a tensor.
+
+    Raises
+    ------
+    ValueError
+        It holds a status that is none, or something other than numbers.
+    """
+    if values.name == "status":
+        unknown = sorted(set(map(str, values)) - set(STATUSES))
+        if unknown:
+            raise ValueError(f"there is no status {unknown[0]!r:.60}")
+        codes = pd.Categorical(values, categories=list(STATUSES)).codes
+        return torch.from_numpy(codes.astype(np.int8))
+    if values.dtype.kind not in "fbi":
+        raise ValueError(f"the column {values.name} holds {values.dtype}, not numbers")
+    return torch.from_numpy(values.to_numpy(copy=True))
+
+
+def read_contexts(path: Path, manifest: Mapping[str, Any]) -> Contexts:
+    """Read the contexts of a run.
 
     Raises
     ------
     FileNotFoundError
         The file is missing.
     ValueError
-        The file is damaged, or it does not hold this many examples.
+        The file is damaged, or does not hold the examples that the manifest counts.
     """
     # Runs of version 0.1.0 do not have the column of the document.
     columns = [name for name in (*EXAMPLE_COLUMNS, "tokens") if name != "document"]
-    return _read_rows(path, n_examples, columns, columns)
+    with reading(path):
+        examples = manifest["audit"]["examples"]
+    frame = _read_rows(path, examples, columns, columns)
+    with reading(path):
+        return Contexts.from_frame(frame, **manifest["contexts"])
+
+
+def read_display(
+    path: Path, contexts: Contexts, manifest: Mapping[str, Any]
+) -> pd.DataFrame | None:
+    """Read the activations that are kept for views, if there are any.
+
+    Raises
+    ------
+    FileNotFoundError
+        The run recorded the file, and it is missing.
+    ValueError
+        The file is damaged, or does not fit the contexts.
+    """
+    if not path.exists() and path.name not in files_of(manifest, path.parent):
+        return None
+    display = read_parquet(path)
+    with reading(path):
+        missing = [name for name in _DISPLAY if name not in display]
+        if missing:
+            raise ValueError(f"it lacks the columns {', '.join(missing)}")
+        if not display["example"].between(0, len(contexts) - 1).all():
+            raise ValueError("it shows examples that there are not")
+        lengths = display["tokens"].map(len) == display["values"].map(len)
+        if not lengths.all():
+            raise ValueError("it does not hold a value for every token")
+    return display
 
 
 def _read_rows(
@@ -144,7 +309,7 @@ def _read_rows(
     if len(frame) != n_rows or not {*needed} <= {*frame.columns}:
         raise ValueError(
             f"{path} should hold {n_rows} rows with the columns {', '.join(named)}; it holds "
-            f"{len(frame)} with {', '.join(frame.columns)}: the run is damaged, scan again"
+            f"{len(frame)} with {', '.join(map(str, frame.columns))}: the run is damaged, {_CURE}"
         )
     return frame
 
@@ -165,12 +330,10 @@ def read_csv(path: Path) -> pd.DataFrame:
     _require_file(path)
     types = dict.fromkeys(_TEXT, pa.string())
     options = csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-    try:
+    with reading(path):
         table = csv.read_csv(path, convert_options=options)
-    except ValueError as error:  # pyarrow's ArrowInvalid is one
-        raise ValueError(f"{path} is damaged ({error}); scan again") from error
-    empty = [column.name for column in table.schema if pa.types.is_null(column.type)]
-    return table.to_pandas().astype(dict.fromkeys(empty, float))
+        empty = [column.name for column in table.schema if pa.types.is_null(column.type)]
+        return table.to_pandas().astype(dict.fromkeys(empty, float))
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
@@ -184,10 +347,8 @@ def read_parquet(path: Path) -> pd.DataFrame:
         The file is damaged.
     """
     _require_file(path)
-    try:
+    with reading(path):
         return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}); scan again") from error
 
 
 def _require_file(path: Path) -> None:

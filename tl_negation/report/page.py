@@ -1,6 +1,7 @@
 """One self-contained HTML page about a result, to read, print and send around."""
 
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from .. import views
-from .._shared import Preset, validated, whole_file
+from .._shared import Preset, check_file, expanded, validated, whole_file
 from ..models import TransformerLensModel
 from ..probing import ProbeResult, profile, trend
 from .answer import answer, caution, summary, tiles
@@ -62,6 +63,8 @@ def report(
     ValueError
         The preset is unknown or does not fit the result; or ``figures`` are those of another
         result or preset.
+    OSError
+        No file can be written to ``path``: it is a device or a directory, its name is too long.
 
     Notes
     -----
@@ -74,6 +77,7 @@ def report(
     >>> "What this does not show" in path.read_text("utf-8")
     True
     """
+    check_file(path)  # before figures are drawn
     if figures is None:
         figures = gallery(result, profile(result, preset=preset), preset)
     elif figures.numbers.result is not result or figures.numbers.preset != preset:
@@ -84,8 +88,8 @@ def report(
         )
     page = _template().render(_page(figures, model))
     with whole_file(path) as file:
-        file.write_text(page, encoding="utf-8")
-    return Path(path)
+        file.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+    return expanded(path)
 
 
 def _template() -> jinja2.Template:
@@ -104,6 +108,10 @@ def _page(figures: Gallery, model: TransformerLensModel | None) -> dict[str, Any
     numbers = figures.numbers
     result, audit = numbers.result, numbers.result.contexts.counts()
     groups = list(audit["groups"])
+    shown = _views(result, model)
+    scripts = [files("tl_negation.report").joinpath("table.js").read_text(encoding="utf-8")]
+    if shown:
+        scripts += [views.page_script(), "\n".join(view.script for view in shown)]
     return {
         "title": f"{' or '.join(groups)}?",
         "subject": subject(result),
@@ -119,19 +127,17 @@ def _page(figures: Gallery, model: TransformerLensModel | None) -> dict[str, Any
         "trends": page_table(trend(numbers.table)),
         "top": units_table(result.top(TABLE_UNITS, full=True)),
         "n_units": result.columns["status"].numel(),
-        "views": _views(result, model),
+        "views": [(view.title, Markup(view.body)) for view in shown],  # noqa: S704 - escaped there
         "views_css": Markup(views.CSS),  # noqa: S704 - ours
-        "views_script": Markup(views.page_script()),  # noqa: S704 - circuitsvis' own
-        "policy": views.POLICY,
+        "scripts": list(map(Markup, scripts)),
+        "policy": views.policy(scripts),
         "provenance": list(provenance_rows(result, numbers.preset)),
         "cite": citation(result),
     }
 
 
-def _views(
-    result: ProbeResult, model: TransformerLensModel | None
-) -> list[tuple[str, Markup, Markup]]:
-    """Return title, body and script of each view: units in text, where heads look (by a model)."""
+def _views(result: ProbeResult, model: TransformerLensModel | None) -> list[views.View]:
+    """Make the views of the page: units in text, where heads look (by a model)."""
     display = result.display
     if model is not None:
         display = views.display_table(model, result.contexts, views.spread_units(result))
@@ -141,4 +147,4 @@ def _views(
     if model is not None and any(site.name == "q" for site in result.sites):
         heads = views.tuned_heads(result)
         shown.append(views.head_attention(model, result.contexts, heads, n=2))
-    return [(view.title, Markup(view.body), Markup(view.script)) for view in shown]  # noqa: S704 - escaped there
+    return shown

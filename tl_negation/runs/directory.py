@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .._shared import Preset, validated, whole_directory
+from .._shared import Preset, expanded, files_of_run, validated, whole_directory
 from ..activations import Activations, collect
 from ..models import TransformerLensModel
 from ..probing import (
@@ -87,7 +87,7 @@ def write_run(
         for picture in tqdm(figures, desc="figures", disable=not progress):
             picture.save(folder / "figures")
         report(result, folder / "report.html", preset=preset, figures=figures)
-    return Path(out)
+    return expanded(out)
 
 
 def read_profile(run: str | Path) -> pd.DataFrame:
@@ -98,28 +98,37 @@ def read_profile(run: str | Path) -> pd.DataFrame:
     FileNotFoundError
         The run has none: :meth:`tl_negation.ProbeResult.save` writes a result without its profile.
     """
-    table = read_csv(Path(run) / PROFILE)
+    table = read_csv(expanded(run) / PROFILE)
     # pandas before 2.2 reads a column without any value as objects, not as NaN.
     return table.astype(dict.fromkeys(table.columns[table.isna().all()], float))
 
 
 @contextmanager
 def kept_if_not_written(result: ProbeResult, out: str | Path) -> Iterator[None]:
-    """Put the result of long work somewhere else if the run's own disk has no room for it."""
+    """Put the result of long work somewhere else if the run cannot be written, for any reason.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        Says why, and where the result is now. An OSError stays one.
+    """
     try:
         yield
-    except OSError as error:
+    except Exception as error:
         try:
             kept = Path(tempfile.mkdtemp(prefix="tl-negation-")) / "run"
             result.save(kept)
-        except OSError as second:
+        except Exception as second:
             end = f"its tables could not be kept elsewhere either ({second})"
         else:
             end = (
-                f"its tables are kept in {str(kept)!r}: with room again, "
+                f"its tables are kept in {str(kept)!r}: once that is mended, "
                 "write_run(load_result(that), out) writes the run"
             )
-        what = f"{error.strerror or error}: the run {str(out)!r} is not written; {end}"
+        why = getattr(error, "strerror", None) or error
+        what = f"{why}: the run {str(out)!r} is not written; {end}"
+        if not isinstance(error, OSError):
+            raise RuntimeError(f"{type(error).__name__}: {what}") from error
         raise type(error)(*(() if error.errno is None else (error.errno,)), what) from error
 
 
@@ -203,7 +212,9 @@ def add_to_run(result: ProbeResult, run: str | Path) -> None:
     preset = result.provenance.get("preset")
     figures = gallery(result, profile(result, preset=preset), preset)
     with whole_directory(run, overwrite=True) as folder:
-        shutil.copytree(run, folder, dirs_exist_ok=True)
+        for name in files_of_run(run):  # what is not ours is kept by whole_directory
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(expanded(run) / name, folder / name)
         result.write_into(folder)
         for picture in figures.section("effects"):
             picture.save(folder / "figures")
@@ -232,4 +243,4 @@ def write_replication(found: Replication, out: str | Path, *, overwrite: bool = 
     with whole_directory(out, overwrite=overwrite) as folder:
         found.write_into(folder)
         picture.save(folder)
-    return Path(out)
+    return expanded(out)

@@ -18,6 +18,7 @@ from .._shared import (
     TokenCount,
     check_target,
     current,
+    expanded,
     one_writer,
     validated,
 )
@@ -249,7 +250,7 @@ def scan(
 def _check_apart(out: str | Path, store: str | Path | None) -> None:
     if store is None:
         return
-    out, store = Path(out).absolute(), Path(store).absolute()
+    out, store = expanded(out).absolute(), expanded(store).absolute()
     if out in (store, *store.parents):
         raise ValueError(
             f"a run directory is replaced as a whole, so its activations cannot lie within it: "

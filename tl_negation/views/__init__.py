@@ -10,11 +10,10 @@ from .attention import head_attention, tuned_heads
 from .browser import spread_units, unit_browser
 from .contexts import display_table, heatmap, over_text, text_heatmap, top_contexts
 from .examples import spread_examples
-from .page import CSS, POLICY, WORD_JOINER, View, heatmap_from_values, page_script, to_script
+from .page import CSS, WORD_JOINER, View, heatmap_from_values, page_script, policy, to_script
 
 __all__ = [
     "CSS",
-    "POLICY",
     "UNIT",
     "WORD_JOINER",
     "View",
@@ -24,6 +23,7 @@ __all__ = [
     "heatmap_from_values",
     "over_text",
     "page_script",
+    "policy",
     "spread_examples",
     "spread_units",
     "text_heatmap",

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from .._shared import prepends_bos, table, validated
 from ..activations import collect, token_activations
-from ..corpus import NEGATION, Contexts
+from ..corpus import COLUMNS, NEGATION, Contexts
 from ..models import UNIT, TransformerLensModel, unit_name, unit_of
 from ..probing import ProbeResult
 from .examples import chosen_examples, token_texts
@@ -310,7 +310,9 @@ def _typed(model: TransformerLensModel, text: str, units: pd.DataFrame) -> pd.Da
     bos = prepends_bos(model.tokenizer)
     tokens = torch.tensor([[model.tokenizer.bos_token_id] * bos + ids])
     source = {"source": "typed", "prepend_bos": bos}
-    alone = Contexts(tokens, pd.DataFrame(index=[0]), int(bos), NEGATION, source)
+    row = dict.fromkeys(COLUMNS, 0) | dict.fromkeys(("group", "word", "surface", "token"), "")
+    row |= {"passage": text, "in_boilerplate": False}  # it is of no class: only its tokens are run
+    alone = Contexts(tokens, pd.DataFrame([row]), int(bos), NEGATION, source)
     return display_table(model, alone, units, examples=[0])
 
 

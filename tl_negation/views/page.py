@@ -1,8 +1,10 @@
 """A page that circuitsvis draws on, and its tokens coloured by numbers: no model, no contexts."""
 
+import hashlib
 import html
 import json
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,15 +14,13 @@ from uuid import uuid4
 
 import numpy as np
 
-from .._shared import validated, whole_file
+from .._shared import expanded, validated, whole_file
 
 #: Sky blue and orange of Okabe and Ito's palette: every reader can tell them apart, and black text
 #: is legible on both (contrast above 9).
 NEGATIVE, POSITIVE = "#56B4E9", "#E69F00"
 #: Colours saturate at this share of |activation|: the first tokens of a window tend to be huge.
 SATURATION = 0.98
-#: Content security policy: no request may leave a page of ours, whatever text it shows.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 WORD_JOINER = "\u2060"  # invisible, no width
 
 CSS = f"""
@@ -45,6 +45,26 @@ CSS = f"""
 @media print {{ .tln-row {{ break-inside: avoid; }}
   .tln-bar, .tln-tokens span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
 """
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """Write a page's content security policy: these scripts run, no other does, nothing is loaded.
+
+    Whatever text the page shows, no request leaves it.
+
+    Parameters
+    ----------
+    scripts
+        The content of each script element, to the last character.
+
+    Examples
+    --------
+    >>> print(tln.views.policy(["1 + 1"]))  # doctest: +ELLIPSIS
+    default-src 'none'; script-src 'sha256-...='; style-src 'unsafe-inline'; img-src data:
+    """
+    digests = [hashlib.sha256(script.encode("utf-8", "backslashreplace")) for script in scripts]
+    allowed = " ".join(f"'sha256-{b64encode(digest.digest()).decode()}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(frozen=True)
@@ -77,9 +97,10 @@ class View:
     @property
     def html(self) -> str:
         """A whole page that loads nothing from anywhere."""
+        allowed = policy([page_script(), self.script])
         return (
             "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
             "<meta name='viewport' content='width=device-width'><link rel='icon' href='data:,'>"
             f"<title>{html.escape(self.title)}</title>"
             f"<style>body {{ margin: 12px; background: #fff; }}{CSS}</style></head><body>"
@@ -101,8 +122,8 @@ class View:
             Where the page is.
         """
         with whole_file(path) as file:
-            file.write_text(self.html, encoding="utf-8")
-        return Path(path)
+            file.write_text(self.html, encoding="utf-8", errors="backslashreplace", newline="\n")
+        return expanded(path)
 
     def _repr_html_(self) -> str:
         """Frame the page, so that the views of a notebook do not disturb each other."""
@@ -187,6 +208,8 @@ def page_script() -> str:
     (True, False)
     """
     script = files("circuitsvis").joinpath("dist/cdn/iife.js").read_text(encoding="utf-8")
+    # Browsers read every line end as \n, and the policy knows a script by its hash.
+    script = script.replace("\r\n", "\n").replace("\r", "\n")
     script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")  # React's strings
     return script[: script.rfind("//# sourceMappingURL")]  # no request for the map
 
