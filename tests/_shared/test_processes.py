@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tl_negation as tln
-from tl_negation._shared.sealed import read_sealed
 from tl_negation._shared.processes import Processes, current, use_processes
+from tl_negation._shared.sealed import read_sealed
 from tl_negation.activations import store as store_module
 from tl_negation.fitting import engine
 
