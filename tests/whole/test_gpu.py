@@ -46,7 +46,7 @@ def test_activations_agree(models):
 def test_activations_on_a_gpu_are_those_of_run_with_cache(models):
     asked, model = contexts(), models["cuda"]
     got = tln.collect(model, asked, sites=["q"], **QUIET)
-    _, cache = model.run_with_cache(asked.tokens, prepend_bos=False)
+    _, cache = model.run_with_cache(asked.tokens.to("cuda"), prepend_bos=False)
     wanted = cache["blocks.1.attn.hook_q"][:, asked.before].flatten(1)
     torch.testing.assert_close(got.values[1].cpu(), wanted.cpu(), rtol=1e-4, atol=1e-5)
 
