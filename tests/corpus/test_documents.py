@@ -179,6 +179,7 @@ def test_the_audit_names_the_documents_and_the_largest():
     assert "documents" not in alone.getvalue()
 
 
+@pytest.mark.slow
 def test_a_stream_of_thousands_is_read_one_at_a_time(monkeypatch):
     alive = []
 

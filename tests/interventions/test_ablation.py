@@ -263,6 +263,7 @@ def test_variance_is_over_contexts(acts):
     assert found[140 + 3] == pytest.approx(float(acts.values[1, :, 3].double().var()))
 
 
+@pytest.mark.slow
 def test_p_values_of_random_sets_are_uniform(model, contexts, acts):
     rng = np.random.default_rng(1)
     pool = 140 + np.arange(60, 140)

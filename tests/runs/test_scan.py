@@ -240,6 +240,7 @@ def test_a_scan_that_ends_early_leaves_nothing(
     assert listing(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_result_without_room_for_its_run_is_kept_elsewhere(model, text, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -277,6 +278,7 @@ def test_a_directory_that_may_not_be_replaced_is_refused_before_the_work(tmp_pat
         scan("no model", "no text", out=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_result_is_written_later_too(written, tmp_path):
     result, out = written
     for kept in (result, load_result(out)):
