@@ -48,10 +48,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     Raises
     ------
-    FileExistsError
-        ``path`` is no regular file: a directory, a device, a pipe, a link to nothing.
     OSError
-        ``path`` cannot be written at all (see :func:`check_name`).
+        No file may be written there (see :func:`check_file`).
     """
     path = check_file(path)
     with _temporary(path) as folder:

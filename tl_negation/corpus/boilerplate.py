@@ -25,7 +25,7 @@ _MARKER = re.compile(
     "|".join(rf"^(?P<{name}>{marker})" for name, marker in _MARKERS.items()),
     re.MULTILINE | re.IGNORECASE,
 )
-#: What lies between two markers is a few lines beside the work if the work is so many times longer.
+#: A stretch between two markers is not the work if another stretch is this many times longer.
 FEW_LINES = 20
 #: In the bytes of a download, where a start marker without an end marker means that it broke off.
 START = re.compile(rf"^(?:{_MARKERS['start']})", re.MULTILINE | re.IGNORECASE)
@@ -38,9 +38,9 @@ def works(raw: str) -> tuple[tuple[int, int], ...]:
     Returns
     -------
     tuple of (int, int)
-        Character spans, in order. What lies between a start and an end marker is a work. Of the
-        other stretches (before small print at the end, in a file that broke off) the longest is the
-        work if there is none between two markers, or nothing but a few lines.
+        Character spans, in order. What lies between a start and an end marker is a work. Where
+        nothing does, or only a few lines do, the longest of the other stretches is the work: the
+        text before small print at the end of a file, or that of a file that broke off.
     """
     between, others = [], []
     for first, last, certain in _stretches(raw):

@@ -113,11 +113,11 @@ def _no_book(data: bytes) -> str | None:
 
 
 def _get(url: str, timeout: float, max_bytes: int) -> bytes:
-    """Download within so many seconds in all.
+    """Download a file; the time limit is that of the whole download.
 
-    The time limits of requests hold for each answer of the server, of which redirects and a server
-    that trickles its headers give many; so the download runs in a thread that is not waited for
-    any longer.
+    The time limits of requests start anew with each answer of the server, and a server that
+    redirects, or sends its headers slowly, gives many answers. So the download runs in a thread,
+    and the thread is abandoned when the time is over.
     """
     found: queue.Queue[bytes | BaseException] = queue.Queue()
     overdue = threading.Event()

@@ -52,7 +52,7 @@ _BEGINS = re.compile(
     rf"[&\\{UNSEEN}{re.escape(''.join({wrong[0] for wrong in _WRONG}))}]"
     rf"|['{MARKS}]['{MARKS}]|[-\u2010\u2011][ \t]*[\r\n]"
 )
-#: What stands in what is read for each of them.
+#: What each of them is replaced by.
 _READ_AS = {"damaged": "'", "unseen": "", "line_end": "-"}
 
 

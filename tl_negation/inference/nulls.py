@@ -146,7 +146,7 @@ def null_p_values(
     -------
     DataFrame
         A row per shuffle and unit: ``by example (Wald)`` and ``over words (permutation)``, p
-        values of the unit by itself, uncorrected; NaN where there is none. For
+        values of each unit by itself, uncorrected; NaN for a unit without one. For
         :func:`tl_negation.plots.calibration`.
 
     Raises

@@ -102,7 +102,7 @@ def _settings(model: TransformerLensModel) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Make a setting ready for JSON, as JSON gives it back; None for what is no plain value."""
+    """Turn a setting into what JSON would return for it; None if JSON cannot hold it."""
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, Mapping):
