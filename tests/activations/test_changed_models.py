@@ -8,6 +8,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import wraps
 
 import pytest
 import torch
@@ -226,6 +227,81 @@ def test_a_module_of_somebodys_own_sees_all_positions(folder, name):
         assert_as_cached(model)
 
 
+def wrapped(old):
+    """What people write who have read functools' documentation: it passes for the original."""
+
+    @wraps(old)
+    def centred(*args, **kwargs):
+        new = [x - x.mean(1, keepdim=True) if isinstance(x, torch.Tensor) else x for x in args]
+        return old(*new, **kwargs)
+
+    return centred
+
+
+@NAMES
+@pytest.mark.parametrize("where", ["forward", "class"])
+def test_a_wrapped_function_does_not_pass_for_the_librarys(
+    folder, name, where, monkeypatch, tmp_path
+):
+    model = tiny_models.load(folder, name)
+    tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+    mlp = model.blocks[2].mlp
+    if where == "class":
+        monkeypatch.setattr(type(mlp), "forward", wrapped(type(mlp).forward))
+    else:
+        mlp.forward = wrapped(mlp.forward)
+    assert not is_stock(model)
+    assert_as_cached(model)
+    with pytest.raises(ValueError, match="code of its own at"):
+        tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+
+
+def use_relu(model):
+    """In one MLP, as somebody might who reads how the activation function is held."""
+    for module in model.modules():
+        if "act_fn" in vars(module):
+            module.act_fn = torch.relu
+            return
+        if isinstance(getattr(module, "act", None), NewGELUActivation):
+            module.act = torch.nn.ReLU()
+            return
+    pytest.fail("no activation function was found")
+
+
+@NAMES
+def test_another_activation_function_is_another_model(folder, name, tmp_path):
+    model = tiny_models.load(folder, name)
+    tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+    use_relu(model)
+    assert_as_cached(model)
+    with pytest.raises(FileExistsError, match=r"does not fit.*\nmodules: it holds"):
+        tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+
+
+@NAMES
+def test_autocast_is_another_arithmetic(folder, name, tmp_path):
+    model = tiny_models.load(folder, name)
+    tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(FileExistsError, match=r"\narithmetic: it holds .*off.*bfloat16"),
+    ):
+        tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+
+
+@NAMES
+def test_modules_of_somebodys_own_have_no_store(folder, name, tmp_path):
+    model = tiny_models.load(folder, name)
+
+    class Adapter(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    model.adapter = Adapter().eval()
+    with pytest.raises(ValueError, match=r"this one has a module of class .*Adapter\. Take it out"):
+        tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
+
+
 # ------------------------------------------------------------------ dtypes
 
 
@@ -397,9 +473,7 @@ def test_no_store_of_a_model_with_hooks(folder, name, tmp_path):
             tln.collect(model, CONTEXTS, store=tmp_path / store, progress=False)
     assert not (tmp_path / "new").exists()
     model.blocks[1].ln1.forward = model.blocks[1].ln2.forward = lambda x: x
-    with pytest.raises(
-        ValueError, match=r"a forward pass of its own at blocks\.1\..*ln_?1.* and 1 more"
-    ):
+    with pytest.raises(ValueError, match=r"code of its own at blocks\.1\..*ln_?1.* and 1 more"):
         tln.collect(model, CONTEXTS, store=tmp_path / "new", progress=False)
 
 

@@ -196,6 +196,15 @@ def test_audit_loads_no_model(model, text, monkeypatch):
     assert invoke("audit", "--model", model, "--text", text, *WINDOW).exit_code == 0
 
 
+def test_a_path_is_printed_as_it_is(run, tmp_path):
+    """Square brackets are no colours: rich would leave them out, or fail at the end of the work."""
+    for name in ("x[/b]y.html", "r[red]s.html", "a :smile: b.html"):
+        done = invoke("report", run[0], "--out", tmp_path / name)
+        assert done.exit_code == 0
+        assert (tmp_path / name).exists()
+        assert f"wrote {tmp_path / name}" in done.output
+
+
 def test_report_is_written_again(run, tmp_path):
     out, _ = run
     first = (out / "report.html").read_text("utf-8")

@@ -429,3 +429,41 @@ def test_contexts_that_do_not_fit_together_are_refused():
         Contexts(good.tokens[:2], good.examples, 2, NEGATION, {})
     with pytest.raises(ValueError, match=r"before \(4\) must lie within the window of 4 tokens"):
         Contexts(good.tokens, good.examples, 4, NEGATION, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"examples": {"label": [1]}}, "examples must be of type DataFrame; got dict"),
+        ({"tokens": np.zeros((2, 3))}, "tokens must be of type Tensor; got ndarray"),
+        ({"contrast": None}, "contrast must be of type Contrast; got NoneType"),
+        ({"source": None}, "source must be of type Mapping; got NoneType"),
+        ({"before": 1.5}, r"before must be an integer; got 1\.5"),
+    ],
+)
+def test_fields_of_another_type_are_named(change, message):
+    fields = vars(find(corpora.STORY)) | change
+    made = object.__new__(Contexts)  # the tests' own check of types would come first
+    vars(made).update(fields)
+    with pytest.raises(TypeError, match=message):
+        made._check_types()
+
+
+def test_tokens_are_whole_numbers_of_two_dimensions():
+    good = find(corpora.STORY)
+    made = object.__new__(Contexts)
+    for tokens in (good.tokens[0], good.tokens.double()):
+        vars(made).update(vars(good) | {"tokens": tokens})
+        with pytest.raises(
+            ValueError, match=r"tokens are whole numbers \[example, pos\]; got"
+        ):
+            made._check_types()
+
+
+def test_a_group_that_contradicts_its_label_is_refused():
+    good = find(corpora.STORY)
+    flipped = good.examples.assign(label=1 - good.examples["label"])
+    with pytest.raises(
+        ValueError, match="group of an example is the name of its list: negation"
+    ):
+        Contexts(good.tokens, flipped, good.before, good.contrast, good.source)

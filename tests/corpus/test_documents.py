@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl_negation import Contrast, Corpus, Text, control, find_contexts, load_result, load_text
+from tl_negation._shared.sealed import read_sealed, sealed
 from tl_negation.corpus.contexts import Contexts
 from tl_negation.corpus.finding import LISTED
 
@@ -286,7 +287,12 @@ def test_a_run_saved_without_documents_still_loads(run):
     old.drop(columns="document").to_parquet(path / "out" / "contexts.parquet", index=False)
     with pytest.raises(ValueError, match=r"contexts\.parquet is damaged .*SHA-256 differs"):
         load_result(path / "out")
-    contexts = load_result(path / "out", verify=False).contexts
+    manifest, _ = read_sealed(path / "out" / "run.json")
+    written = (path / "out" / "run.json").read_bytes()
+    del manifest["files"]
+    (path / "out" / "run.json").write_text(sealed(manifest | {"format_version": 2}), "utf-8")
+    contexts = load_result(path / "out").contexts
+    (path / "out" / "run.json").write_bytes(written)
     assert contexts.documents.tolist() == [0] * len(contexts)
     assert contexts.counts()["documents"]["with_examples"] == 1
     old.to_parquet(path / "out" / "contexts.parquet", index=False)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tl_negation.corpus.contexts import find_contexts
 from tl_negation.corpus.contrast import NEGATION, Contrast, check_exclude
-from tl_negation.corpus.reading import APART, DAMAGED, MARKS, read
+from tl_negation.corpus.reading import APART, BROKEN, DAMAGED, MARKS, read
 
 #: What a text that was read wrongly makes of a typographic apostrophe.
 WRONG = [
@@ -97,6 +97,9 @@ PIECES = [
 ]
 
 
+ENTITIES_OF_SPACES = ("&nbsp;", "&#160;", "&#xa0;")
+
+
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
 def test_places_in_what_is_read_are_places_in_what_is_written(text):
     reading = read(text)
@@ -107,6 +110,10 @@ def test_places_in_what_is_read_are_places_in_what_is_written(text):
         character = reading.text[place]
         if place in reading.damaged:
             assert character == "'"
+        elif character == " ":
+            assert text[start:end] in (" ", *ENTITIES_OF_SPACES)
+        elif character == "-":
+            assert text[start] in "-\u00ad\u2010\u2011\u00ac=&"
         elif character != "'":
             assert text[start:end] == character
         assert reading.is_damaged(place, place + 1) is (place in reading.damaged)
@@ -118,6 +125,96 @@ def test_a_plain_text_is_read_as_it_is():
     text = "Nothing to see; not here, - nor there."
     assert read(text).text == text
     assert read(text).places == ()
+
+
+# ------------------------------------------------------------------ other examples of each kind
+
+TAKEN_APART = (
+    "could'nt", "should'nt", "might'nt", "can'nt", "can\u2019nt", "COULD'NT", "should`nt",
+    "could nt", "can nt", "could n 't", "could n' t", "could n t", "can'ot", "CAN 'T", "CAN?T",
+    "CAN\ufffdT", "CAN;T", "CAN T", "can-\n't", "can&#39t", "can&#8217t", "can&apos t",
+    "can\\u2019t", "can\\x27t", "can%27t", "can%E2%80%99t", "can=92t", "can<U+2019>t",
+    "can\u221a\u00eft", "can\u2019\u00c4\u00f4t", "can????t",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TAKEN_APART)
+def test_other_forms_of_a_contraction_are_no_affirmation(text):
+    [hit] = NEGATION.find(f"They {text} go")
+    assert hit.reason == APART
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "couldn?t", "couldn ' t", "couldn 't", "couldn,t", "don\ufffdt", "does'nt", "didnt", "dont",
+        "DIDNT",
+    ],
+)  # fmt: skip
+def test_contractions_without_their_apostrophe_are_counted(text):
+    [hit] = NEGATION.find(f"They {text} go")
+    assert (hit.word, hit.label, hit.reason) == ("n't", 1, APART)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nor\u00ad\nmal", "nor&shy;\nmal", "nor-\u00ad\nmal", "nor\u00ac\nmal", "nor=\nmal",
+        "nor-\n\x0cmal", "nor-\x85mal", "nor-\u2028mal", "nor-\u00a0\nmal", "nor-\n\nmal",
+        "nor-\n> mal", "nor\u200emal", "nor<wbr>mal", "nor&#8203;mal", "Can\u0303on", "not\u0300e",
+        "may\u0308",
+    ],
+)  # fmt: skip
+def test_parts_of_words_are_no_words(text):
+    assert NEGATION.find(f"the {text} go") == ()
+
+
+@pytest.mark.parametrize("text", ["nor- mal", "can- dle", "can- not"])
+def test_a_hyphen_and_a_space_leave_it_open(text):
+    assert NEGATION.find(f"We {text}")[0].reason == BROKEN
+
+
+@pytest.mark.parametrize(
+    "between", ["&nbsp;", "&#160;", " <i>", ' "', " (", " \u201c", " `", " ~~", "'", "\u00a0"]
+)
+def test_an_affirmation_before_an_emphasised_not_is_none(between):
+    first, second = NEGATION.find(f"They can{between}not go")
+    assert (first.reason, second.reason) == ("affirmation followed by not", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("We can. T. S. Eliot", ["can"]),
+        ("can T-cells grow", ["can"]),
+        ("they can - if they like", ["can"]),
+        ("it can, not knowing", ["can", "not"]),
+        ("can\u2014not so", ["can", "not"]),
+        ("could've", ["could"]),
+        ("can\u2019t've", ["n't"]),
+        ("I can\u2019t not go", ["n't", "not"]),
+        ("CAN\u2019T", ["n't"]),
+        ("can\u200e't", ["n't"]),
+        ("can\u2019\ufe0ft", ["n't"]),
+        ("can 'a' be", ["can"]),
+        ("can / could", ["can", "could"]),
+    ],
+)
+def test_what_is_certain_is_kept(text, words):
+    hits = NEGATION.find(text)
+    assert [(hit.word, hit.reason) for hit in hits] == [(word, None) for word in words]
+
+
+@pytest.mark.parametrize("test", ["(a|ab)*c", r"(\w{1,30}){1,30}$", "(?:a?){26}b", "(a+)+$"])
+def test_other_expressions_that_explode_are_refused(test):
+    with pytest.raises(ValueError, match="repeats something that is itself repeated or a choice"):
+        check_exclude({"why": f"can {test}"})
+
+
+@pytest.mark.parametrize("test", ["(?<=a+)b", "a{99999999999}", "(" * 5000 + ")" * 5000, "("])
+def test_what_is_no_expression_is_refused(test):
+    with pytest.raises(ValueError, match="is not a regular expression"):
+        check_exclude({"why": test})
 
 
 # ------------------------------------------------------------------ cost

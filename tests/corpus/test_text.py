@@ -113,7 +113,9 @@ def test_a_table_is_not_read_as_prose(tmp_path, name):
         load_text(tmp_path / name)
 
 
-@pytest.mark.parametrize("data", [b'{"text": "not"}\n{"text": "can"}\n', b'["not", "can"]', b"{\n"])
+@pytest.mark.parametrize(
+    "data", [b'{"text": "not"}\n{"text": "can"}\n', b'["not", "can"]', b'{\n"a": 1}']
+)
 def test_rows_in_json_are_known_by_what_they_are(write, data):
     with pytest.raises(ValueError, match=r"story.txt' is a table, not prose"):
         load_text(write(data))

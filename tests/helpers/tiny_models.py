@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pandas as pd
@@ -118,8 +119,12 @@ def load(folder: Path, name: str = CLASSES[0], **options: Any) -> Any:
 
 def as_librarys(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that only watches pass for one of the libraries, not for somebody's change."""
-    function.__module__ = "transformer_lens"
-    return function
+    names = {**function.__globals__, "__name__": "transformer_lens.made_by_a_test"}
+    made = FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 class StandIn:

@@ -15,8 +15,7 @@ from helpers.directories import assert_same, listing
 import tl_negation
 from tl_negation import COLUMNS, load_result, profile
 from tl_negation._shared.files import whole_file
-from tl_negation._shared.sealed import read_sealed, sealed
-from tl_negation.probing.storage import jsonable
+from tl_negation._shared.sealed import jsonable, read_sealed, sealed
 
 
 @pytest.fixture(scope="module")

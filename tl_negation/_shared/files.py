@@ -54,8 +54,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = check_file(path)
     with _temporary(path) as folder:
         yield folder / _NEW
+        _record(path, path, folder / _NEW)
         (folder / _NEW).replace(path)
-    _reseal(path)
+    _record(path, path)
 
 
 def check_file(path: str | Path) -> Path:
@@ -81,8 +82,9 @@ def check_file(path: str | Path) -> Path:
     return path
 
 
-def _reseal(path: Path) -> None:
-    """Where a file that a run recorded was replaced, record the new one."""
+def _record(path: Path, *versions: Path) -> None:
+    """Where a run recorded a file, let it be any of these: before it is replaced, old and new."""
+    digests = " ".join(file_sha256(version) for version in versions if version.is_file())
     for folder in path.parents[:2]:  # a run's figures lie one folder down
         marker = folder / MARKER
         if path == marker or not marker.is_file():
@@ -93,7 +95,7 @@ def _reseal(path: Path) -> None:
             continue
         name = path.relative_to(folder).as_posix()
         if is_sealed and name in files_of(content, folder):
-            content[FILES][name] = file_sha256(path)
+            content[FILES][name] = digests
             with _temporary(marker) as temporary:
                 (temporary / _NEW).write_text(sealed(content), encoding="utf-8")
                 (temporary / _NEW).replace(marker)
@@ -112,6 +114,8 @@ def whole_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
         ``path`` holds something that may not be replaced (see :func:`check_target`).
     """
     path = expanded(path)
+    check_target(path, overwrite=overwrite)
+    path = path.resolve()  # what a link leads to is replaced, and the link stays
     recover(path)
     check_target(path, overwrite=overwrite)
     with _temporary(path) as folder:
@@ -143,6 +147,8 @@ def recover(path: str | Path) -> None:
         return
     _sweep_lock(path)
     for folder in sorted(path.parent.glob(f"{TEMPORARY}*")):
+        if not _is_own(folder):
+            continue
         with _unused(folder) as free:
             if not free:
                 continue
@@ -153,6 +159,14 @@ def recover(path: str | Path) -> None:
                 elif (folder / _OLD).exists():
                     (folder / _OLD).replace(target)
             shutil.rmtree(folder)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is this user's: in a shared folder, others' are none of our business."""
+    try:
+        return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+    except FileNotFoundError:  # its run has just ended
+        return False
 
 
 @contextmanager
@@ -202,7 +216,7 @@ def _lock(path: Path) -> Any:
 def _keep_others(earlier: Path, new: Path) -> None:
     """Copy what the earlier run did not write, unless the new one writes it."""
     ours = {*files_of_run(earlier), MARKER}
-    for file in earlier.rglob("*"):
+    for file in sorted(earlier.rglob("*")):
         name = file.relative_to(earlier)
         is_folder = file.is_dir() and not file.is_symlink()
         if is_folder or name.as_posix() in ours or (new / name).exists():
@@ -223,7 +237,7 @@ def files_of_run(folder: str | Path) -> list[str]:
 
 def _sweep_lock(path: Path) -> None:
     """Remove the lock that a killed run left, unless somebody holds it."""
-    if _lock_of(path).exists():
+    if _lock_of(path).exists() and _is_own(_lock_of(path)):
         try:
             with one_writer(path):
                 pass  # ending, it removes the file
@@ -257,6 +271,11 @@ def one_writer(path: str | Path) -> Iterator[None]:
     except Timeout as error:
         raise BlockingIOError(
             f"another run is writing to {path}; wait until it has ended, or name another directory"
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"{_lock_of(path)} belongs to somebody else, who writes or wrote to {path}; name "
+            "another directory"
         ) from error
     try:
         yield
@@ -319,11 +338,16 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
         raise FileExistsError(f"{path} is a link to nothing; remove it, or name another directory")
     if not path.exists():
         return
+    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise FileExistsError(
+            f"{path} is the working directory, or holds it, and cannot be replaced; name a "
+            "directory in it, or go elsewhere"
+        )
     if not path.is_dir():
         raise FileExistsError(f"a run is written to a directory; {path} is a file, name another")
     if not any(path.iterdir()):
         return
-    if not (path / MARKER).exists():
+    if not (path / MARKER).is_file():
         raise FileExistsError(
             f"{path} holds files but no {MARKER}, so it is not a run of tl_negation and is left "
             "alone; name another directory"
@@ -333,11 +357,22 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
             f"{path} already holds a run; name another directory or ask for it to be replaced "
             "(overwrite=True, --overwrite)"
         )
+    _check_no_special_files(path)
     if not _is_ours(path / MARKER):
         raise FileExistsError(
             f"{path / MARKER} is not that of a run of tl_negation, so {path} is left alone; name "
             "another directory"
         )
+
+
+def _check_no_special_files(folder: Path) -> None:
+    kinds = (Path.is_symlink, Path.is_dir, Path.is_file)
+    for file in folder.rglob("*"):
+        if not any(kind(file) for kind in kinds):
+            raise FileExistsError(
+                f"{file} is a pipe or a device, which cannot be kept; remove it, or name another "
+                "directory"
+            )
 
 
 def _is_ours(marker: Path) -> bool:

@@ -6,6 +6,7 @@ so that a change of any byte shows.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +79,23 @@ def seal_directory(folder: Path, marker: str) -> None:
     path.write_text(sealed(content), encoding="utf-8")
 
 
+def jsonable(value: Any) -> Any:
+    """Copy what JSON is to hold.
+
+    NaN and infinity, which JSON does not know, become null; what UTF-8 cannot hold, such as a file
+    name that is no text, is written with backslashes.
+    """
+    if isinstance(value, Mapping):
+        return {jsonable(name): jsonable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
+
+
 @contextmanager
 def read_whole(path: Path, cure: str, what: str = "damaged") -> Iterator[None]:
     """Say of whatever goes wrong in reading files that they are damaged, and what to do.
@@ -138,5 +156,8 @@ def first_changed(folder: Path, files: Mapping[str, str]) -> str | None:
 
     Files that are missing are passed over: whoever needs one says so.
     """
-    there = ((name, digest) for name, digest in files.items() if (folder / name).is_file())
-    return next((name for name, digest in there if file_sha256(folder / name) != digest), None)
+    for name, digests in files.items():
+        path = folder / name
+        if path.is_file() and file_sha256(path) not in digests.split():
+            return name
+    return None

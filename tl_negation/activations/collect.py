@@ -417,7 +417,8 @@ def _window_writer(
 ) -> Writer:
     # On the CPU, from where they index a tensor of any device: a model can lie on several.
     rows, heads, indices = (
-        torch.tensor(column.tolist()) for column in (group.index, group["head"], group["index"])
+        torch.tensor(column.tolist(), device="cpu")
+        for column in (group.index, group["head"], group["index"])
     )
 
     def write(act: Tensor, batch: slice) -> None:

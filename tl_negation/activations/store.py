@@ -34,6 +34,7 @@ from .._shared import (
     check_name,
     damaged,
     file_sha256,
+    jsonable,
     one_writer,
     read_sealed,
     read_whole,
@@ -42,7 +43,7 @@ from .._shared import (
     whole_file,
 )
 from ..corpus import Contexts
-from ..models import Site
+from ..models import Site, is_site
 
 VALUES, MANIFEST, CONTEXTS = "values.npy", "manifest.json", "contexts.parquet"
 #: Format 1, of version 0.1.0, had no hashes and did not know of all that decides the values.
@@ -127,8 +128,8 @@ class Store:
             "batch_size_now": batch_size,
             "contexts_file": file_sha256(contexts) if contexts.exists() else None,
             "stretches": stretches,
-            "holds": self.wanted,
-            "about": self.about,
+            "holds": jsonable(self.wanted),
+            "about": jsonable(self.about),
         }
         with (
             self._room_can_be_made(),
@@ -371,7 +372,8 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any], Contexts]:
     if manifest["format"] > 1 and file_sha256(path) != manifest["contexts_file"]:
         raise _damaged(path, "they are not those of the manifest: the SHA-256 differs")
     with _reading(path):
-        contexts = Contexts.from_frame(pd.read_parquet(path), **about["contexts"])
+        with path.open("rb") as file:
+            contexts = Contexts.from_frame(pd.read_parquet(file), **about["contexts"])
         if contexts_sha256(contexts) != holds["contexts"]:
             raise ValueError("they are not those of the manifest")
     return holds, about, contexts
@@ -406,9 +408,14 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         and 0 <= done <= examples
         and [0, *ends] == sorted({0, *ends})
         and (ends or [0])[-1] == done
+        and type(done) is type(layers) is type(examples) is int
+        and all(type(layer) is int and layer >= 0 for layer in holds["layers"])
         and len(set(holds["layers"])) == len(holds["layers"]) == layers
+        and all(map(is_site, holds["sites"]))
+        and len({site["name"] for site in holds["sites"]}) == len(holds["sites"])
         and sum(Site(**site).width for site in holds["sites"]) == units
-        and {"model", "contexts"} <= manifest["about"].keys()
+        and isinstance(manifest["about"]["model"], dict)
+        and isinstance(manifest["about"]["contexts"], dict)
     ):
         raise ValueError("its entries do not fit each other")
 

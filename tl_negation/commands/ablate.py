@@ -35,13 +35,14 @@ def ablate_command(
     attribution, two figures (PNG and SVG) and two columns of units.parquet to the run, and writes
     its report again.
     """
-    from .._shared import one_writer
+    from .._shared import check_target, jsonable, one_writer
     from ..interventions import add_effects
     from ..models import load_model
-    from ..probing import jsonable, load_result
+    from ..probing import load_result
     from ..runs import add_to_run, with_activations
-    from .tables import ablation_table, console
+    from .tables import ablation_table, console, print_path
 
+    check_target(run, overwrite=True)  # before the work
     result = load_result(run)
     with one_writer(run):
         loaded = load_model(model, device=device)
@@ -58,4 +59,4 @@ def ablate_command(
         print(json.dumps({**rows, "about": jsonable(about)}))
         return
     console.print(ablation_table(result.tables["ablation"], about))
-    console.print(f"added to [bold]{run}[/bold]", soft_wrap=True)
+    print_path("added to", run)

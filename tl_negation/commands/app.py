@@ -110,7 +110,7 @@ def demo(
 
     if not as_json:
         console.print(
-            f"[bold]Demo[/bold]: SmolLM2-135M-Instruct on {DEMO_TEXT}, a sample (seed 0) "
+            f"Demo: SmolLM2-135M-Instruct on {DEMO_TEXT}, a sample (seed 0) "
             f"of {per_class} contexts of each class. About three minutes on two cores."
         )
     sites = split_names(DEMO_SITES)
@@ -228,7 +228,7 @@ def compare_command(
     """
     from .._shared import check_file, whole_file
     from ..runs import compare
-    from .tables import comparison_table, console
+    from .tables import comparison_table, console, print_path
 
     check_file(out)  # before the work
     table = compare(
@@ -251,7 +251,7 @@ def compare_command(
         print(table.to_json(orient="records"))
         return
     console.print(comparison_table(table))
-    console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
+    print_path("wrote", out)
 
 
 @app.command(cls=Command)
@@ -297,11 +297,11 @@ def report_command(
     """Write the HTML report of a run again, as one file that opens anywhere."""
     from ..probing import load_result
     from ..report import report
-    from .tables import console
+    from .tables import print_path
 
     result = load_result(run)
     path = report(result, out or run / "report.html", preset=result.provenance.get("preset"))
-    console.print(f"wrote [bold]{path}[/bold]", soft_wrap=True)
+    print_path("wrote", path)
 
 
 @app.command("replicate", cls=Command)
@@ -326,7 +326,7 @@ def replicate_command(
     from .._shared import check_target
     from ..probing import load_result, replicate
     from ..runs import write_replication
-    from .tables import console
+    from .tables import console, print_path
 
     check_target(out, overwrite=overwrite)
     found = replicate(load_result(run), load_result(other), strongest=strongest)
@@ -336,7 +336,7 @@ def replicate_command(
         return
     for line in found.summary().splitlines():
         console.print(f"- {line}", highlight=False)
-    console.print(f"wrote [bold]{out}[/bold]", soft_wrap=True)
+    print_path("wrote", out)
 
 
 app.command("plan", cls=Command)(plan_command)

@@ -9,11 +9,18 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..probing import ProbeResult, trend
 from ..runs import read_profile, summary
 
-console = Console()
+#: Words, names and paths are printed as they are: "[red]" in one is no colour.
+console = Console(markup=False, emoji=False)
+
+
+def print_path(says: str, path: str | Path) -> None:
+    """Print where something is now, on one line that can be copied."""
+    console.print(Text.assemble(f"{says} ", (str(path), "bold")), soft_wrap=True)
 
 
 def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:

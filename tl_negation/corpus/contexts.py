@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int
+from pandas.api.types import is_integer_dtype
 from torch import Tensor
 
-from .._shared import Count, Preset, Seed, TokenCount, prepends_bos, validated
+from .._shared import Count, Preset, Seed, TokenCount, instance, integer, prepends_bos, validated
 from .audit import audit_html, audit_lines
 from .contrast import NEGATION, Contrast
 from .finding import COLUMNS, Finder, Rule, require_both_classes, rule_of
@@ -80,6 +81,7 @@ class Contexts:
     source: Mapping[str, Any]
 
     def __post_init__(self):
+        self._check_types()
         needed = [name for name in COLUMNS if name != "document"]  # of one document without it
         missing = [name for name in needed if name not in self.examples]
         if missing:
@@ -87,8 +89,14 @@ class Contexts:
                 f"examples need the columns {', '.join(needed)}; the table lacks "
                 f"{', '.join(missing)}"
             )
-        if not self.examples["label"].isin([0, 1]).all():
+        labels = self.examples["label"]
+        if not (is_integer_dtype(labels) and labels.isin([0, 1]).all()):
             raise ValueError("the labels of examples are 1 for the first list and 0 for the second")
+        if not (self.examples["group"] == labels.map(dict(enumerate(self.contrast.groups)))).all():
+            raise ValueError(
+                f"the group of an example is the name of its list: {self.contrast.groups[1]} with "
+                f"label 1, {self.contrast.groups[0]} with label 0"
+            )
         n_rows, width = self.tokens.shape
         if n_rows != len(self.examples):
             raise ValueError(
@@ -97,6 +105,20 @@ class Contexts:
             )
         if not 0 <= self.before < width:
             raise ValueError(f"before ({self.before}) must lie within the window of {width} tokens")
+
+    def _check_types(self) -> None:
+        """Raise TypeError for a field of another type, ValueError for tokens of another shape."""
+        for name, kind in (
+            ("tokens", Tensor), ("examples", pd.DataFrame), ("contrast", Contrast),
+            ("source", Mapping),
+        ):  # fmt: skip
+            instance(kind)(name, getattr(self, name))
+        integer("before", self.before)
+        if self.tokens.dim() != 2 or self.tokens.is_floating_point():
+            raise ValueError(
+                f"tokens are whole numbers [example, pos]; got {self.tokens.dtype} of shape "
+                f"{tuple(self.tokens.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -119,7 +141,7 @@ class Contexts:
     @property
     def labels(self) -> Int[Tensor, " example"]:
         """1 for the contrast's first list, 0 for its second."""
-        return torch.tensor(self.examples["label"].to_numpy(np.int64))
+        return torch.from_numpy(self.examples["label"].to_numpy(np.int64, copy=True))
 
     @property
     def class_one_first(self) -> Int[Tensor, " example"]:
@@ -244,7 +266,7 @@ class Contexts:
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, before: int, source: Mapping[str, Any]) -> "Contexts":
         """Rebuild contexts from ``to_frame`` and ``manifest``."""
-        tokens = torch.tensor(np.stack(frame["tokens"].tolist()).astype(np.int64))
+        tokens = torch.from_numpy(np.stack(frame["tokens"].tolist()).astype(np.int64))
         contrast = Contrast(**source["contrast"])
         return cls(tokens, frame.drop(columns="tokens"), before, contrast, source)
 

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from reprlib import repr as short
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .._shared import Count, integer, string, validated
-from .reading import APART, APOSTROPHES, DAMAGED, Reading, read
+from .reading import APART, BROKEN, DAMAGED, Reading, read
 
 if sys.version_info >= (3, 11):
     from re import _parser
@@ -22,17 +23,43 @@ else:
 
 _LETTER = r"[^\W_]"  # a letter or digit of any script
 _JOINER = "[-_\u2010\u2011]"  # joins two words that touch it; "--" and dashes do not
-_BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}{_JOINER})"
-# What may be the clitic 't after a word in n: with an apostrophe and a space, or with another mark
-# in place of the apostrophe; after "can" also with a space alone ("can t").
-_APART = re.compile(rf"(?:\s+'\s*|'\s+|[^\w\s'\-]{{1,3}})t(?!{_LETTER})")
-_CAN_T = re.compile(rf"\s+t(?!{_LETTER})")
+_ACCENT = "[\u0300-\u036f]"  # belongs to the letter before it
+_BEFORE = rf"(?<!{_LETTER})(?<!{_ACCENT})(?<!{_LETTER}{_JOINER})"
+_END = rf"(?!{_LETTER}|-{_LETTER}|{_ACCENT})"
+# What may be the clitic 't after a word in n: with an apostrophe and a space, with another mark in
+# place of the apostrophe, or with one in an encoding that is not read.
+_T = r"(?:\s+'\s*|'\s+|[^\w\s'\-]{1,6}|'[^\x00-\x7f]{1,3}|[&\\%=<{\u221a]\S{1,14}?|&\w{2,8}\s|-')t"
+# What may be a misplaced n't after any word: could'nt, could nt, could n' t; can'not, can'ot.
+_NT = r"(?:\s*'\s*n\s*'?\s*t|\s+n\s*'?\s*t|'n?ot)"
+_AUXILIARY = "is|are|was|were|do|does|did|have|has|had|wo|would|could|should|might|must|need|sha|ai"
+
+
+def _both_cases(expression: str) -> dict[bool, re.Pattern[str]]:
+    """In small letters as it is, in capitals after a word in capitals (can T-cells is no can't)."""
+    return {
+        False: re.compile(f"{expression}{_END}"),
+        True: re.compile(f"{expression}{_END}", re.IGNORECASE),
+    }
+
+
+_APART, _MISPLACED = _both_cases(_T), _both_cases(_NT)
+_CAN_T = _both_cases(r"\s+t")
+# The other contractions, taken apart or without their apostrophe: no other entry would count them.
+_CONTRACTION_APART = re.compile(
+    rf"{_BEFORE}(?:(?:{_AUXILIARY})(?:n(?:{_T})|{_NT})|"
+    rf"(?:is|are|was|were|does|did|have|has|had|would|could|should|might|must|need)nt|dont)"
+    rf"(?!'){_END}",
+    re.IGNORECASE,
+)
+_BROKEN = re.compile(r"[-\u2010\u2011][ \t]+[^\W\d_A-Z]")
 # The clitic 't makes a different word (can't); 's, 've, 'd ... do not (could've).
-_AFTER = rf"(?!{_LETTER})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
+_AFTER = rf"(?!{_LETTER})(?!{_ACCENT})(?!{_JOINER}{_LETTER})(?!'t(?!{_LETTER}))"
 
 
 #: Letters that a star may stand for, and characters after a hit that ``exclude`` may look at.
 LONGEST_PART, SEEN = 100, 300
+#: The entry that stands for all contractions with *not*.
+CONTRACTIONS = "*n't"
 
 
 class Hit(NamedTuple):
@@ -101,12 +128,14 @@ class Contrast:
                 f"lists must map two names to lists of words; got a {type(self.lists).__name__}"
             )
         for name, words in self.lists.items():
-            if not isinstance(words, str) and not all(isinstance(word, str) for word in words):
-                raise TypeError(f"list {name!r} must hold words (strings); got {words!r}")
             if isinstance(words, str):
                 raise TypeError(
                     f'list {name!r} must be a list of words, as ("{words}",); got a str'
                 )
+            if not isinstance(words, Sequence):
+                raise TypeError(f"list {name!r} must be a list of words; got {short(words)}")
+            if not all(isinstance(word, str) for word in words):
+                raise TypeError(f"list {name!r} must hold words (strings); got {words!r}")
         lists = {name: tuple(map(_normalise, words)) for name, words in self.lists.items()}
         _check_lists(lists)
         check_exclude(self.exclude)
@@ -177,12 +206,14 @@ class Contrast:
         tuple of Hit
             Also the hits that are to be left out, each with its reason.
         """
+        string("text", text)
         reading = read(text)
         pattern, entries = self._matcher
         hits = [
             Hit(*match.span(), *entries[match.lastindex], self._reason(reading, *match.span()))
             for match in pattern.finditer(reading.text)
         ]
+        hits = self._with_contractions(reading.text, hits)
         if self.distance:
             hits = list(_follow(reading.text, hits, self.distance))
         if not reading.places:  # nothing is read otherwise than it is written
@@ -199,9 +230,30 @@ class Contrast:
         excluded = (why for why, test in self._tests.items() if test.match(text, start, last))
         if reading.is_damaged(start, end):
             return next(excluded, DAMAGED)
-        apart = text[end - 1] in "nN" and _APART.match(text, end)
-        apart = apart or (text[start:end].lower() == "can" and _CAN_T.match(text, end))
-        return next(excluded, APART if apart else None)
+        word = text[start:end]
+        capitals = word.isupper() and len(word) > 1
+        apart = (
+            (word[-1] in "nN" and _APART[capitals].match(text, end))
+            or (word.lower() == "can" and _CAN_T[capitals].match(text, end))
+            or _MISPLACED[capitals].match(text, end)
+        )
+        if apart:
+            return next(excluded, APART)
+        return next(excluded, BROKEN if _BROKEN.match(text, end) else None)
+
+    def _with_contractions(self, text: str, hits: list[Hit]) -> list[Hit]:
+        """Add the contractions that are taken apart, to be left out and counted."""
+        for label, group in enumerate(self.groups):
+            if CONTRACTIONS in self.lists[group]:
+                word = CONTRACTIONS.strip("*")
+                taken = {hit.end for hit in hits} | {hit.start for hit in hits}
+                found = [
+                    Hit(*match.span(), word, label, APART)
+                    for match in _CONTRACTION_APART.finditer(text)
+                    if match.start() not in taken and match.end() not in taken
+                ]
+                return sorted([*hits, *found])
+        return hits
 
     @cached_property
     def _tests(self) -> dict[str, re.Pattern[str]]:
@@ -226,7 +278,7 @@ class Contrast:
 
 
 def _normalise(word: str) -> str:
-    return word.translate(APOSTROPHES).lower()
+    return read(word).text.lower()
 
 
 def _expression(word: str) -> str:
@@ -310,36 +362,40 @@ def check_exclude(exclude: Any) -> None:
         string("a reason to exclude", reason)
         string(f"exclude[{reason!r}]", test)
         try:
+            re.compile(test)
             parsed = _parser.parse(test)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(
-                f"exclude[{reason!r}] is not a regular expression: {error}; got {test!r}"
+                f"exclude[{reason!r}] is not a regular expression: {error}; got {short(test)}"
             ) from error
-        if _repeats_repeats(parsed):
+        if _explodes(parsed, within=False):
             raise ValueError(
-                f"exclude[{reason!r}] repeats something that is itself repeated, which can take "
-                f"longer than the age of the universe; write it without one of the two (a+ for "
-                f"(a+)+); got {test!r}"
+                f"exclude[{reason!r}] repeats something that is itself repeated or a choice, which "
+                f"can take longer than the age of the universe; write it without one of the two "
+                f"(a+ for (a+)+, [ab]* for (a|b)*); got {short(test)}"
             )
 
 
-def _repeats_repeats(parsed: Any, within: bool = False) -> bool:
-    """Whether an expression without an upper bound lies within another."""
+def _explodes(parsed: Any, *, within: bool) -> bool:
+    """Whether something that can match in several ways is itself repeated."""
     for operation, argument in parsed:
-        unbounded = False
-        if operation in (_parser.MAX_REPEAT, _parser.MIN_REPEAT):
-            unbounded = argument[1] is _parser.MAXREPEAT
-            if unbounded and within:
-                return True
-        parts = argument if isinstance(argument, (tuple, list)) else (argument,)
-        for part in parts:
-            inner = part if isinstance(part, (list, tuple)) else (part,)
-            for each in inner:
-                if isinstance(each, _parser.SubPattern) and _repeats_repeats(
-                    each, within or unbounded
-                ):
-                    return True
+        repeats = operation in (_parser.MAX_REPEAT, _parser.MIN_REPEAT)
+        several = (repeats and argument[0] != argument[1]) or operation is _parser.BRANCH
+        if several and within:
+            return True
+        inside = within or (repeats and argument[1] > 1)
+        if any(_explodes(part, within=inside) for part in _parts(argument)):
+            return True
     return False
+
+
+def _parts(argument: Any) -> Iterator[Any]:
+    """The expressions within an operation's argument."""
+    if isinstance(argument, _parser.SubPattern):
+        yield argument
+    elif isinstance(argument, (list, tuple)):
+        for each in argument:
+            yield from _parts(each)
 
 
 def _after_any(words: str) -> str:
@@ -365,8 +421,8 @@ NEGATION = Contrast(
     {"negation": ("not", "cannot", "nor", "never", "*n't"), "affirmation": _AFFIRMATION},
     exclude={
         # can not, could n't, could've not, can _not_; over a line break too
-        "affirmation followed by not": rf"(?i:{_ANY_AFFIRMATION})(?:'[a-z]+)?[\s_*]+"
-        rf"(?i:not|n't)(?!{_LETTER})",
+        "affirmation followed by not": rf"(?i:{_ANY_AFFIRMATION})(?:'(?!t\b)[a-z]+)?"
+        rf"[\s_*~/\"'\u201c(\[{{`]+(?:<[a-z]{{1,10}}>)?(?i:not|n't)(?!{_LETTER})",
         # in May, May 9, MAY 1953; "May" in title case is the modal only before its subject
         "May, the month": rf"{_after_any('in of by until since last next late early mid')}May\b"
         rf"|M(?:ay|AY)\s+\d|May\b(?!\s+(?!{_ORDINALS})(?i:{_SUBJECTS})\b)",

@@ -1,6 +1,7 @@
 """From the bytes of a file to its text, and what is refused because it is no prose."""
 
 import codecs
+import csv
 import json
 import re
 
@@ -13,8 +14,21 @@ _MARKED = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 #: What files that hold tables or documents in a format of their own are called.
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".xlsx")
-DOCUMENTS = (".html", ".htm", ".xml", ".pdf", ".epub", ".docx", ".odt", ".rtf", ".gz", ".zip")
+TABLES = (
+    ".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".xlsx",
+    ".xls", ".pkl",
+)  # fmt: skip
+DOCUMENTS = (
+    ".html", ".htm", ".xml", ".pdf", ".epub", ".mobi", ".docx", ".doc", ".odt", ".rtf", ".ps",
+    ".gz", ".zip", ".bz2", ".xz", ".7z",
+)  # fmt: skip
+#: What begins a document or an archive, as it comes out of Latin-1 or UTF-8.
+_SIGNATURES = ("%PDF-", "%!PS", "{\\rtf", "BZh", "\xd0\xcf\x11\xe0", "\xfd7zXZ", "\x1f\x8b")
+_HTML = re.compile(
+    r"\s*(?:<!--.*?-->\s*)?<(?:!doctype\b|(?:html|head|body|tei|rss|svg|p|div)[\s>]|\?xml\s)",
+    re.IGNORECASE | re.DOTALL,
+)
+_JSON = re.compile(r'\[\s*[{"]|\[\s*\[\s*["{]|\{\s*"[^"\n]*"\s*:')
 _SEVERAL_BYTES = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
@@ -65,32 +79,49 @@ def check_is_prose(name: str, text: str = "") -> None:
         The file's name or the text's beginning says so.
     """
     lower = name.lower()
-    if lower.endswith(TABLES) or _is_json(text):
+    if lower.endswith(TABLES) or _is_json(text) or _is_csv(text):
         raise ValueError(
             f"{name!r} is a table, not prose; name the column that holds the text: "
             f'load_text("hf:{name}?column=text") reads a file, load_text(rows, column="text") rows '
             f"that you have read yourself"
         )
-    if lower.endswith(DOCUMENTS) or is_html(text) or text.startswith("%PDF"):
+    if lower.endswith(DOCUMENTS) or is_html(text) or text.startswith(_SIGNATURES):
         raise ValueError(f"{name!r} is not plain text; save the text that it holds as .txt, UTF-8")
 
 
 def is_html(text: str) -> bool:
     """Whether a text begins as a page in HTML or XML does."""
-    return (
-        re.match(
-            r"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|\?xml)\b", text[:2000], re.I | re.S
-        )
-        is not None
-    )
+    return _HTML.match(text[:2000]) is not None
 
 
 def _is_json(text: str) -> bool:
-    """Whether the first line is an object or a list in JSON."""
-    line = text.lstrip()[:100_000].partition("\n")[0]
-    if not line.startswith(("{", "[")):
+    """Whether the text begins as objects or lists of texts in JSON do; "[1]" may be a footnote."""
+    beginning = text.lstrip()[:100_000]
+    if not beginning.startswith(("{", "[")):
         return False
+    if _JSON.match(beginning):
+        return True
+    line = beginning.partition("\n")[0].strip().rstrip(",")
     try:
-        return isinstance(json.loads(line), (dict, list))
-    except ValueError:
-        return line.strip() in ("{", "[")
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return bool(value) and not all(isinstance(each, (int, float)) for each in value)
+
+
+def _is_csv(text: str) -> bool:
+    """Whether the first lines have as many fields as the names in the very first."""
+    lines = [line for line in text[:100_000].splitlines()[:20] if line.strip()]
+    if len(lines) < 3:
+        return False
+    for delimiter in ",;\t|":
+        try:
+            head, *rows = csv.reader(lines, delimiter=delimiter)
+        except csv.Error:
+            continue
+        named = all(re.fullmatch(r"[^\W\d]\w{0,30}", name) for name in head)
+        several = len(head) > 2 or delimiter == "\t" or any('"' in line for line in lines)
+        alike = all(len(row) == len(head) for row in rows)
+        if len(head) > 1 and len(set(head)) == len(head) and named and several and alike:
+            return True
+    return False

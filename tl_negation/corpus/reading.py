@@ -13,12 +13,17 @@ from itertools import product
 #: 0x91 and 0x92 are those of Windows-1252 in a text that was decoded as Latin-1.
 MARKS = "\u2019\u02bc\u2018\u201b\u2032\u00b4\u0060\uff07\u02b9\u02bb\u02bd\u055a\ua78c\x91\x92"
 APOSTROPHES = str.maketrans(dict.fromkeys(MARKS, "'"))
-#: Characters that a reader does not see: soft hyphen, joiners, word joiner, byte-order mark.
-UNSEEN = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
+#: Characters that a reader does not see: soft hyphen, joiners, marks of direction, variation
+#: selectors, byte-order mark.
+UNSEEN = (
+    "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+    "\ufe00-\ufe0f\ufeff"
+)  # as a set of an expression
 # Why a hit is left out, as audits tell it. What a damaged apostrophe means is certain, but it is
 # not what the model knows as one; whether a word that is taken apart is a contraction is not.
 DAMAGED = "apostrophe as an HTML entity, escaped or wrongly decoded"
 APART = "perhaps can't, taken apart or without its apostrophe"
+BROKEN = "a hyphen and a space follow: perhaps part of a word"
 
 
 def _wrongly_decoded() -> set[str]:
@@ -34,26 +39,35 @@ def _wrongly_decoded() -> set[str]:
 
 
 _ENTITY = (
-    r"(?i:&(?:amp;)?(?:apos|[lr]squo|prime|acute|grave|"
+    r"(?i:&(?:amp;)*(?:apos|[lr]squor?|sbquo|prime|acute|grave|"
     r"\#0*(?:39|96|14[56]|180|70[0-3]|821[679]|8242)|"
     r"\#x0*(?:27|60|9[12]|b4|2b[bcd9]|201[89b]|2032));)"
 )
 _WRONG = sorted(_wrongly_decoded(), key=len, reverse=True)
-_ESCAPED = rf"\\+['{MARKS}]|['{MARKS}]{{2,}}(?=[tT](?![^\W_]))"
-_UNSEEN = rf"[{UNSEEN}]+|(?i:&(?:amp;)?(?:shy|zwn?j|\#0*173|\#x0*ad);)"
-# A word that is broken at the end of a line: its hyphen may belong to it or not, and stays.
-_LINE_END = r"(?<=[^\W_])[-\u2010\u2011](?=[ \t]*[\r\n]+[ \t]*[^\W\d_])[ \t]*(?:\r\n|\r|\n)[ \t]*"
+_ESCAPED = rf"\\{{1,3}}['{MARKS}]|['{MARKS}]{{2,3}}(?=[tT](?![^\W_]))"
+_SOFT_HYPHEN = r"(?i:&(?:amp;)*(?:shy|\#0*173|\#x0*ad);)"
+_UNSEEN = rf"[{UNSEEN}]+|{_SOFT_HYPHEN}|(?i:&(?:amp;)*(?:zwn?j|\#0*820[345]);)|<wbr/?>"
+_SPACE = r"(?i:&(?:amp;)*(?:nbsp|\#0*160|\#x0*a0);)"
+# A word that is broken at the end of a line, or of a page: its hyphen may belong to it or not, and
+# stays. Signs that scanned and quoted texts have instead of a hyphen, or before the next line.
+_NEW_LINE = r"(?:\r\n|[\n\r\x0b\x0c\x85\u2028\u2029])"
+_LINE_END = (
+    rf"(?<=[^\W_])(?:[-\u2010\u2011\u00ac\u2e17=]|\u00ad-?|{_SOFT_HYPHEN})[{UNSEEN}]{{0,3}}"
+    rf"[ \t\u00a0]{{0,20}}{_NEW_LINE}(?:[ \t]{{0,20}}{_NEW_LINE})?[ \t\u00a0>#|]{{0,20}}"
+    rf"(?=['{MARKS}]?[^\W\d_])"
+)
 _SPECIAL = re.compile(
     rf"(?P<damaged>{_ENTITY}|{'|'.join(map(re.escape, _WRONG))}|{_ESCAPED})"
-    rf"|(?P<unseen>{_UNSEEN})|(?P<line_end>{_LINE_END})"
+    rf"|(?P<line_end>{_LINE_END})|(?P<unseen>{_UNSEEN})|(?P<space>{_SPACE})"
 )
 # Where one of them may begin: a set of characters is found many times faster than the whole.
 _BEGINS = re.compile(
     rf"[&\\{UNSEEN}{re.escape(''.join({wrong[0] for wrong in _WRONG}))}]"
-    rf"|['{MARKS}]['{MARKS}]|[-\u2010\u2011][ \t]*[\r\n]"
+    rf"|['{MARKS}]['{MARKS}]|[-\u2010\u2011\u00ac\u2e17=][-{UNSEEN} \t\u00a0]{{0,20}}"
+    r"[\n\r\x0b\x0c\x85\u2028\u2029]|<wbr"
 )
 #: What each of them is replaced by.
-_READ_AS = {"damaged": "'", "unseen": "", "line_end": "-"}
+_READ_AS = {"damaged": "'", "unseen": "", "line_end": "-", "space": " "}
 
 
 @dataclass(frozen=True)

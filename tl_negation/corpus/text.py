@@ -78,7 +78,14 @@ class Text:
         ValueError
             The string holds nothing but white space.
         """
-        return cls._from_bytes(s.encode("utf-8"), s, source, "utf-8", keep_boilerplate=False)
+        try:
+            data = s.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the string {shortened(source)!r} is no text: half a character at {error.start} "
+                "(it was decoded with surrogateescape, or cut in two); decode it again"
+            ) from error
+        return cls._from_bytes(data, s, source, "utf-8", keep_boilerplate=False)
 
     @classmethod
     def _from_bytes(
@@ -143,8 +150,8 @@ class Text:
         cut = sum(self.cut.values())
         licence = f", {cut:,} of licence cut" if cut else ""
         return (
-            f"Text({self.source!r}, {len(self.content):,} characters{licence}, {self.encoding}, "
-            f"SHA-256 {self.sha256[:8]})"
+            f"Text({shortened(self.source)!r}, {len(self.content):,} characters{licence}, "
+            f"{self.encoding}, SHA-256 {self.sha256[:8]})"
         )
 
 
@@ -182,7 +189,13 @@ class Corpus:
         return (document for document in self.read() if document is not None)
 
     def __repr__(self) -> str:
-        return f"Corpus({self.source})"
+        return f"Corpus({shortened(self.source, 300)})"
+
+
+def shortened(name: str, longest: int = 100) -> str:
+    """Leave out the middle of a name that is too long to be read."""
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]} ... {name[-half:]}"
 
 
 @validated
@@ -308,20 +321,32 @@ def _check_source(name: str) -> None:
         gutenberg.check_number(name.removeprefix(gutenberg.SCHEME))
     elif name.startswith(data_sets.SCHEME):
         data_sets.parse(name)
-    elif not expanded(name).exists() and not has_magic(name):
+    elif not _exists(expanded(name)) and not has_magic(name):
         # At least two letters: C:\story.txt is a path.
         if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
             raise ValueError(f"unknown kind of source {scheme[0]!r} in {name!r}; give {ACCEPTED}")
-        raise FileNotFoundError(f"no such file: {name!r}; give {ACCEPTED}")
+        raise FileNotFoundError(f"no such file: {shortened(name)!r}; give {ACCEPTED}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no file can have that name: it is too long, for one
+        return False
 
 
 def _files(name: str) -> list[str] | None:
     """List the files of a folder or a pattern; None if the name is neither."""
     path = expanded(name)
     if path.is_dir():
-        found, kind = _matching(path / "**" / "*.txt"), "the folder"
-    elif not path.exists() and has_magic(name):
-        found, kind = _matching(path), "the pattern"
+        found, kind = _matching(path, "**/*.txt"), "the folder"
+    elif not _exists(path) and has_magic(name):
+        parts = path.parts[bool(path.anchor) :]
+        fixed = next(n for n, part in enumerate(parts) if has_magic(part))
+        pattern = str(Path(*parts[fixed:]))
+        if parts[-1] == "**":  # what is in the folders, not the folders
+            pattern += "/*"
+        found, kind = _matching(Path(path.anchor).joinpath(*parts[:fixed]), pattern), "the pattern"
     else:
         return None
     if not found:
@@ -331,21 +356,33 @@ def _files(name: str) -> list[str] | None:
     return found
 
 
-def _matching(pattern: Path) -> list[str]:
-    """Files of a pattern, each real file once; ``**`` does not follow links to folders."""
-    root, names = Path(pattern.anchor), pattern.parts[bool(pattern.anchor) :]
-    fixed = next(n for n, name in enumerate(names) if has_magic(name))
-    found = root.joinpath(*names[:fixed]).glob(str(Path(*names[fixed:])))
-    shown = (file for file in found if file.is_file() and not _is_hidden(file, pattern))
-    by_file: dict[Path, str] = {}
-    for file in sorted(map(str, shown)):
-        by_file.setdefault(Path(file).resolve(), file)
+def _matching(root: Path, pattern: str) -> list[str]:
+    """Files of a pattern, each real file once; ``**`` does not follow links to folders.
+
+    Raises
+    ------
+    ValueError
+        It is no pattern, as ``a**b``.
+    """
+    try:
+        found = list(root.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"{pattern!r} is no pattern of files ({error}); give {ACCEPTED}"
+        ) from error
+    shown = [
+        file for file in found if file.is_file() and not _is_hidden(file.relative_to(root), pattern)
+    ]
+    by_file: dict[tuple[int, int], str] = {}
+    for file in sorted(shown, key=lambda file: (file.is_symlink(), str(file))):  # links come last
+        status = file.stat()
+        by_file.setdefault((status.st_dev, status.st_ino), str(file))
     return sorted(by_file.values())
 
 
-def _is_hidden(file: Path, pattern: Path) -> bool:
+def _is_hidden(file: Path, pattern: str) -> bool:
     """Whether a name begins with a dot that the pattern does not ask for."""
-    asked = [name for name in pattern.parts if name.startswith(".")]
+    asked = [name for name in Path(pattern).parts if name.startswith(".")]
     return any(
         name.startswith(".") and not any(fnmatchcase(name, each) for each in asked)
         for name in file.parts

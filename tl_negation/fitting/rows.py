@@ -65,7 +65,7 @@ def predict(
         ]
     )
     compiled.predicted_right(rows.numpy(), n1, np.add(edges, [0, 0, n1, n1]), out, lost)
-    right = torch.empty(x.shape, dtype=torch.bool)
+    right = torch.empty(x.shape, dtype=torch.bool, device="cpu")
     right[torch.from_numpy(order)] = torch.from_numpy(out).T
     return right, torch.from_numpy(lost)
 

@@ -68,7 +68,9 @@ def rotate(acts: Activations, *, seed: Seed = 0) -> Activations:
 
 def _rotated(values: Tensor, site: Site, generator: torch.Generator) -> Tensor:
     shape = (values.shape[0], site.heads, site.d_head, site.d_head)
-    q, r = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64))
+    q, r = torch.linalg.qr(
+        torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+    )
     q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign()[..., None, :]
     by_head = rearrange(
         values, "layer example (head d_head) -> layer example head d_head", head=site.heads

@@ -60,7 +60,9 @@ def penalise(result: ProbeResult, *, units: str = "invalid") -> ProbeResult:
     order = acts.contexts.class_one_first.to(acts.values.device)
     n1 = int(acts.labels.sum())
     columns = {
-        f"firth_{name}": torch.full(status.shape, torch.nan, dtype=torch.float64).to(status.device)
+        f"firth_{name}": torch.full(
+            status.shape, torch.nan, dtype=torch.float64, device=status.device
+        )
         for name in (*firth.FirthFit._fields, "p")
     }
     size = units_at_once(acts.values.device, len(acts.contexts))

@@ -178,8 +178,10 @@ def type_means(
 ) -> Float[Tensor, "layer unit word"]:
     """Average every unit over the examples of each word type, in float64."""
     one_hot = torch.tensor(
-        [[float(word == word_type) for word in words] for word_type in types], dtype=torch.float64
-    ).to(values.device)
+        [[float(word == word_type) for word in words] for word_type in types],
+        dtype=torch.float64,
+        device=values.device,
+    )
     weights = one_hot / one_hot.sum(dim=1, keepdim=True)
     means = [weights @ layer.double() for layer in values]
     return rearrange(means, "layer word unit -> layer unit word")

@@ -177,7 +177,7 @@ def estimates(setting: Setting) -> Float[Tensor, "label unit"]:
     """Estimated mean change in contexts of label 0 and 1, for all layers end to end."""
     labels = setting.contexts.labels[torch.from_numpy(setting.rows)]
     width = layer_width(setting.acts.sites)
-    total = torch.zeros(2, len(setting.acts.layers) * width, dtype=torch.float64)
+    total = torch.zeros(2, len(setting.acts.layers) * width, dtype=torch.float64, device="cpu")
     size = min(setting.batch_size or CONTEXTS, CONTEXTS)
     size = size if setting.kept else of_windows(size)
     bar = tqdm(total=len(labels), desc="gradients", disable=not setting.progress)

@@ -101,7 +101,7 @@ class _Patch:
         """One edit for each hook at which any of the sets has units."""
         edits = {}
         for name, (first, values) in self.values.items():
-            mask = torch.zeros(len(sets), values.shape[1], dtype=torch.bool)
+            mask = torch.zeros(len(sets), values.shape[1], dtype=torch.bool, device="cpu")
             for copy, units in enumerate(sets):
                 here = units[(units >= first) & (units < first + values.shape[1])] - first
                 mask[copy, torch.from_numpy(here)] = True

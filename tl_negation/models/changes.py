@@ -5,6 +5,8 @@ is recognised by weights and configuration. Both must know what else decides the
 """
 
 from collections.abc import Iterator
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
@@ -15,10 +17,12 @@ from .protocol import TransformerLensModel
 #: Libraries whose modules and hooks are known: torch, what a TransformerLens model is made of, and
 #: those that put weights elsewhere or pack them without changing what is computed with them.
 LIBRARIES = ("torch", "transformers", "transformer_lens", "accelerate", "bitsandbytes")
+#: What the libraries wrap their own functions with.
+WRAPPERS = ("jaxtyping", "beartype", "typeguard", "functools", "contextlib", "typing")
 
 
 def changes_of(model: TransformerLensModel) -> list[str]:
-    """Name every hook in the model, and every module whose forward pass was replaced.
+    """Name every hook in the model, and every module in which a function was replaced.
 
     Parameters
     ----------
@@ -32,7 +36,7 @@ def changes_of(model: TransformerLensModel) -> list[str]:
     """
     found = [f"a hook at {where}" for where in _hooks(model)]
     found += [
-        f"a forward pass of its own at {name or 'the model itself'}"
+        f"code of its own at {name or 'the model itself'}"
         for name, module in model.named_modules()
         if _is_patched(module)
     ]
@@ -80,12 +84,28 @@ def _length_of_name(item: tuple[str, Any]) -> int:
 
 
 def _is_patched(module: nn.Module) -> bool:
-    if _is_of_library(type(module).__module__) and not _is_librarys(type(module).forward):
-        return True  # the class was patched
-    own = vars(module).get("forward")
-    # accelerate wraps the forward pass of a module whose weights lie elsewhere.
-    moved = _is_of_library(type(getattr(module, "_hf_hook", None)).__module__)
-    return not (own is None or moved or _is_librarys(own))
+    """Whether code of somebody's own is in a module, or in the classes that it is of."""
+    if any(map(_is_patched_class, type(module).__mro__)):
+        return True
+    own = dict(vars(module))
+    moved = own.pop("_hf_hook", None)
+    if moved is not None:  # accelerate wraps modules whose weights lie elsewhere
+        hooks = [moved, *getattr(moved, "hooks", ())]
+        if not all(_is_of_library(type(hook).__module__) for hook in hooks):
+            return True
+    functions = (value for value in own.values() if _is_function(value))
+    return not all(map(_is_librarys, functions))
+
+
+def _is_patched_class(kind: type) -> bool:
+    """Whether a function of a library's class is not the library's."""
+    return _is_of_library(kind.__module__) and not all(
+        _is_librarys(function) for function in vars(kind).values() if _is_function(function)
+    )
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, (FunctionType, MethodType, partial))
 
 
 def _unwrapped(function: Any) -> Any:
@@ -97,8 +117,15 @@ def _unwrapped(function: Any) -> Any:
 
 
 def _is_librarys(function: Any) -> bool:
-    return _is_of_library(getattr(function, "__module__", None))
+    """Whether the code of a function is a library's: its name may be copied (functools.wraps)."""
+    while isinstance(function, (MethodType, partial)):
+        function = function.__func__ if isinstance(function, MethodType) else function.func
+    if isinstance(function, FunctionType):
+        return _is_of_library(function.__globals__.get("__name__"))
+    if isinstance(function, BuiltinFunctionType):
+        return True  # compiled: no user's
+    return _is_of_library(type(function).__module__)
 
 
 def _is_of_library(name: str | None) -> bool:
-    return name is not None and name.split(".")[0] in LIBRARIES
+    return name is not None and name.split(".")[0] in (*LIBRARIES, *WRAPPERS)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,16 +35,16 @@ def identity_of(model: TransformerLensModel) -> dict[str, Any]:
     dict
         Ready for JSON. ``weights``: SHA-256 over all bytes of the parameters and buffers, with
         their names, types and shapes. ``config``: the settings, TransformerLens' own and Hugging
-        Face's. ``modules``: SHA-256 of their classes and of the numbers that they hold beside the
-        weights (an epsilon, a scale). ``classes``: those that are not the libraries' own, by name.
+        Face's. ``modules``: SHA-256 of their classes and of what they hold beside the weights (an
+        epsilon, a scale, an activation function). ``arithmetic``: autocast and the like.
 
     Raises
     ------
     ValueError
-        The model has hooks or replaced forward passes, which no hash can recognise; or weights
-        that are not in memory.
+        The model has hooks, replaced functions or modules of somebody's own, which no hash can
+        recognise; or weights that are not in memory.
     """
-    changes = changes_of(model)
+    changes = changes_of(model) + [f"a module of class {name}" for name in foreign_classes(model)]
     if changes:
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
         raise ValueError(
@@ -55,16 +56,27 @@ def identity_of(model: TransformerLensModel) -> dict[str, Any]:
         "weights": _weights_sha256(model),
         "config": _settings(model),
         "modules": _modules_sha256(model),
-        "classes": foreign_classes(model),
+        "arithmetic": _arithmetic(model),
+    }
+
+
+def _arithmetic(model: TransformerLensModel) -> dict[str, str]:
+    """What torch was told about precision: autocast, and how float32 matrices are multiplied."""
+    device = next(model.parameters()).device.type
+    casts = torch.is_autocast_enabled(device)
+    return {
+        "autocast": str(torch.get_autocast_dtype(device)) if casts else "off",
+        "float32_matmul": torch.get_float32_matmul_precision(),
     }
 
 
 def _weights_sha256(model: TransformerLensModel) -> str:
-    digest, seen = hashlib.sha256(), set()
+    digest = hashlib.sha256()
+    seen: dict[int, Tensor] = {}  # kept alive: what is freed may give its id to the next
     for name, tensor in _tensors(model):
         if id(tensor) in seen:
             continue
-        seen.add(id(tensor))
+        seen[id(tensor)] = tensor
         if tensor.is_meta:
             raise ValueError(
                 f"kept activations are recognised by the bytes of all weights, but {name} is not "
@@ -109,6 +121,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(x) for name, x in sorted(value.items(), key=str)}
     if isinstance(value, (list, tuple)):
         return [_plain(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, (str, bool, int, float)):
         return json.loads(json.dumps(value))
     return None
@@ -122,10 +136,21 @@ def _modules_sha256(model: TransformerLensModel) -> str:
     return digest.hexdigest()
 
 
-def _numbers(module: nn.Module) -> list[tuple[str, float | int | bool]]:
-    """What a module computes with beside its weights: an epsilon, a scale, a window."""
-    return sorted(
-        (name, value)
-        for name, value in vars(module).items()
-        if not name.startswith("_") and isinstance(value, (bool, int, float))
-    )
+def _numbers(module: nn.Module) -> list[tuple[str, Any]]:
+    """What a module computes with beside its weights: an epsilon, a scale, a window, a function."""
+    # A library's own forward pass in place of the class's: accelerate, where weights lie elsewhere.
+    own = {name: value for name, value in vars(module).items() if name != "forward"}
+    held = ((name, _held(value)) for name, value in own.items() if name[0] != "_")
+    return sorted((name, value) for name, value in held if value is not None)
+
+
+def _held(value: Any) -> Any:
+    """A number, a function's name, or what tells two tensors apart; None for anything else."""
+    if isinstance(value, (bool, int, float)):
+        return repr(value)
+    if isinstance(value, Tensor):  # no buffer, so that it is not among the weights
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
+    code = getattr(value, "func", value)
+    name = getattr(code, "__qualname__", None) if callable(code) else None
+    return None if name is None else f"{getattr(code, '__module__', '')}.{name}"

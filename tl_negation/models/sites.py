@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .._shared import validated
+from .._shared import is_plain, validated
 from .protocol import TransformerLensModel, blocks_of
 
 #: The matrix products of a layer in the order in which they are computed. ``scores`` are those of
@@ -248,6 +248,18 @@ class Site:
     def hook_name(self, layer: int) -> str:
         """Name of the hook in ``layer``, for instance ``"blocks.3.attn.hook_q"``."""
         return self.hook.format(layer=layer)
+
+
+def is_site(entry: Any) -> bool:
+    """Whether an entry of a file is a site of ours, or one with a plain name, as one's own have."""
+    kinds = {"name": str, "hook": str, "module": str, "heads": int, "d_head": int}
+    return (
+        isinstance(entry, dict)
+        and {name: type(value) for name, value in entry.items()} == kinds
+        and (entry["name"] in SITES or is_plain(entry["name"]))
+        and entry["module"] in {record.module for record in SITES.values()}
+        and min(entry["heads"], entry["d_head"]) >= 1
+    )
 
 
 def has_heads(site: str) -> bool:

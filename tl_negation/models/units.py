@@ -181,6 +181,23 @@ def every_place(
     ValueError
         A unit that there is not, or one that is missing or there twice.
     """
+    place = check_places(units, sites, layers)
+    order = np.argsort(place, kind="stable")
+    if not np.array_equal(place[order], np.arange(len(layers) * layer_width(sites))):
+        raise ValueError("not every unit is there exactly once")
+    return order
+
+
+def check_places(
+    units: pd.DataFrame, sites: Sequence[Site], layers: Sequence[int]
+) -> Int[np.ndarray, " row"]:
+    """Find the position of the unit of every row, as :func:`places` does, for large tables.
+
+    Raises
+    ------
+    ValueError
+        There is no such layer, site, head or index.
+    """
     row = pd.Index(layers).get_indexer(pd.Index(units["layer"]))
     names = pd.Index([site.name for site in sites])
     code = names.get_indexer(pd.Index(units["site"].astype(object)))
@@ -194,11 +211,7 @@ def every_place(
     if not (head.between(0, heads[code] - 1) & index.between(0, d_head[code] - 1)).all():
         raise ValueError("there is a head or an index that its site has not")
     in_layer = starts[code] + head.to_numpy() * d_head[code] + index.to_numpy()
-    place = row * layer_width(sites) + in_layer
-    order = np.argsort(place, kind="stable")
-    if not np.array_equal(place[order], np.arange(len(layers) * layer_width(sites))):
-        raise ValueError("not every unit is there exactly once")
-    return order
+    return row * layer_width(sites) + in_layer
 
 
 def table_of(

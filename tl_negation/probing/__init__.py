@@ -38,7 +38,7 @@ from .profiles import (
 )
 from .replication import ALL, Replication, replicate
 from .results import ProbeResult, load_result, needs_activations
-from .storage import jsonable, read_csv
+from .storage import read_csv
 
 __all__ = [
     "ALL",
@@ -63,7 +63,6 @@ __all__ = [
     "explained",
     "family_ids",
     "head_table",
-    "jsonable",
     "load_result",
     "needs_activations",
     "probe",

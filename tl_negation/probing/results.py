@@ -27,6 +27,7 @@ from .storage import (
     read_display,
     read_manifest,
     read_units,
+    reading,
     write_manifest,
     write_tables,
 )
@@ -339,12 +340,18 @@ def load_result(path: str | Path, *, verify: bool = True) -> ProbeResult:
         check_files(folder, manifest)
     sites = tuple(Site(**site) for site in manifest["sites"])
     layers = tuple(manifest["layers"])
-    columns = read_units(folder / "units.parquet", sites, layers, manifest["columns"])
+    columns = read_units(folder / "units.parquet", sites, layers, manifest)
     contexts = read_contexts(folder / "contexts.parquet", manifest)
-    display = read_display(folder / "display.parquet", contexts, manifest)
+    display = read_display(folder / "display.parquet", contexts, sites, layers, manifest)
     tables |= {name: read_csv(folder / f"{name}.csv") for name in manifest.get("tables", [])}
     provenance = manifest["provenance"]
-    return ProbeResult(columns, sites, layers, contexts, provenance, display=display, tables=tables)
+    result = ProbeResult(
+        columns, sites, layers, contexts, provenance, display=display, tables=tables
+    )
+    with reading(folder / MARKER):
+        for says in (repr, summary_lines):  # whatever they need of the provenance is there
+            says(result)
+    return result
 
 
 def _only(acts: Activations, site: Site) -> Activations:

@@ -5,7 +5,6 @@ manifest lists, names that become file names are plain, and what does not fit is
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,13 +21,14 @@ from .._shared import (
     files_of,
     first_changed,
     is_plain,
+    jsonable,
     read_sealed,
     read_whole,
 )
 from ..corpus import COLUMNS as EXAMPLE_COLUMNS
 from ..corpus import Contexts
 from ..fitting import STATUSES
-from ..models import SITES, UNIT, Site, every_place, layer_width
+from ..models import UNIT, Site, check_places, every_place, is_site, layer_width
 
 #: Format 1 is that of version 0.1.0, which kept two tables in the manifest's provenance. From
 #: format 3 on the manifest lists the SHA-256 of every file, and is sealed with its own.
@@ -45,23 +45,6 @@ _TEXT = ("word", "class", "site")
 #: What a run directory holds beside the tables of a result, so that no table may be called so.
 _TAKEN = ("profile", "trend")
 _DISPLAY = [*UNIT, "example", "tokens", "values"]
-
-
-def jsonable(value: Any) -> Any:
-    """Copy what JSON is to hold.
-
-    NaN and infinity, which JSON does not know, become null; what UTF-8 cannot hold, such as a file
-    name that is no text, is written with backslashes.
-    """
-    if isinstance(value, Mapping):
-        return {jsonable(name): jsonable(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -130,7 +113,7 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
             )
         if version >= 3 and not is_sealed:
             raise ValueError("its SHA-256 is missing")
-        if version == 1:
+        if version == 1:  # its manifest does not name what it has beyond these
             manifest["columns"] = list(_COLUMNS_1)
         missing = [name for name in _MANIFEST if name not in manifest]
         if missing:
@@ -149,7 +132,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         if not (_is_list_of(names, str) and all(map(is_plain, names))):
             raise ValueError(f"{what} must be plain names; got {names!r:.80}")
     sites = manifest["sites"]
-    if not (isinstance(sites, list) and sites and all(map(_is_site, sites))):
+    if not (isinstance(sites, list) and sites and all(map(is_site, sites))):
         raise ValueError(f"a site that this version does not know: {sites!r:.200}")
     for what, values in (
         ("layers", layers),
@@ -159,8 +142,9 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     ):
         if len(set(values)) < len(values):
             raise ValueError(f"{what} are named twice: {values!r:.80}")
-    if "status" not in manifest["columns"]:
-        raise ValueError("the column status is missing")
+    for name in ("status", "significant"):
+        if name not in manifest["columns"]:
+            raise ValueError(f"the column {name} is missing")
     test = provenance.get("test") if isinstance(provenance, dict) else None
     needed = {"family": str, "correction": str, "alpha": (int, float)}
     if not (
@@ -175,20 +159,10 @@ def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
-def _is_site(site: Any) -> bool:
-    """Whether this is a site of ours, or one with a plain name, as somebody's own have."""
-    kinds = {"name": str, "hook": str, "module": str, "heads": int, "d_head": int}
-    return (
-        isinstance(site, dict)
-        and {name: type(value) for name, value in site.items()} == kinds
-        and (site["name"] in SITES or is_plain(site["name"]))
-        and site["module"] in {record.module for record in SITES.values()}
-        and min(site["heads"], site["d_head"]) >= 1
-    )
-
-
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Compare every file that the run recorded with its SHA-256; an earlier format has none.
+
+    What is read must be recorded, and no link: that would be a file of somebody else's.
 
     Raises
     ------
@@ -197,6 +171,11 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """
     if manifest["format_version"] < 3:
         return
+    tables = [f"{name}.csv" for name in manifest.get("tables", [])]
+    for name in ("units.parquet", "contexts.parquet", "display.parquet", *tables):
+        path, recorded = folder / name, name in files_of(manifest, folder)
+        if path.is_symlink() or (path.exists() and not recorded):
+            raise damaged(path, "the run did not write it", _CURE)
     if (name := first_changed(folder, files_of(manifest, folder))) is not None:
         raise damaged(folder / name, "it is not as it was written: its SHA-256 differs", _CURE)
 
@@ -218,9 +197,11 @@ def _tables_of_format_1(provenance: dict[str, Any]) -> dict[str, pd.DataFrame]:
 
 
 def read_units(
-    path: Path, sites: Sequence[Site], layers: Sequence[int], columns: Sequence[str]
+    path: Path, sites: Sequence[Site], layers: Sequence[int], manifest: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """Read the table of units: tensors ``[layer, unit]``, whatever the order of the rows.
+
+    Format 1 does not name its columns; of it, all that there are are read.
 
     Raises
     ------
@@ -229,12 +210,13 @@ def read_units(
     ValueError
         The file is damaged, or it does not hold these columns of these units, each once.
     """
-    shape = len(layers), layer_width(sites)
+    columns, shape = manifest["columns"], (len(layers), layer_width(sites))
     frame = _read_rows(path, shape[0] * shape[1], [*UNIT, *columns], columns)
     with reading(path):
         ordered = frame.iloc[every_place(frame, sites, layers)]
-        names = [str(name) for name in ordered if name not in UNIT]
-        return {name: _as_column(ordered[name]).reshape(shape) for name in names}
+        if manifest["format_version"] == 1:
+            columns = [str(name) for name in ordered if name not in UNIT]
+        return {name: _as_column(ordered[name]).reshape(shape) for name in columns}
 
 
 def _as_column(values: pd.Series) -> Tensor:
@@ -251,8 +233,10 @@ def _as_column(values: pd.Series) -> Tensor:
             raise ValueError(f"there is no status {unknown[0]!r:.60}")
         codes = pd.Categorical(values, categories=list(STATUSES)).codes
         return torch.from_numpy(codes.astype(np.int8))
-    if values.dtype.kind not in "fbi":
-        raise ValueError(f"the column {values.name} holds {values.dtype}, not numbers")
+    kinds = "b" if str(values.name).startswith("significant") else "fi"
+    if values.dtype.kind not in kinds:
+        what = "yes or no" if kinds == "b" else "numbers"
+        raise ValueError(f"the column {values.name} holds {values.dtype}, not {what}")
     return torch.from_numpy(values.to_numpy(copy=True))
 
 
@@ -272,11 +256,20 @@ def read_contexts(path: Path, manifest: Mapping[str, Any]) -> Contexts:
         examples = manifest["audit"]["examples"]
     frame = _read_rows(path, examples, columns, columns)
     with reading(path):
-        return Contexts.from_frame(frame, **manifest["contexts"])
+        contexts = Contexts.from_frame(frame, **manifest["contexts"])
+        counts = jsonable(contexts.counts())
+        differ = [name for name in counts if counts[name] != manifest["audit"].get(name)]
+        if manifest["format_version"] > 2 and differ:
+            raise ValueError(f"its {', '.join(differ)} are not those that {MARKER} counts")
+        return contexts
 
 
 def read_display(
-    path: Path, contexts: Contexts, manifest: Mapping[str, Any]
+    path: Path,
+    contexts: Contexts,
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    manifest: Mapping[str, Any],
 ) -> pd.DataFrame | None:
     """Read the activations that are kept for views, if there are any.
 
@@ -296,9 +289,14 @@ def read_display(
             raise ValueError(f"it lacks the columns {', '.join(missing)}")
         if not display["example"].between(0, len(contexts) - 1).all():
             raise ValueError("it shows examples that there are not")
-        lengths = display["tokens"].map(len) == display["values"].map(len)
-        if not lengths.all():
-            raise ValueError("it does not hold a value for every token")
+        width = contexts.tokens.shape[1]
+        for tokens, values in zip(display["tokens"], display["values"], strict=True):
+            if not len(tokens) == len(values) == width:
+                raise ValueError("it does not hold a value for every token of a window")
+            if not all(isinstance(token, str) for token in tokens):
+                raise ValueError("it holds tokens that are no text")
+            np.asarray(values, dtype=float)
+        check_places(display, sites, layers)
     return display
 
 
@@ -330,8 +328,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     _require_file(path)
     types = dict.fromkeys(_TEXT, pa.string())
     options = csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-    with reading(path):
-        table = csv.read_csv(path, convert_options=options)
+    with reading(path), path.open("rb") as file:
+        table = csv.read_csv(file, convert_options=options)
         empty = [column.name for column in table.schema if pa.types.is_null(column.type)]
         return table.to_pandas().astype(dict.fromkeys(empty, float))
 
@@ -347,8 +345,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
         The file is damaged.
     """
     _require_file(path)
-    with reading(path):
-        return pd.read_parquet(path)
+    # As an open file: pyarrow cannot take a name that is no text.
+    with reading(path), path.open("rb") as file:
+        return pd.read_parquet(file)
 
 
 def _require_file(path: Path) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .._shared import Preset, expanded, files_of_run, validated, whole_directory
+from .._shared import Preset, expanded, files_of_run, jsonable, validated, whole_directory
 from ..activations import Activations, collect
 from ..models import TransformerLensModel
 from ..probing import (
     ProbeResult,
     Replication,
-    jsonable,
     profile,
     read_csv,
     trend,
@@ -211,7 +210,7 @@ def add_to_run(result: ProbeResult, run: str | Path) -> None:
 
     preset = result.provenance.get("preset")
     figures = gallery(result, profile(result, preset=preset), preset)
-    with whole_directory(run, overwrite=True) as folder:
+    with kept_if_not_written(result, run), whole_directory(run, overwrite=True) as folder:
         for name in files_of_run(run):  # what is not ours is kept by whole_directory
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(expanded(run) / name, folder / name)

@@ -227,7 +227,7 @@ def _synthetic(
             "in_boilerplate": False,
         }
     )
-    tokens = torch.zeros(examples, 1, dtype=torch.int64)
+    tokens = torch.zeros(examples, 1, dtype=torch.int64, device="cpu")
     contexts = Contexts(tokens, table, 0, NEGATION, {"contrast": NEGATION.to_dict()})
     # Words matter more than noise, as in the early layers of a real model: the fit then needs as
     # many steps as there (a Gaussian without words takes a third of the time).

@@ -350,7 +350,8 @@ def _size_rows(table: _Table, sizes: ModelSizes, sites: Iterable[str], contexts:
     table.add("activations", "all layers", kept, "B", "contexts x units x 4")
     table.add("activations", "one layer", kept / sizes.n_layers, "B", "what a stored probe holds")
     columns = unit_statistics(
-        torch.tensor([[0.0], [2.0], [1.0], [3.0]]), torch.tensor([0, 0, 1, 1])
+        torch.tensor([[0.0], [2.0], [1.0], [3.0]], device="cpu"),
+        torch.tensor([0, 0, 1, 1], device="cpu"),
     )
     row = 1 + sum(column.element_size() for column in columns.values())
     table.add("result", "by example", units * row, "B", f"{row} bytes a unit")

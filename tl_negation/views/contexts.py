@@ -308,10 +308,11 @@ def _typed(model: TransformerLensModel, text: str, units: pd.DataFrame) -> pd.Da
     if not ids:
         raise ValueError(f"the text {text!r} has no token")
     bos = prepends_bos(model.tokenizer)
-    tokens = torch.tensor([[model.tokenizer.bos_token_id] * bos + ids])
+    tokens = torch.tensor([[model.tokenizer.bos_token_id] * bos + ids], device="cpu")
     source = {"source": "typed", "prepend_bos": bos}
-    row = dict.fromkeys(COLUMNS, 0) | dict.fromkeys(("group", "word", "surface", "token"), "")
-    row |= {"passage": text, "in_boilerplate": False}  # it is of no class: only its tokens are run
+    row = dict.fromkeys(COLUMNS, 0) | dict.fromkeys(("word", "surface", "token"), "")
+    # It is of no class, but has to say one: only its tokens are run.
+    row |= {"group": NEGATION.groups[0], "passage": text, "in_boilerplate": False}
     alone = Contexts(tokens, pd.DataFrame([row]), int(bos), NEGATION, source)
     return display_table(model, alone, units, examples=[0])
 
