@@ -454,16 +454,12 @@ def test_tokens_are_whole_numbers_of_two_dimensions():
     made = object.__new__(Contexts)
     for tokens in (good.tokens[0], good.tokens.double()):
         vars(made).update(vars(good) | {"tokens": tokens})
-        with pytest.raises(
-            ValueError, match=r"tokens are whole numbers \[example, pos\]; got"
-        ):
+        with pytest.raises(ValueError, match=r"tokens are whole numbers \[example, pos\]; got"):
             made._check_types()
 
 
 def test_a_group_that_contradicts_its_label_is_refused():
     good = find(corpora.STORY)
     flipped = good.examples.assign(label=1 - good.examples["label"])
-    with pytest.raises(
-        ValueError, match="group of an example is the name of its list: negation"
-    ):
+    with pytest.raises(ValueError, match="group of an example is the name of its list: negation"):
         Contexts(good.tokens, flipped, good.before, good.contrast, good.source)
