@@ -140,8 +140,9 @@ SAYS = {
 
 
 def _relabelled(contexts):
-    examples = contexts.examples.assign(label=1 - contexts.examples["label"])
-    return replace(contexts, examples=examples)
+    label = 1 - contexts.examples["label"]
+    group = label.map(dict(enumerate(contexts.contrast.groups)))
+    return replace(contexts, examples=contexts.examples.assign(label=label, group=group))
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -35,10 +35,12 @@ def changes_of(model: TransformerLensModel) -> list[str]:
         What is no module's own (a function that the libraries look up elsewhere) is not seen.
     """
     found = [f"a hook at {where}" for where in _hooks(model)]
+    kinds = {type(module) for module in model.modules()}
+    patched = {kind for kind in kinds if any(map(_is_patched_class, kind.__mro__))}
     found += [
         f"code of its own at {name or 'the model itself'}"
         for name, module in model.named_modules()
-        if _is_patched(module)
+        if type(module) in patched or _is_patched(module)
     ]
     return found
 
@@ -84,9 +86,7 @@ def _length_of_name(item: tuple[str, Any]) -> int:
 
 
 def _is_patched(module: nn.Module) -> bool:
-    """Whether code of somebody's own is in a module, or in the classes that it is of."""
-    if any(map(_is_patched_class, type(module).__mro__)):
-        return True
+    """Whether code of somebody's own is in a module itself, and not only in its class."""
     own = dict(vars(module))
     moved = own.pop("_hf_hook", None)
     if moved is not None:  # accelerate wraps modules whose weights lie elsewhere
