@@ -375,7 +375,7 @@ def test_contexts_that_are_refused(model, contexts, acts):
         ablate(model, tiny_models.contexts(8, before=6, after=0), UNITS["gpt2"])
     with pytest.raises(ValueError, match="must be of these contexts; they are of 12 other"):
         ablate(model, tiny_models.contexts(8, before=6, after=4), UNITS["gpt2"], acts=acts)
-    examples = contexts.examples.assign(label=1)
+    examples = contexts.examples.assign(label=1, group=contexts.contrast.groups[1])
     with pytest.raises(ValueError, match=r"both classes are needed; got \{1: 12\}"):
         ablate(model, replace(contexts, examples=examples), UNITS["gpt2"])
     with pytest.raises(ValueError, match="context of 32 tokens, got 34"):
