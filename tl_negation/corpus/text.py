@@ -362,7 +362,7 @@ def _matching(root: Path, pattern: str) -> list[str]:
     Raises
     ------
     ValueError
-        It is no pattern, as ``a**b``.
+        The pattern is malformed, as ``a**b`` is.
     """
     try:
         found = list(root.glob(pattern))

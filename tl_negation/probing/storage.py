@@ -225,7 +225,7 @@ def _as_column(values: pd.Series) -> Tensor:
     Raises
     ------
     ValueError
-        It holds a status that is none, or something other than numbers.
+        It holds an unknown status, or something other than numbers.
     """
     if values.name == "status":
         unknown = sorted(set(map(str, values)) - set(STATUSES))
