@@ -249,7 +249,7 @@ def test_a_wrapped_function_does_not_pass_for_the_librarys(
     if where == "class":
         monkeypatch.setattr(type(mlp), "forward", wrapped(type(mlp).forward))
     else:
-        mlp.forward = wrapped(mlp.forward)
+        vars(mlp)["forward"] = wrapped(mlp.forward)  # a bridge would hand it on to what it wraps
     assert not is_stock(model)
     assert_as_cached(model)
     with pytest.raises(ValueError, match="code of its own at"):
@@ -263,7 +263,7 @@ def use_relu(model):
             module.act_fn = torch.relu
             return
         if isinstance(getattr(module, "act", None), NewGELUActivation):
-            module.act = torch.nn.ReLU()
+            module.act = torch.nn.ReLU().eval()
             return
     pytest.fail("no activation function was found")
 
@@ -297,7 +297,7 @@ def test_modules_of_somebodys_own_have_no_store(folder, name, tmp_path):
         def forward(self, x):
             return x
 
-    model.adapter = Adapter().eval()
+    model.add_module("added", Adapter().eval())
     with pytest.raises(ValueError, match=r"this one has a module of class .*Adapter\. Take it out"):
         tln.collect(model, CONTEXTS, store=tmp_path / "store", progress=False)
 
@@ -493,4 +493,4 @@ def test_the_identity_is_the_same_after_a_pass_and_in_another_loading(folder, na
     model(CONTEXTS.tokens)
     moved = tiny_models.load(shutil.copytree(folder, tmp_path / "elsewhere"), name)
     assert first == identity_of(model) == identity_of(moved)
-    assert first["classes"] == []
+    assert first["arithmetic"]["autocast"] == "off"

@@ -88,7 +88,7 @@ def display(result, texts=(" not", " so")):
     tokens = [texts[i % len(texts)] for i in range(width)]
     rows = [
         {"layer": layer, "site": "q", "head": 0, "index": 1, "example": example}
-        for layer in (0, 2)
+        for layer in result.layers[:2]
         for example in (0, 1)
     ]
     values = list(np.linspace(-1, 1, len(rows) * width).reshape(len(rows), width))

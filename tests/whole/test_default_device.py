@@ -10,9 +10,8 @@ pytestmark = pytest.mark.slow
 QUIET = {"progress": False}
 
 
-def everything(model, folder):
+def everything(model, contexts, folder):
     """What each stage gives, by name."""
-    contexts = tiny_models.contexts(40)
     acts = tln.collect(model, contexts, ("q", "k", "mlp_post"), **QUIET)
     tln.collect(model, contexts, ("q", "k", "mlp_post"), store=folder / "store", **QUIET)
     options = {"permutations": 30, "tasks": 2, "replicates": 2, **QUIET}
@@ -40,10 +39,11 @@ def test_a_default_device_changes_nothing(tmp_path):
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
     (tmp_path / "plain").mkdir()
     (tmp_path / "elsewhere").mkdir()
-    wanted = everything(model, tmp_path / "plain")
+    contexts = tiny_models.contexts(40)
+    wanted = everything(model, contexts, tmp_path / "plain")
     torch.set_default_device("meta")
     try:
-        found = everything(model, tmp_path / "elsewhere")
+        found = everything(model, contexts, tmp_path / "elsewhere")
     finally:
         torch.set_default_device(None)
     for name, value in wanted.items():
