@@ -28,8 +28,8 @@ def help_of(command):
     ("command", "table"),
     [
         ("scan", SITES), ("compare", SITES), ("plan", SITES), ("scan", FAMILIES),
-        ("scan", CORRECTIONS), ("scan", EXAMPLE_TESTS), ("scan", EXTRAS), ("scan", PRESETS), ("audit", PRESETS),
-        ("ablate", HOWS), ("plan", HARDWARE),
+        ("scan", CORRECTIONS), ("scan", EXAMPLE_TESTS), ("scan", EXTRAS), ("scan", PRESETS),
+        ("audit", PRESETS), ("ablate", HOWS), ("plan", HARDWARE),
     ],
 )  # fmt: skip
 def test_help_lists_the_entries_of_a_table(command, table):

@@ -349,7 +349,7 @@ def test_the_test_by_example_is_the_one_asked_for(model, text):
 
 
 def test_the_notebook_preset_with_another_test_is_refused_before_the_work():
-    with pytest.raises(ValueError, match="notebook preset is Wald .*'test': 'lr'.*leave test, fam"):
+    with pytest.raises(ValueError, match=r"preset is Wald .*'test': 'lr'.*: leave test, fam"):
         scan("none", "none.txt", preset="notebook", test="lr")
 
 
