@@ -13,7 +13,7 @@ from tl_negation.commands.help import LISTS, entries
 from tl_negation.inference import EXTRAS
 from tl_negation.interventions import HOWS
 from tl_negation.models import SITES
-from tl_negation.probing import CORRECTIONS, FAMILIES
+from tl_negation.probing import CORRECTIONS, EXAMPLE_TESTS, FAMILIES
 from tl_negation.runs import HARDWARE
 
 
@@ -28,8 +28,8 @@ def help_of(command):
     ("command", "table"),
     [
         ("scan", SITES), ("compare", SITES), ("plan", SITES), ("scan", FAMILIES),
-        ("scan", CORRECTIONS), ("scan", EXTRAS), ("scan", PRESETS), ("audit", PRESETS),
-        ("ablate", HOWS), ("plan", HARDWARE),
+        ("scan", CORRECTIONS), ("scan", EXAMPLE_TESTS), ("scan", EXTRAS), ("scan", PRESETS),
+        ("audit", PRESETS), ("ablate", HOWS), ("plan", HARDWARE),
     ],
 )  # fmt: skip
 def test_help_lists_the_entries_of_a_table(command, table):

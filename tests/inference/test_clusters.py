@@ -33,7 +33,7 @@ def test_clustered_errors_are_those_of_statsmodels():
     values, labels, words = synthetic.small(seed=6)
     result = cluster_robust(synthetic.result(values, labels, words))
     compared = 0
-    for layer, unit in np.argwhere(result.tested.numpy()):
+    for layer, unit in np.argwhere(result.beta.isfinite().numpy()):
         x = np.float64(np.float32(values[layer, :, unit]))
         scale = x.std()  # statsmodels' Newton stops by an absolute rule
         se, t, p = clustered(x / scale, labels, words)
@@ -78,7 +78,7 @@ def test_units_without_an_estimate_have_no_clustered_error():
     values[1, 3, 1] = np.nan
     values[2, :, 2] = labels * 2.0
     result = cluster_robust(synthetic.result(values, labels, words))
-    invalid = ~result.tested
+    invalid = result.beta.isnan()
     assert invalid[[0, 1, 2], [0, 1, 2]].all()
     for name in ("cluster_se", "cluster_t", "cluster_p"):
         assert torch.equal(torch.isnan(result.columns[name]), invalid)

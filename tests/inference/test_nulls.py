@@ -22,6 +22,7 @@ from tl_negation.inference.nulls import (
 )
 from tl_negation.inference.words import TooFewWordsError, word_test
 from tl_negation.probing.probe import probe
+from tl_negation.probing.profiles import profile
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_the_table_is_that_of_a_slow_loop(small):
         moved = swap_word_means(values, codes, rng.permutation(len(types)))
         null = held_out(synthetic.result(moved, labels, words, **test), progress=False)
         frame = null.to_frame()
-        frame = frame[frame["status"] == "ok"]
+        frame = frame[frame["lr_p"].notna()]
         want = frame.groupby(["layer", "site"], observed=True).agg(
             share_significant=("significant", "mean"),
             accuracy=("accuracy", "mean"),
@@ -117,6 +118,25 @@ def test_the_table_is_that_of_a_slow_loop(small):
             np.testing.assert_allclose(got.loc[(layer, site), want.columns].astype(float), row)
     assert set(table["layer"]) == {2, 5, 8}
     assert table["share_significant"].between(0.01, 0.99).any()
+
+
+@pytest.mark.parametrize("test", ["lr", "wald"])
+def test_a_null_that_moves_nothing_has_the_means_of_the_profile(monkeypatch, test):
+    """One definition of tested units: the separated ones count in both, or in neither."""
+    monkeypatch.setattr(nulls, "swap_word_means", lambda values, words, source: values)  # noqa: ARG005
+    result = held_out(synthetic.result(*synthetic.every_outcome(), test=test), progress=False)
+    null = lexical_null(result, replicates=1, held_out_words=True, progress=False)
+    table = profile(result)
+    keys = ["layer", "site"]
+    first = table.set_index(keys).loc[(2, "q")]
+    gap = result.to_frame().query("layer == 2 and site == 'q' and status == 'separated'")
+    assert first["tested"] == (20 if test == "lr" else 19)
+    assert (len(gap), gap["significant"].all()) == (1, test == "lr")
+    for name in ("share_significant", "accuracy", "held_out_accuracy"):
+        got = null.set_index(keys)[name].sort_index()
+        np.testing.assert_allclose(got, table.set_index(keys)[name].sort_index(), rtol=1e-12)
+    of_all = result.accuracy[0, :20].nanmean().item()
+    assert bool(first["accuracy"] == pytest.approx(of_all)) is (test == "lr")
 
 
 @pytest.mark.parametrize("family", ["layer", "site", "all"])

@@ -68,7 +68,7 @@ def test_all_means_every_unit_that_is_finite_and_not_constant():
     result = penalise(synthetic.result(*with_outcomes()), units="all")
     assert torch.equal(~torch.isfinite(result.firth_p), codes(result, "constant", "nonfinite"))
     assert result.provenance["firth"] == {"units": "all", "fitted": 103}
-    ok = result.tested
+    ok = codes(result, "ok")
     assert (result.firth_beta[ok].abs() < result.beta[ok].abs()).double().mean() > 0.9  # shrunk
 
 
@@ -97,7 +97,9 @@ def test_p_of_separated_units_is_small_where_wald_has_none():
     gap = codes(result, "separated")
     assert torch.isnan(result.p[gap]).all()
     assert (result.firth_p[gap] < 1e-10).all()
-    assert not result.significant[gap].any()  # the notebook's test throws its best units away
+    assert result.significant[gap].all()
+    by_wald = synthetic.result(*with_outcomes(), test="wald")
+    assert not by_wald.significant[gap].any()  # the notebook's test throws its best units away
 
 
 def test_the_plain_columns_stay():

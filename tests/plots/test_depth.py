@@ -72,13 +72,16 @@ class TestLaminar:
 
     def test_says_test_and_n(self, result):
         title = plots.laminar(result)[0].get_title(loc="left")
-        assert title == "Wald test, Bonferroni per layer at 0.05; n = 40 contexts"
+        assert title == "likelihood-ratio test, Bonferroni per layer at 0.05; n = 40 contexts"
+        table = profile(result, preset="notebook")
+        title = plots.laminar(table, y="share_significant").get_title(loc="left")
+        assert title == "Wald test, Bonferroni per layer at 0.05"
 
     @pytest.mark.parametrize("y", ["accuracy", "abs_beta_per_sd", ["accuracy", "abs_beta_per_sd"]])
     def test_names_no_test_where_nothing_drawn_depends_on_one(self, result, y):
         assert np.ravel(plots.laminar(result, y=y))[0].get_title(loc="left") == "n = 40 contexts"
         selected = plots.laminar(result, y="accuracy_significant_positive")
-        assert selected.get_title(loc="left").startswith("Wald test, ")
+        assert selected.get_title(loc="left").startswith("likelihood-ratio test, ")
 
     def test_one_column_gives_one_axes_and_several_share_the_layers(self, result):
         assert isinstance(plots.laminar(result, y="abs_beta_per_sd"), mpl.axes.Axes)
@@ -140,13 +143,23 @@ class TestVolcano:
         ax = plots.volcano(result, 2)
         points = np.concatenate([np.asarray(drawn.get_offsets()) for drawn in ax.collections])
         frame = result.to_frame().query("layer == 2 and status == 'ok'")
-        expected = np.column_stack([frame["beta_per_sd"], -frame["log10_p"]])
+        expected = np.column_stack([frame["beta_per_sd"], -frame["log10_lr_p"]])
         points = points[~np.isnan(points).any(1)]
         np.testing.assert_allclose(np.sort(points, 0), np.sort(expected, 0))
+        assert ax.get_ylabel() == "evidence (-log10 of the likelihood-ratio p)"
+
+    def test_shows_the_p_of_the_results_own_test(self):
+        result = make_result(test="wald")
+        ax = plots.volcano(result, 2)
+        points = np.concatenate([np.asarray(drawn.get_offsets()) for drawn in ax.collections])
+        highest = -result.to_frame().query("layer == 2")["log10_p"].min()
+        assert np.nanmax(points[:, 1]) == pytest.approx(highest)
+        assert ax.get_ylabel() == "evidence (-log10 of the Wald p)"
 
     def test_says_what_is_not_shown(self, result):
         assert plots.volcano(result, 2).get_title(loc="left") == (
-            "layer 2: 37 of 39 units; n = 40 contexts\nnot shown: 1 separated, 1 constant"
+            "layer 2: 37 of 39 units; n = 40 contexts\n"
+            "not shown: 1 separated, 1 constant (1 of them significant)"
         )
         assert plots.volcano(result, 0).get_title(loc="left").endswith("not shown: none")
 
@@ -264,8 +277,8 @@ class TestWordOrCategory:
         lines = {
             (0, "in sample"): "accuracy",
             (0, "words left out"): "held_out_accuracy",
-            (1, "by example (Wald)"): "share_significant",
-            (1, "by word (max-T)"): "share_significant_words",
+            (1, "by example"): "share_significant",
+            (1, "over words (max-T)"): "share_significant_words",
         }
         for column, site in enumerate(("q", "k", "mlp_pre")):
             rows = table[table["site"] == site]
@@ -296,7 +309,8 @@ class TestWordOrCategory:
         assert f"base rate {over_words.base_rate:.1%}" in names
         assert "guessing, balanced" in names
         assert "lexical null, 5-95 %" in names
-        assert "n = 40 contexts" in axes[0, 0].figure.get_suptitle()
+        title = axes[0, 0].figure.get_suptitle().replace("\n", " ")
+        assert "over words, and by example (likelihood-ratio test); n = 40 contexts" in title
 
     def test_a_table_without_bands_is_drawn_without(self, over_words):
         table = profile(over_words)

@@ -71,7 +71,7 @@ def test_new_p_values_can_be_adjusted(plain, monkeypatch):
     monkeypatch.setitem(WORD_COLUMNS, "chance", Column("a p value", p_value=True))
     result = plain.with_columns({**plain.columns, "chance": plain.p, "own_p": plain.p})
     for column in ("chance", "own_p"):  # the second is known by its name
-        assert torch.equal(adjusted(result, column), adjusted(plain))
+        assert torch.equal(adjusted(result, column), adjusted(plain, "p"))
     with pytest.raises(ValueError, match="one of p, lr_p, score_p; got 'chance'"):
         adjusted(plain, "chance")
 
@@ -87,8 +87,8 @@ def test_a_column_is_its_meaning():
 def test_what_the_columns_are_used_for():
     assert tie_breakers() == ["lr", "score"]
     assert read_first() == [
-        "beta_per_sd", "accuracy", "auc", "significant", "held_out_accuracy", "words_p_maxt",
-        "significant_words",
+        "significant_words", "words_p_maxt", "held_out_accuracy", "beta_per_sd", "accuracy", "auc",
+        "significant",
     ]  # fmt: skip
     assert set(ranks()) == {
         "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",

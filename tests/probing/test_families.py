@@ -1,6 +1,7 @@
 """Families of tests; corrections as statsmodels makes them, and against scipy; new ones."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import synthetic
@@ -11,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from tl_negation.inference.words import word_test
 from tl_negation.models.sites import Site
 from tl_negation.plots import rule_text
+from tl_negation.probing.example_tests import EXAMPLE_TESTS
 from tl_negation.probing.families import (
     CORRECTIONS,
     FAMILIES,
@@ -19,7 +21,9 @@ from tl_negation.probing.families import (
     adjust,
     adjusted,
     family_ids,
+    retested,
 )
+from tl_negation.probing.probe import probe
 
 SITES = (
     Site("q", "blocks.{layer}.attn.hook_q", "attn", 3, 2),
@@ -146,6 +150,14 @@ def test_other_columns_of_p_values_can_be_adjusted(p):
     assert (adjusted(result, "words_p", family="all") >= result.words_p_maxt - 1e-12).all()
 
 
+@pytest.mark.parametrize(("test", "column"), [("lr", "lr_p"), ("wald", "p")])
+def test_by_default_the_p_values_are_those_of_the_results_own_test(test, column):
+    result = synthetic.result(*synthetic.every_outcome(), test=test)
+    got = adjusted(result)
+    torch.testing.assert_close(got, adjusted(result, column), rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(got <= 0.05, result.significant)
+
+
 def test_an_untested_unit_of_a_result_keeps_its_place_in_the_family(p):
     p[1, 3] = np.nan
     got = adjusted(with_p(p), family="layer").numpy()
@@ -181,13 +193,14 @@ def test_a_new_correction_is_one_entry(monkeypatch):
     monkeypatch.setitem(CORRECTIONS, "sidak", Correction("Sidak", "of independent tests", "sidak"))
     result = synthetic.result(*synthetic.small(), correction="halved", family="layer")
     attention = slice(0, 28)
-    want = result.p[:, attention] * 14 <= 0.05
+    want = result.lr_p[:, attention] * 14 <= 0.05
     assert torch.equal(result.significant[:, attention], want)
     assert 0 < want.sum() < want.numel()
-    assert "(Wald, halved per layer, alpha 0.05)" in repr(result)
-    assert rule_text(result.provenance["test"]) == "Halved per layer at 0.05"
+    assert "(likelihood-ratio test, halved per layer, alpha 0.05)" in repr(result)
+    text = rule_text(result.provenance["test"])
+    assert text == "likelihood-ratio test, Halved per layer at 0.05"
     p = adjusted(result, family="all", correction="sidak")
-    np.testing.assert_allclose(p, 1 - (1 - result.p) ** result.p.numel(), atol=1e-12)
+    np.testing.assert_allclose(p, 1 - (1 - result.lr_p) ** result.p.numel(), atol=1e-12)
     with pytest.raises(ValueError, match="one of bonferroni, holm, bh, by, halved, sidak; got 'x'"):
         synthetic.result(*synthetic.small(), correction="x")
     assert "halved (Halved)" in plain(invoke("scan", "--help").output).replace("│ ", "")
@@ -197,7 +210,7 @@ def test_a_new_family_is_one_entry(monkeypatch):
     by_layer = Family("every unit of one layer", lambda layer, _: layer)
     monkeypatch.setitem(FAMILIES, "whole_layer", by_layer)
     result = synthetic.result(*synthetic.small(), family="whole_layer")
-    assert torch.equal(result.significant, result.p * synthetic.WIDTH <= 0.05)
+    assert torch.equal(result.significant, result.lr_p * synthetic.WIDTH <= 0.05)
     assert (
         "max-T over each whole_layer"
         in word_test(result, permutations=126, family="whole_layer", progress=False).summary()
@@ -206,3 +219,53 @@ def test_a_new_family_is_one_entry(monkeypatch):
         word_test(result, family="head")
     shown = plain(invoke("scan", "--help").output).replace("│ ", "")  # the frame of the table
     assert "whole_layer (every unit of one layer)" in shown
+
+
+# ------------------------------------------------------------------ the test by example
+
+
+def test_significant_is_the_corrected_p_of_the_named_test():
+    made = synthetic.every_outcome()
+    by = {test: synthetic.result(*made, test=test) for test in EXAMPLE_TESTS}
+    assert list(by) == ["lr", "wald"]
+    assert by["lr"].provenance["test"] == probe(by["lr"].activations).provenance["test"]
+    for name, column in by["lr"].columns.items():  # the test decides nothing else
+        if name != "significant":
+            torch.testing.assert_close(column, by["wald"].columns[name], equal_nan=True)
+    for test, column in (("lr", "lr_p"), ("wald", "p")):
+        p = by[test].columns[column]
+        attention, mlp = p[:, :28] * 28 <= 0.05, p[:, 28:] * 7 <= 0.05
+        assert torch.equal(by[test].significant, torch.cat([attention, mlp], dim=1))
+        assert torch.equal(by[test].tested, p.isfinite())
+
+
+def test_units_that_wald_has_nothing_to_say_of_are_found_by_the_likelihood_ratio():
+    """Hauck & Donner (1977): shifts of 3 to 8 SD; the last separate the classes."""
+    labels = np.repeat([1, 0], 20)
+    noise = np.random.default_rng(0).normal(size=(40, 1))
+    values = noise + labels[:, None] * np.array([3.0, 4, 6, 8])
+    words = np.where(labels, "not", "can")
+    lr, wald = (
+        synthetic.result(values[None], labels, words, test=test, alpha=1e-4, correction="holm")
+        for test in ("lr", "wald")
+    )
+    assert lr.status_counts()["separated"] >= 2
+    assert lr.significant.all()
+    assert not wald.significant.any()
+
+
+def test_another_test_decides_anew_and_fits_nothing():
+    made = synthetic.every_outcome()
+    rule = {"test": "wald", "alpha": 0.2, "family": "all", "correction": "bh"}
+    lr, want = synthetic.result(*made), synthetic.result(*made, **rule)
+    bands = pd.DataFrame({"layer": [2], "site": ["q"]})
+    got = retested(lr.with_table("lexical_null", bands).with_table("mine", bands), rule)
+    assert torch.equal(got.significant, want.significant)
+    assert got.provenance == want.provenance
+    assert got.beta is lr.beta
+    assert list(got.tables) == ["mine"]  # the lexical null is that of the other test
+
+
+def test_an_unknown_test_is_refused():
+    with pytest.raises(ValueError, match="test must be one of lr, wald; got 'score'"):
+        synthetic.result(*synthetic.small(), test="score")

@@ -7,6 +7,7 @@ import pytest
 from helpers import synthetic
 
 from tl_negation.inference.heldout import held_out
+from tl_negation.inference.words import word_test
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,11 @@ def test_nothing_shown_can_be_a_script(result):
 
 def test_the_strongest_units_begin_with_what_a_reader_looks_for(result):
     first = ["layer", "site", "head", "index", "status"]
-    assert list(result.top())[:9] == [*first, "lr", "beta_per_sd", "accuracy", "auc"]
-    assert list(result.top(by="z"))[:7] == [*first, "z", "beta_per_sd"]
-    shown = [*first, "lr", "beta_per_sd", "accuracy", "auc", "significant", "held_out_accuracy"]
+    assert list(result.top(by="z"))[:8] == [*first, "z", "held_out_accuracy", "beta_per_sd"]
+    shown = [*first, "lr", "held_out_accuracy", "beta_per_sd", "accuracy", "auc", "significant"]
     assert list(result.top()) == shown
+    over_words = word_test(result, permutations=20, progress=False)
+    assert list(over_words.top())[5:9] == [
+        "words_t", "significant_words", "words_p_maxt", "held_out_accuracy",
+    ]  # fmt: skip
     assert set(result.top(full=True)) == set(result.to_frame())

@@ -158,6 +158,21 @@ def test_log10_p_does_not_underflow():
     assert got["p"].item() < 1e-300 or got["log10_p"].item() > -300
 
 
+def test_logarithms_of_the_other_p_values_do_not_underflow():
+    y = np.repeat([1, 0], 4000)
+    rng = np.random.default_rng(3)
+    x = np.stack([rng.normal(size=8000) + shift * y for shift in (0, 0.1, 1.5, 9)], axis=1)
+    got = fit(x, y)
+    assert status(got)[-1] == "separated"
+    for name in ("lr", "score"):
+        want = (math.log(2) + norm.logsf(np.sqrt(got[name]))) / math.log(10)  # chi-square 1
+        np.testing.assert_allclose(got[f"log10_{name}_p"], want, rtol=1e-9)
+        small = got[f"{name}_p"] > 0
+        np.testing.assert_allclose(got[f"{name}_p"][small], 10 ** want[small], rtol=1e-6)
+    assert got["lr_p"][-1] == 0
+    assert got["log10_lr_p"][-1] < -2000
+
+
 @SOLVERS
 def test_strong_units_are_still_exact(solver, monkeypatch):
     """One outlier keeps the classes from being separated; the slope is huge."""

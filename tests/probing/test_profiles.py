@@ -11,21 +11,35 @@ from tl_negation import STATUSES, infer, null_bands
 from tl_negation._shared import PRESETS
 from tl_negation.inference.nulls import lexical_null
 from tl_negation.models.sites import Site
-from tl_negation.probing.profiles import profile, trend
+from tl_negation.probing.profiles import (
+    check_preset,
+    head_table,
+    profile,
+    trend,
+    under_preset,
+)
 from tl_negation.probing.results import ProbeResult
 
 NAN = float("nan")
 OK, SEPARATED, CONSTANT = (STATUSES.index(name) for name in ("ok", "separated", "constant"))
-NOTEBOOK = {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+NOTEBOOK = {"test": "wald", "alpha": 0.05, "family": "layer", "correction": "bonferroni"}
 
 
 def by_hand(sites, test=None, **columns):
-    """A result of the columns given, [layer, unit] as nested lists; layers 1, 4, 7 ...."""
+    """A result of the columns given, [layer, unit] as nested lists; layers 1, 4, 7 ....
+
+    By Wald, units have a p if their status is ok; by the likelihood ratio, if they are separated.
+    """
     kinds = {"status": torch.int8, "significant": torch.bool, "significant_words": torch.bool}
     tensors = {
         name: torch.tensor(values, dtype=kinds.get(name, torch.float64))
         for name, values in columns.items()
     }
+    status = tensors["status"]
+    for name, known in (("p", (OK,)), ("lr_p", (OK, SEPARATED))):
+        has_one = torch.isin(status, torch.tensor(known, dtype=torch.int8))
+        tensors[name] = torch.where(has_one, 0.01, NAN).double()
+    tensors.setdefault("auc", torch.full(status.shape, 0.5, dtype=torch.float64))
     layers = tuple(range(1, 1 + 3 * len(columns["status"]), 3))
     contexts = synthetic.contexts([1] * 6 + [0] * 4, ["not"] * 6 + ["can"] * 4)
     return ProbeResult(tensors, sites, layers, contexts, {"test": test or NOTEBOOK})
@@ -58,6 +72,7 @@ def modules():
         beta=[[1.0, 1.0, -2.0, NAN, -1.0, NAN, 0.5, -0.5]],
         accuracy=[[0.6, 0.5, 0.8, 1.0, 0.9, NAN, 0.4, 0.7]],
         beta_per_sd=[[0.1, 0.2, -0.3, NAN, -0.6, NAN, 0.4, -0.8]],
+        auc=[[0.6, 0.6, 0.1, 0.0, 0.2, 0.5, 0.6, 0.3]],
     )
 
 
@@ -98,8 +113,26 @@ def test_sites_are_cut_at_their_widths(modules):
     assert table["separated"].to_dict() == {"q": 1, "k": 0, "mlp_pre": 0}
     np.testing.assert_allclose(table["share_significant"], [2 / 3, 1, 0.5])
     np.testing.assert_allclose(table["share_significant_positive"], [1 / 3, 0, 0])
-    np.testing.assert_allclose(table["accuracy"], [2.9 / 4, 0.9, 0.55])  # separated has accuracy 1
+    np.testing.assert_allclose(table["accuracy"], [1.9 / 3, 0.9, 0.55])  # of the tested units
     np.testing.assert_allclose(table["accuracy_significant_negative"], [0.8, 0.9, 0.7])
+
+
+@pytest.mark.parametrize(("auc", "for_class_1"), [(0.0, 1), (1.0, 2)])
+def test_a_separated_unit_is_tested_by_the_likelihood_ratio_and_can_be_significant(
+    modules, auc, for_class_1
+):
+    columns = {name: column.clone() for name, column in modules.columns.items()}
+    columns["significant"][0, 3], columns["auc"][0, 3] = True, auc
+    table = profile(modules.with_columns(columns, test=NOTEBOOK | {"test": "lr"}))
+    assert table["tested"].tolist() == [4, 1, 2]
+    assert table["separated"].tolist() == [1, 0, 0]
+    assert table["test"].unique().tolist() == ["lr"]
+    np.testing.assert_allclose(table["share_significant"], [3 / 4, 1, 0.5])
+    # it has no slope: on which side class 1 lies, its AUC says
+    np.testing.assert_allclose(table["share_significant_positive"], [for_class_1 / 4, 0, 0])
+    np.testing.assert_allclose(table["accuracy"], [2.9 / 4, 0.9, 0.55])
+    of_class_1 = [0.6] if for_class_1 == 1 else [0.6, 1.0]
+    assert table["accuracy_significant_positive"][0] == pytest.approx(np.mean(of_class_1))
 
 
 def test_modules_put_all_units_of_their_sites_together(modules):
@@ -107,7 +140,7 @@ def test_modules_put_all_units_of_their_sites_together(modules):
     assert table["site"].tolist() == ["q+k", "mlp_pre"]
     assert table["units"].tolist() == [6, 2]
     assert table["share_significant"].tolist() == [0.75, 0.5]
-    np.testing.assert_allclose(table["accuracy"], [(2.9 + 0.9) / 5, 0.55])
+    np.testing.assert_allclose(table["accuracy"], [(1.9 + 0.9) / 4, 0.55])
     notebook = profile(modules, by="module", preset="notebook")
     assert notebook["share_significant"].tolist() == [0.5, 0.5]
 
@@ -213,12 +246,51 @@ def test_what_is_refused(masked):
         profile(masked, by="head")
 
 
-@pytest.mark.parametrize("change", [{"alpha": 0.01}, {"family": "all"}, {"correction": "bh"}])
-def test_the_notebook_preset_needs_the_notebooks_test(masked, change):
-    test = NOTEBOOK | change
-    other = masked.with_columns(masked.columns, test=test)
+@pytest.mark.parametrize(
+    "change", [{"test": "lr"}, {"alpha": 0.01}, {"family": "all"}, {"correction": "bh"}]
+)
+def test_the_notebook_preset_goes_by_the_notebooks_test_whatever_the_results(change):
+    made = synthetic.every_outcome()
+    other, notebook = (synthetic.result(*made, **NOTEBOOK | this) for this in (change, {}))
+    other = other.with_table("lexical_null", null_bands(lexical_null(other, replicates=1)))
     assert profile(other)[list(change)].iloc[0].tolist() == list(change.values())
+    assert not profile(other)["share_significant"].equals(profile(notebook)["share_significant"])
+    # the bands are those of the other test
+    pd.testing.assert_frame_equal(
+        profile(other, preset="notebook"), profile(notebook, preset="notebook")
+    )
+    assert under_preset(notebook, "notebook") is notebook
+    assert under_preset(other, None) is other
+
+
+def test_a_run_of_an_earlier_version_went_by_wald(masked):
+    earlier = {name: value for name, value in NOTEBOOK.items() if name != "test"}
+    old = masked.with_columns(masked.columns, test=earlier)
+    assert torch.equal(old.tested, masked.tested)
+    for preset in (None, "notebook"):
+        pd.testing.assert_frame_equal(profile(old, preset=preset), profile(masked, preset=preset))
+
+
+def test_a_preset_that_is_another_test_is_refused_before_the_work():
+    check_preset("notebook", NOTEBOOK)
     with pytest.raises(
-        ValueError, match=r"notebook preset is Wald with Bonferroni per layer at .05"
+        ValueError, match=r"notebook preset is Wald with Bonferroni per layer at .05.*'test': 'lr'"
     ):
-        profile(other, preset="notebook")
+        check_preset("notebook", NOTEBOOK | {"test": "lr"})
+
+
+def test_what_holds_over_words_comes_before_what_holds_by_example():
+    table = infer(
+        synthetic.result(*synthetic.small()), permutations=50, tasks=1, replicates=1, progress=False
+    )
+    names = list(profile(table))
+    assert names[:6] == [
+        "layer", "site", "units", "share_significant_words", "min_words_p_maxt",
+        "held_out_accuracy",
+    ]  # fmt: skip
+    assert names.index("selectivity") < names.index("tested") < names.index("share_significant")
+    heads = list(head_table(table))
+    assert heads[3:] == [
+        "units", "share_significant_words", "held_out_accuracy", "selectivity", "tested",
+        "share_significant", "accuracy",
+    ]  # fmt: skip

@@ -69,9 +69,13 @@ def test_every_failed_outcome_is_a_row_without_an_estimate(result):
     got = {row.status: (row.layer, row.site, row.head, row.index_) for row in _rows(failed)}
     assert got == FAILED
     assert failed[["beta", "intercept", "se", "z", "p", "beta_per_sd"]].isna().all(axis=None)
-    assert not failed["significant"].any()
-    assert int(result.tested.sum()) == 3 * 35 - 4
+    passed = failed.loc[failed["significant"], "status"].tolist()
+    assert sorted(passed) == ["quasi_separated", "separated"]
+    assert int(result.tested.sum()) == 3 * 35 - 2
     assert result.tested.dtype == torch.bool
+    by_wald = synthetic.result(*synthetic.every_outcome(), test="wald")
+    assert int(by_wald.tested.sum()) == 3 * 35 - 4
+    assert not by_wald.significant[~by_wald.tested].any()
 
 
 def _rows(frame):
@@ -175,6 +179,13 @@ def test_separated_units_share_one_likelihood_ratio_and_are_ranked_by_score():
     assert set(found.top()) < set(top)
 
 
+def test_top_ranks_by_the_statistic_over_words_where_there_is_one(result, full):
+    pd.testing.assert_frame_equal(result.top(4), result.top(4, by="lr"))
+    pd.testing.assert_frame_equal(full.top(4), full.top(4, by="words_t"))
+    assert "<p>units with the largest lr</p>" in result._repr_html_()
+    assert "<p>units with the largest words_t</p>" in full._repr_html_()
+
+
 def test_top_refuses_what_does_not_rank(result):
     with pytest.raises(ValueError, match=r"ranked by one of z, log10_p, lr, .*; got 'beta'"):
         result.top(by="beta")
@@ -192,22 +203,29 @@ def test_summary_of_a_plain_probe(result):
     frame = result.to_frame()
     passed = frame[frame["significant"]]
     assert lines[0] == (
+        "Over words: not tested (tl_negation.infer tests it). What follows may be no more than the "
+        "word."
+    )
+    assert lines[1] == (
         'Based on 27 negation contexts (4 words; 41 % are "not"); 34 affirmation contexts '
         '(5 words; 38 % are "can"); guessing the larger class is right in 55.7%.'
     )
-    assert lines[1] == (
-        "Example by example (Wald, bonferroni per layer, alpha 0.05), "
-        f"{len(passed)} of 105 units are significant ({len(passed) / 105:.2%}); their accuracy in "
-        f"sample is {passed['accuracy'].mean():.1%}."
+    assert lines[2] == (
+        "By example (likelihood-ratio test, bonferroni per layer, alpha 0.05), "
+        f"{len(passed)} of 103 tested units are significant ({len(passed) / 103:.2%}); their "
+        f"accuracy in sample is {passed['accuracy'].mean():.1%}."
     )
-    assert "may be no more than the word" in lines[2]
-    assert len(lines) == 3
+    assert "whether anything holds over words has not been tested" in lines[3]
+    assert len(lines) == 4
     assert 10 < len(passed) < 100
 
 
 def test_summary_with_inference_over_words(full):
     text = full.summary()
+    assert text.startswith("Over words (50 labelings")
+    assert text.index("On words left out") < text.index("By example (")
     frame = full.to_frame()
+    tested = frame[frame["lr_p"].notna()]
     passed = int(frame["significant_words"].sum())
     assert (
         "Over words (50 labelings at random, max-T over all units, alpha 0.05), "
@@ -217,13 +235,13 @@ def test_summary_with_inference_over_words(full):
     assert "affirmation: can (' can')" not in text  # the tokens as they are
     assert "negation: not ('not'), n't (\"n't\"), never ('never'), nor ('nor')" in text
     assert (
-        f"the mean unit is right in {frame['held_out_accuracy'].mean():.1%} (balanced; guessing: "
-        f"50 %) against {frame['balanced_accuracy'].mean():.1%} on the words"
+        f"the mean unit is right in {tested['held_out_accuracy'].mean():.1%} (balanced; guessing: "
+        f"50 %) against {tested['balanced_accuracy'].mean():.1%} on the words"
     ) in text
     assert (
-        f"predicted at {frame['control_accuracy'].mean():.1%}, the real one at "
-        f"{frame['fold_accuracy'].mean():.1%}: mean selectivity "
-        f"{100 * frame['selectivity'].mean():+.1f} points."
+        f"predicted at {tested['control_accuracy'].mean():.1%}, the real one at "
+        f"{tested['fold_accuracy'].mean():.1%}: mean selectivity "
+        f"{100 * tested['selectivity'].mean():+.1f} points."
     ) in text
     best = full.tables["heads"]["held_out_accuracy"]
     assert f"best of {len(best)}: " in text
@@ -246,9 +264,16 @@ def test_the_claim_follows_the_test_over_words(full, passed, claim):
 def test_reprs(result):
     text = repr(result)
     assert text.startswith("ProbeResult of made: 3 layers x (q 20, k 8, mlp_pre 7) units on 61 con")
-    assert "units: 101 ok, 1 separated, 1 quasi_separated, 1 constant, 1 nonfinite" in text
+    _, over_words, by_example, units = text.splitlines()
+    assert over_words == "  over words: not tested (tl_negation.infer)"
     passed = int(result.significant.sum())
-    assert f"(Wald, bonferroni per layer, alpha 0.05): {passed}; base rate 55.7%" in text
+    assert by_example == (
+        "  by example (likelihood-ratio test, bonferroni per layer, alpha 0.05): "
+        f"{passed} of 103 tested units significant"
+    )
+    assert units == (
+        "  units: 101 ok, 1 separated, 1 quasi_separated, 1 constant, 1 nonfinite; base rate 55.7%"
+    )
     page = result._repr_html_()
     assert page.count("<tr") == 1 + 5
     assert "separated" in page

@@ -190,7 +190,7 @@ def test_run_json_says_where_everything_comes_from(result, tmp_path):
     assert manifest["layers"] == [2, 5, 8]
     assert [site["name"] for site in manifest["sites"]] == ["q", "k", "mlp_pre"]
     assert manifest["audit"]["groups"]["negation"]["examples"] == 27
-    test = {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+    test = {"test": "lr", "alpha": 0.05, "family": "layer", "correction": "bonferroni"}
     assert manifest["provenance"]["test"] == test
     assert manifest["contexts"]["source"]["source"] == "made"
 
@@ -338,6 +338,7 @@ SITE = {
     "d_head": 4,
 }
 UNKNOWN = "a site that this version does not know"
+RULE = {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}
 
 
 @pytest.mark.parametrize(
@@ -357,6 +358,7 @@ UNKNOWN = "a site that this version does not know"
         ({"sites": [SITE | {"module": "x"}]}, UNKNOWN),
         ({"sites": [SITE, SITE]}, "sites are named twice"),
         ({"provenance": {}}, "its provenance does not say what was tested"),
+        ({"provenance": {"model": {}, "test": RULE | {"test": "t"}}}, "there is no test 't'"),
         ({"audit": 3}, "TypeError: .*"),
         ({"audit": {}}, "KeyError: 'examples'"),
         ({"contexts": {"before": 3}}, "TypeError: .*source"),

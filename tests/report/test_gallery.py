@@ -117,7 +117,8 @@ class TestOneEntryMore:
                 yield Picture("mine", "My figure", "What mine shows.", draw)
                 yield Picture("wide", "My wide figure", "The same.", draw, wide=True)
 
-        monkeypatch.setattr(MODULE, "FIGURES", MODULE.FIGURES[:1])
+        by_layer = [entry for entry in MODULE.FIGURES if entry.name == "profile by layer"]
+        monkeypatch.setattr(MODULE, "FIGURES", by_layer)
         MODULE.FIGURES.append(Figure("mine", pictures))
         return asked
 
@@ -183,3 +184,12 @@ def test_a_page_takes_only_figures_of_its_own_result(result, tmp_path):
         with pytest.raises(ValueError, match=r"figures must be those of this result and preset"):
             report(other, tmp_path / "report.html", figures=figures, preset=preset)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_of_one_test_do_not_show_a_profile_of_another(result):
+    with pytest.raises(ValueError, match=r"preset is Wald .*: leave test, family, correction"):
+        gallery(result, profile(result, preset="notebook"), "notebook")
+
+
+def test_what_holds_over_words_is_the_first_figure():
+    assert [entry.name for entry in MODULE.FIGURES][:2] == ["word or category", "profile by layer"]

@@ -111,7 +111,8 @@ class TestPage:
 class TestContent:
     def test_the_answer_has_the_numbers(self, result, page):
         passed = int(result.significant.sum())
-        assert f"decodable from {passed} of 117 units ({passed / 117:.1%})" in page.text
+        assert f"decodable from {passed} of 116 tested units ({passed / 116:.1%})" in page.text
+        assert page.text.index("Over words: not tested") < page.text.index("By example (likelihood")
         rows = profile(result, by="module").query("site == 'q+k'")
         first, last = rows.iloc[0], rows.iloc[-1]
         shares, right = (
@@ -120,7 +121,7 @@ class TestContent:
         )
         assert f"Of the q+k units, {shares} pass this test." in page.text
         assert f"unit is right in {right}; guessing is right in 50.0%." in page.text
-        assert "Whether it is the category or only some of its words was not tested." in page.text
+        assert "What follows may be no more than the word." in page.text
 
     def test_the_answer_over_words_has_the_numbers(self, result, tmp_path):
         significant = torch.zeros(3, 39, dtype=torch.bool)
@@ -135,7 +136,7 @@ class TestContent:
         over = replace(result, columns=columns, provenance={**result.provenance, "word_test": test})
         seen = float(result.balanced_accuracy.nanmean())
         assert (
-            "2 of 117 units are significant when words are the examples; on words left out of the "
+            "2 of 117 units are significant (1.71%); the smallest p is 1. On words left out of the "
             "fit the mean unit is right in 31.2% (guessing: 50%), against "
             f"{seen:.1%} on the words it was fitted to."
         ) in Page(report(over, tmp_path / "report.html")).text

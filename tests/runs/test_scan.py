@@ -332,17 +332,37 @@ def test_the_notebook_preset_sets_contexts_and_profile(model, text, tmp_path):
     contexts = find_contexts(text, model.tokenizer, preset="notebook", **WINDOW)
     assert result.contexts.examples.equals(contexts.examples)
     assert result.provenance["preset"] == "notebook"
+    wald = {"test": "wald", "alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+    assert result.provenance["test"] == wald
+    assert result.significant.equal(probe(result.activations, test="wald").significant)
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "run" / "profile.csv"), profile(result, preset="notebook")
     )
 
 
 def test_the_test_by_example_is_the_one_asked_for(model, text):
-    test = {"family": "all", "correction": "bh", "alpha": 0.2}
+    test = {"test": "wald", "family": "all", "correction": "bh", "alpha": 0.2}
     result = scan(model, text, words=False, **test, **QUICK)
     assert result.provenance["test"] == test
     again = probe(result.activations, progress=False, **test)
     assert again.significant.equal(result.significant)
+
+
+def test_the_notebook_preset_with_another_test_is_refused_before_the_work():
+    with pytest.raises(ValueError, match=r"preset is Wald .*'test': 'lr'.*: leave test, fam"):
+        scan("none", "none.txt", preset="notebook", test="lr")
+
+
+def test_a_run_under_a_preset_goes_by_its_test_whatever_the_results(written, tmp_path):
+    result, _ = written
+    run = load_result(write_run(result, tmp_path / "run", preset="notebook", progress=False))
+    assert run.provenance["test"]["test"] == "wald"
+    assert run.significant.equal(probe(result.activations, test="wald").significant)
+    assert not run.tables.get("lexical_null", pd.DataFrame()).size
+    numbers = summary(result, preset="notebook")
+    assert numbers["significant"] == int(run.significant.sum())
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "units significant by example (Wald test)" in page
 
 
 def test_the_untrained_twin(model, text):

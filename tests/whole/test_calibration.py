@@ -45,7 +45,7 @@ def share(passed):
 
 def test_wald_with_bonferroni_passes_units_that_know_only_the_token():
     """STATISTICS, 5: 64 % of them, at 73.7 % accuracy, with no negation in it at all."""
-    result = probe(units(TOKENS, LAYER, seed=0), progress=False)
+    result = probe(units(TOKENS, LAYER, seed=0), test="wald", progress=False)
     passed = result.significant
     assert share(passed) > 0.5
     assert share(passed) == pytest.approx(0.64, abs=0.03)
@@ -57,7 +57,7 @@ def test_wald_with_bonferroni_passes_units_that_know_only_the_token():
     [(0.5, 0.46, 0.67), (0.8, 0.22, 0.635), (0.9, 0.09, 0.62), (0.95, 0.02, 0.61)],
 )
 def test_noise_within_tokens_alone_draws_the_published_decline(noise, passing, accuracy):
-    result = probe(units(TOKENS, LAYER, seed=1, noise=noise), progress=False)
+    result = probe(units(TOKENS, LAYER, seed=1, noise=noise), test="wald", progress=False)
     passed = result.significant
     assert share(passed) == pytest.approx(passing, abs=min(0.04, passing / 2))
     assert result.accuracy[passed].mean().item() == pytest.approx(accuracy, abs=0.015)
@@ -116,7 +116,7 @@ def test_max_t_keeps_the_family_wise_error_where_type_means_differ_in_precision(
     assert 0.01 <= share(got.significant_words.any(dim=1)) <= bounds(1000)[1]
     one = probe(synthetic.activations(families[None, :, 0], STORY), progress=False)
     if noise <= 0.5:
-        assert one.significant.any()  # the same family by Wald and Bonferroni
+        assert one.significant.any()  # the same family by example
 
 
 def test_a_unit_that_follows_the_category_over_all_words_is_found_among_a_layer_of_others():
@@ -127,7 +127,7 @@ def test_a_unit_that_follows_the_category_over_all_words_is_found_among_a_layer_
     result = word_test(probe(acts, progress=False), family="layer", progress=False)
     assert result.significant_words.nonzero().tolist() == [[0, 1234]]
     assert result.words_p_maxt[0, 1234] <= 0.01
-    assert share(result.significant) > 0.5  # by the reference's test most units pass
+    assert share(result.significant) > 0.5  # by example most units pass
 
 
 # ------------------------------------------------------------------ held-out words, selectivity

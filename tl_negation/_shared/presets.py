@@ -1,8 +1,9 @@
 """Presets: one name that selects the rules of every stage.
 
 Only the names are here. What a preset means to a stage is in that stage: how words are found in
-``corpus/finding.py`` (``RULES``), what a profile counts in ``probing/profiles.py``. A stage in
-which a preset has no entry goes by its own default.
+``corpus/finding.py`` (``RULES``), what a profile counts, and by which test, in
+``probing/profiles.py`` (``PRESET_TESTS``). A stage in which a preset has no entry goes by its own
+default.
 """
 
 from typing import Annotated, Any

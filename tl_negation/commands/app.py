@@ -129,11 +129,15 @@ def scan_command(
     after: After = 10,
     prepend_bos: Bos = None,
     per_class: PerClassOrAll = None,
-    family: Annotated[str, typer.Option(help="Of the Wald test: {families}.")] = "layer",
-    correction: Annotated[str, typer.Option(help="Of the Wald test: {corrections}.")] = (
+    test: Annotated[
+        str | None,
+        typer.Option(help="By example: {tests}.", show_default="lr; wald with --preset notebook"),
+    ] = None,
+    family: Annotated[str, typer.Option(help="Of the test by example: {families}.")] = "layer",
+    correction: Annotated[str, typer.Option(help="Of the test by example: {corrections}.")] = (
         "bonferroni"
     ),
-    alpha: Annotated[float, typer.Option(help="Level of the corrected Wald test.")] = 0.05,
+    alpha: Annotated[float, typer.Option(help="Level of the corrected test by example.")] = 0.05,
     words: Words = True,
     word_family: Annotated[str, typer.Option(help="Of max-T: {families}.")] = "all",
     alternative: Annotated[
@@ -182,6 +186,7 @@ def scan_command(
         after=after,
         prepend_bos=prepend_bos,
         per_class=per_class,
+        test=test,
         family=family,
         correction=correction,
         alpha=alpha,

@@ -26,6 +26,7 @@ class List(NamedTuple):
 LISTS = {
     "sites": List("models", "SITES"),
     "presets": List("corpus", "PRESETS"),
+    "tests": List("probing", "EXAMPLE_TESTS", "name"),
     "families": List("probing", "FAMILIES"),
     "corrections": List("probing", "CORRECTIONS", "name"),
     "alternatives": List("inference", "ALTERNATIVES"),

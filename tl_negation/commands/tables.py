@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..probing import ProbeResult, trend
+from ..probing import ProbeResult, example_test, trend
 from ..runs import read_profile, summary
 
 #: Words, names and paths are printed as they are: "[red]" in one is no colour.
@@ -30,13 +30,10 @@ def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**summary(result, table=table), "written": written}))
         return
-    for view in (_profile_table(table), _trend_table(trend(table)), _word_table(table)):
+    for view in (_word_table(table), _profile_table(table), _trend_table(trend(table))):
         console.print(view)
     for line in result.summary().splitlines():
         console.print(f"- {line}", highlight=False)
-    if "words_left_out" in result.provenance:
-        reason = result.provenance["words_left_out"]
-        console.print(f"- Not tested over words: {reason}", highlight=False)
     seconds = ", ".join(f"{k} {v:.1f}" for k, v in result.provenance["seconds"].items())
     console.print(f"seconds: {seconds}", highlight=False)
     console.print("written:")
@@ -46,14 +43,14 @@ def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
 
 def _profile_table(table: pd.DataFrame) -> Table:
     """Share of significant units and accuracy of every layer, the sites side by side."""
-    rule = table.iloc[0]
+    rule = table.iloc[0].to_dict()
     view = Table(
-        title="Units from which the class is decodable, by layer",
+        title="Units from which the class is decodable by example, by layer",
         caption=(
-            f"sig.: significant units (Wald p, {rule['correction']} per {rule['family']}, alpha "
-            f"{rule['alpha']}); acc.: accuracy in sample, mean over tested units (base rate "
-            f"{rule['base_rate']:.1%}); untested: units without a valid fit (separated, constant "
-            "...)"
+            f"sig.: significant by example ({example_test(rule).name} test, {rule['correction']} "
+            f"per {rule['family']}, alpha {rule['alpha']}); acc.: accuracy in sample, mean over "
+            f"tested units (base rate {rule['base_rate']:.1%}); untested: units that the test does "
+            "not exist for (constant ...)"
         ),
         padding=(0, 0),
     )
@@ -71,14 +68,14 @@ def _profile_table(table: pd.DataFrame) -> Table:
 
 
 def _word_table(table: pd.DataFrame) -> Table:
-    """The notebook's figures beside those over words, per site."""
+    """What holds over words, and the figures by example beside it, per site."""
     view = Table(title="Word or category? Means over layers")
     names = {
-        "share_significant": "significant\n(examples)",
         "share_significant_words": "significant\n(words, max-T)",
-        "accuracy": "accuracy\nin sample",
         "held_out_accuracy": "accuracy, words\nleft out (balanced)",
         "selectivity": "selectivity",
+        "share_significant": "significant\n(by example)",
+        "accuracy": "accuracy\nin sample",
     }
     names = {name: head for name, head in names.items() if name in table}
     view.add_column("site")
@@ -105,9 +102,9 @@ def comparison_table(table: pd.DataFrame) -> Table:
     names = {
         "examples_1": "n, class 1", "examples_0": "n, class 0", "words_1": "words, class 1",
         "words_0": "words, class 0", "base_rate": "base rate",
-        "share_significant": "sig. by example", "share_significant_words": "sig. by word",
+        "share_significant_words": "sig. over words", "held_out_accuracy": "acc., words left out",
+        "selectivity": "selectivity", "share_significant": "sig. by example",
         "accuracy": "acc. in sample", "fold_accuracy": "acc. in folds",
-        "held_out_accuracy": "acc., words left out", "selectivity": "selectivity",
         "best_unit": "best unit in folds", "best_fold_accuracy": "its accuracy",
         "heads_held_out": "heads, words left out", "best_head_held_out": "best head",
     }  # fmt: skip

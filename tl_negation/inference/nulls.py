@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from .._shared import Seed, table, validated
 from ..activations import Activations
 from ..models import Site
-from ..probing import ProbeResult, adjust, family_ids, needs_activations, probe
+from ..probing import ProbeResult, needs_activations, probe, significant
 from .heldout import held_out
 from .words import word_test
 
@@ -109,9 +109,7 @@ def _probed(
         parts.append(replace(part, activations=None))
     columns = {name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns}
     # A family may reach over layers.
-    ids = family_ids(acts.sites, len(acts.layers), test["family"])
-    adjusted = adjust(columns["p"].cpu().numpy(), ids, test["correction"])
-    columns["significant"] = torch.from_numpy(adjusted <= test["alpha"]).to(columns["p"].device)
+    columns["significant"] = significant(columns, acts.sites, len(acts.layers), **test)
     return replace(parts[0], columns=columns, layers=acts.layers)
 
 

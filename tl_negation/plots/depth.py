@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from .._shared import validated
-from ..probing import ProbeResult, profile
+from ..probing import ProbeResult, example_test, profile
 from .style import (
     GREY,
     WIDTH,
@@ -33,11 +33,11 @@ from .tables import check_drawable, names_in
 #: Profile column -> axis label. Columns that begin with "share" or contain "accuracy" are in per
 #: cent.
 Y_LABELS = {
-    "share_significant": "significant units (%)",
-    "share_significant_positive": "significant units\nwith beta > 0 (%)",
+    "share_significant": "units significant\nby example (%)",
+    "share_significant_positive": "significant by example,\nspeaks for class 1 (%)",
     "accuracy": "in-sample accuracy,\nmean over units (%)",
-    "accuracy_significant_positive": "in-sample accuracy, mean over\nsignificant, beta > 0 (%)",
-    "accuracy_significant_negative": "in-sample accuracy, mean over\nsignificant, beta < 0 (%)",
+    "accuracy_significant_positive": "in-sample accuracy, mean over\nsignificant, for class 1 (%)",
+    "accuracy_significant_negative": "in-sample accuracy, mean over\nsignificant, for class 0 (%)",
     "share_significant_words": "units significant\nover words (%)",
     "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
@@ -101,7 +101,7 @@ def laminar(
     --------
     >>> share, accuracy = tln.plots.laminar(result)
     >>> share.get_title(loc="left")
-    'Wald test, Bonferroni per layer at 0.05; n = 203 contexts'
+    'likelihood-ratio test, Bonferroni per layer at 0.05; n = 203 contexts'
     >>> table = tln.profile(result, by="module")
     >>> tln.plots.laminar(table, y="abs_beta_per_sd").get_xlabel()
     'layer'
@@ -210,8 +210,7 @@ def _profile_title(table: pd.DataFrame, names: Sequence[str], n_contexts: int | 
     parts = []
     depends = any("significant" in name and "words" not in name for name in names)
     if depends and {"family", "correction", "alpha"} <= set(table):
-        rule = dict(table.iloc[0][["family", "correction", "alpha"]])
-        parts.append(f"Wald test, {rule_text(rule)}")
+        parts.append(rule_text(table.iloc[0].to_dict()))
     if n_contexts is not None:
         parts.append(f"n = {n_contexts:,} contexts")
     return "; ".join(parts)
@@ -219,12 +218,12 @@ def _profile_title(table: pd.DataFrame, names: Sequence[str], n_contexts: int | 
 
 #: Upper and lower panel of :func:`word_or_category`: column, label, colour, marker, line style.
 _ACCURACY = (
-    ("accuracy", "in sample", "#D55E00", "s", "-"),
     ("held_out_accuracy", "words left out", "#0072B2", "o", "-"),
+    ("accuracy", "in sample", "#D55E00", "s", "-"),
 )
 _SHARE = (
-    ("share_significant", "by example (Wald)", "#D55E00", "s", "-"),
-    ("share_significant_words", "by word (max-T)", "#0072B2", "o", "-"),
+    ("share_significant_words", "over words (max-T)", "#0072B2", "o", "-"),
+    ("share_significant", "by example", "#D55E00", "s", "-"),
 )
 
 
@@ -235,7 +234,7 @@ def word_or_category(
     axes: np.ndarray | None = None,
     width: float | None = None,
 ) -> np.ndarray:
-    """Draw what is decodable by example beside what holds over words, site by site.
+    """Draw what holds over words beside what is decodable by example, site by site.
 
     Parameters
     ----------
@@ -251,10 +250,11 @@ def word_or_category(
     Returns
     -------
     array of Axes
-        ``[2, site]``. First row: accuracy in sample and on words left out of the fit, means over
-        units. Second row: the share of units significant by the notebook's test, and by the max-T
-        test over word types. The grey band is the lexical null: the same accuracy or share after
-        shuffling which word has which mean activation (5 to 95 % of the replicates).
+        ``[2, site]``. First row: accuracy on words left out of the fit and in sample, means over
+        units. Second row: the share of units significant over words (max-T over word types), and
+        by example (the profile's ``test``). The grey band is the lexical null: the same accuracy
+        in sample, or share by example, after shuffling which word has which mean activation (5 to
+        95 % of the replicates).
 
     Raises
     ------
@@ -295,7 +295,8 @@ def word_or_category(
             layer_ticks(column[1])
             column[1].set_ylim(-3, 103)
         n = "" if n_contexts is None else f"; n = {n_contexts:,} contexts"
-        _describe(axes, f"Decodable example by example, and over words{n}")
+        rule = f"{example_test(table.iloc[0].to_dict()).name} test"
+        _describe(axes, f"Decodable over words, and by example ({rule}){n}")
         _shared_legends(axes, float(table["base_rate"].iloc[0]))
     return axes
 

@@ -29,8 +29,8 @@ from .tables import names_in
 
 #: Column -> label of its colours; by default, those that the result has are drawn.
 HEAD_LABELS = {
-    "share_significant": "significant units (%)",
     "held_out_accuracy": "accuracy on unseen words (%)",
+    "share_significant": "significant by example (%)",
 }
 #: Blue, white, orange: every reader can tell the sign (Okabe and Ito's palette).
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072B2", "#ffffff", "#D55E00"])

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..models import SITES, site_label
-from ..probing import CORRECTIONS
+from ..probing import CORRECTIONS, example_test
 
 #: One style for all figures. The palette is Okabe and Ito's (2008) with a darker purple, because
 #: labels are written in these colours.
@@ -244,14 +244,15 @@ def apart(places: Sequence[float], gap: float) -> np.ndarray:
     return placed
 
 
-def rule_text(test: Mapping[str, Any]) -> str:
+def rule_text(test: Mapping[Any, Any]) -> str:
     """Put a test into words.
 
     Parameters
     ----------
     test
-        ``correction``, ``family`` and ``alpha``, as in ``result.provenance["test"]``; a row of a
-        profile has them too.
+        ``test``, ``correction``, ``family`` and ``alpha``, as in ``result.provenance["test"]``; a
+        row of a profile has them too. Without ``test``, as in runs of earlier versions, it is
+        Wald's.
 
     Returns
     -------
@@ -262,12 +263,12 @@ def rule_text(test: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> tln.plots.rule_text(result.provenance["test"])
-    'Bonferroni per layer at 0.05'
+    'likelihood-ratio test, Bonferroni per layer at 0.05'
     """
     correction, family = test["correction"], test["family"]
     name = CORRECTIONS[correction].name if correction in CORRECTIONS else correction
     scope = "over all units" if family == "all" else f"per {family}"
-    return f"{name} {scope} at {test['alpha']:g}"
+    return f"{example_test(test).name} test, {name} {scope} at {test['alpha']:g}"
 
 
 def label_of(site: str) -> str:

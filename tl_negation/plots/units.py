@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from .._shared import validated
 from ..fitting import STATUSES
 from ..models import locate, unit_name, unit_of
-from ..probing import ProbeResult, family_ids
+from ..probing import ProbeResult, example_test, family_ids
 from .style import (
     CLASSES,
     GREY,
@@ -72,8 +72,10 @@ def volcano(
 
     Notes
     -----
-    Wald's p becomes less extreme again for very strong effects (Hauck & Donner 1977): the arms
-    bend down. The strongest units of all are separated and have no p.
+    The evidence is that of the test by which the result's units are ``significant``. Wald's p
+    becomes less extreme again for very strong effects (Hauck & Donner 1977): its arms bend down;
+    the likelihood ratio's do not. The strongest units of all are separated: they have no finite
+    effect, and are only counted.
 
     Examples
     --------
@@ -100,7 +102,8 @@ def volcano(
         ax.axvline(0, color=GREY, linewidth=0.8, zorder=1)
         effect = f"effect (log-odds of {_class_name(result, 1)} per SD of the unit)"
         ax.set_xlabel(effect.replace(" per SD", "\nper SD") if narrow(ax) else effect)
-        ax.set_ylabel("evidence (-log10 of the Wald p)")
+        test = example_test(result.provenance["test"])
+        ax.set_ylabel(f"evidence (-log10 of the {test.name} p)")
         headline(ax, _volcano_title(result, units))
         _volcano_legend(ax, [site.name for site in result.sites])
     return ax
@@ -179,6 +182,7 @@ def unit(
 
 def _volcano_points(ax: Axes, result: ProbeResult, units: pd.DataFrame) -> None:
     names = [site.name for site in result.sites]
+    evidence = example_test(result.provenance["test"]).log10_p
     # A site with few units is drawn on top of those with many.
     for name in sorted(names, key=lambda site: -(units["site"] == site).sum()):
         part = units[units["site"] == name]
@@ -187,8 +191,9 @@ def _volcano_points(ax: Axes, result: ProbeResult, units: pd.DataFrame) -> None:
         style["rasterized"] = len(part) > RASTER_POINTS
         for passed, alpha in ((False, 0.2), (True, 0.6)):
             these = part[part["significant"] == passed]
-            ax.scatter(these["beta_per_sd"], -these["log10_p"], alpha=alpha, **style)
-        ax.scatter([], [], label=f"{label_of(name)} ({part['p'].notna().sum():,})", **style)
+            ax.scatter(these["beta_per_sd"], -these[evidence], alpha=alpha, **style)
+        shown = part["beta_per_sd"].notna().sum()
+        ax.scatter([], [], label=f"{label_of(name)} ({shown:,})", **style)
 
 
 def _volcano_legend(ax: Axes, names: Sequence[str]) -> None:
@@ -231,9 +236,11 @@ def _thresholds(ax: Axes, result: ProbeResult, layer: int) -> None:
 def _volcano_title(result: ProbeResult, units: pd.DataFrame) -> str:
     counts = units["status"].value_counts()
     hidden = [f"{n:,} {status}" for status, n in counts.items() if n and status != "ok"]
+    passed = int(units.loc[units["status"] != "ok", "significant"].sum())
     return (
         f"layer {units['layer'].iloc[0]}: {counts['ok']:,} of {len(units):,} units; "
         f"n = {len(result.contexts):,} contexts\nnot shown: {', '.join(hidden) or 'none'}"
+        + (f" ({passed:,} of them significant)" if passed else "")
     )
 
 

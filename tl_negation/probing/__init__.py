@@ -6,6 +6,7 @@ result, whichever room computes it; ``families`` holds the multiple-testing corr
 ``storage`` reads and writes the files of a run.
 """
 
+from .claims import over_words_figures, over_words_sentences
 from .columns import (
     COLUMNS,
     ESTIMATE_COLUMNS,
@@ -15,6 +16,7 @@ from .columns import (
     explained,
     ranks,
 )
+from .example_tests import EXAMPLE_TESTS, ExampleTest, example_test, has_test
 from .families import (
     CORRECTIONS,
     FAMILIES,
@@ -25,15 +27,19 @@ from .families import (
     check_family,
     check_test,
     family_ids,
+    retested,
+    significant,
 )
 from .probe import probe, unit_statistics
 from .profiles import (
     calibration_table,
     check_preset,
+    default_test,
     effect_table,
     head_table,
     profile,
     trend,
+    under_preset,
     word_bands,
 )
 from .replication import ALL, Replication, replicate
@@ -45,11 +51,13 @@ __all__ = [
     "COLUMNS",
     "CORRECTIONS",
     "ESTIMATE_COLUMNS",
+    "EXAMPLE_TESTS",
     "FAMILIES",
     "SUMMARY_COLUMNS",
     "WORD_COLUMNS",
     "Column",
     "Correction",
+    "ExampleTest",
     "Family",
     "ProbeResult",
     "Replication",
@@ -59,18 +67,26 @@ __all__ = [
     "check_family",
     "check_preset",
     "check_test",
+    "default_test",
     "effect_table",
+    "example_test",
     "explained",
     "family_ids",
+    "has_test",
     "head_table",
     "load_result",
     "needs_activations",
+    "over_words_figures",
+    "over_words_sentences",
     "probe",
     "profile",
     "ranks",
     "read_csv",
     "replicate",
+    "retested",
+    "significant",
     "trend",
+    "under_preset",
     "unit_statistics",
     "word_bands",
 ]

@@ -82,7 +82,8 @@ COLUMNS = {
         read_first=True,
     ),
     "significant": Column(
-        "Wald p passes the named correction over the named family", read_first=True
+        "by example: p of the named test passes the named correction over the named family",
+        read_first=True,
     ),
     "score": Column(
         "Rao's score statistic n r^2, r the point-biserial correlation; needs no fit",
@@ -90,23 +91,25 @@ COLUMNS = {
         breaks_ties=True,
     ),
     "score_p": Column("p value of score, chi-square with 1 degree of freedom", p_value=True),
+    "log10_lr_p": Column("log10 of lr_p; does not underflow"),
+    "log10_score_p": Column("log10 of score_p; does not underflow"),
 }
 #: The columns that the functions of :mod:`tl_negation.inference` add.
 WORD_COLUMNS = {
+    "words_t": Column("pooled t between the two classes' word-type means", ranks=True),
+    "words_p": Column("permutation p value of words_t for the unit by itself", p_value=True),
+    "significant_words": Column(
+        "words_p_maxt passes the level: the claim that a paper may make", read_first=True
+    ),
+    "words_p_maxt": Column(
+        "words_p, step-down max-T over the named family", read_first=True, p_value=True
+    ),
     "held_out_accuracy": Column(
         "accuracy on word types left out, mean over words, then over classes",
         ranks=True,
         read_first=True,
     ),
     "held_out_macro": Column("accuracy on word types left out, plain mean over words"),
-    "words_t": Column("pooled t between the two classes' word-type means", ranks=True),
-    "words_p": Column("permutation p value of words_t for the unit by itself", p_value=True),
-    "words_p_maxt": Column(
-        "the same, step-down max-T over the named family", read_first=True, p_value=True
-    ),
-    "significant_words": Column(
-        "words_p_maxt passes the level: the claim that a paper may make", read_first=True
-    ),
     "fold_accuracy": Column(
         "balanced accuracy in cross-validation, folds stratified by word type", ranks=True
     ),
@@ -148,8 +151,9 @@ SUMMARY_COLUMNS = {
     "head": Column("attention head, from 0; none where the site has no heads"),
     "index": Column("index of the unit within its head, or within the site"),
     "units": Column("units of this site in this layer"),
-    "tested": Column("units with a valid fit"),
-    "share_significant": Column("share of units that pass the named correction"),
+    "test": Column("test by example: lr (likelihood ratio) or wald"),
+    "tested": Column("units for which the named test exists"),
+    "share_significant": Column("share of units that are significant by example"),
     "share_significant_positive": Column("as before, and a larger activation speaks for class 1"),
     "share_significant_words": Column("share of all units that are significant over words"),
     "accuracy_significant_positive": Column(
@@ -182,8 +186,9 @@ def ranks() -> list[str]:
 
 
 def read_first() -> list[str]:
-    """Name the columns that a table of units begins with."""
-    return [name for name, column in explained().items() if column.read_first]
+    """Name the columns that a table of units begins with: what holds over words comes first."""
+    first = {**WORD_COLUMNS, **COLUMNS, **ESTIMATE_COLUMNS}
+    return [name for name, column in first.items() if column.read_first]
 
 
 def tie_breakers() -> list[str]:

@@ -4,16 +4,18 @@ A new family is one entry of :data:`FAMILIES`, a new correction one entry of :da
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .._shared import validated
 from ..models import Site
 from .columns import p_values
+from .example_tests import EXAMPLE_TESTS, example_test
 from .results import ProbeResult
 
 
@@ -78,14 +80,15 @@ CORRECTIONS = {
 }
 
 
-def check_test(alpha: float, family: str, correction: str) -> None:
+def check_test(*, test: str, alpha: float, family: str, correction: str) -> None:
     """Refuse a test that does not exist.
 
     Raises
     ------
     ValueError
-        ``alpha`` is outside (0, 1); the family or the correction is unknown.
+        ``alpha`` is outside (0, 1); the test, the family or the correction is unknown.
     """
+    _check_name("test", test, EXAMPLE_TESTS)
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
     check_family(family)
@@ -171,6 +174,46 @@ def adjust(
     return adjusted
 
 
+def significant(
+    columns: Mapping[str, Tensor],
+    sites: Sequence[Site],
+    n_layers: int,
+    *,
+    test: str,
+    alpha: float,
+    family: str,
+    correction: str,
+) -> Bool[Tensor, "layer unit"]:
+    """Say which units pass a test by example; one without the test does not.
+
+    Raises
+    ------
+    ValueError
+        The family or the correction is unknown.
+    """
+    p = columns[EXAMPLE_TESTS[test].p]
+    adjusted_p = adjust(p.cpu().numpy(), family_ids(sites, n_layers, family), correction)
+    return torch.from_numpy(adjusted_p <= alpha).to(p.device)
+
+
+def retested(result: ProbeResult, rule: Mapping[str, Any]) -> ProbeResult:
+    """Decide by another test which units of a result are significant; nothing is fitted again.
+
+    The lexical null goes with the test that it was made by, and is left out.
+
+    Parameters
+    ----------
+    result
+        Any result.
+    rule
+        ``test``, ``alpha``, ``family`` and ``correction``.
+    """
+    passed = significant(result.columns, result.sites, len(result.layers), **rule)
+    tables = {name: table for name, table in result.tables.items() if name != "lexical_null"}
+    columns = {**result.columns, "significant": passed}
+    return replace(result.with_columns(columns, test=dict(rule)), tables=tables)
+
+
 def _corrected(p: Float[np.ndarray, " unit"], correction: Correction) -> Float[np.ndarray, " unit"]:
     if callable(correction.method):
         return correction.method(p)
@@ -181,7 +224,11 @@ def _corrected(p: Float[np.ndarray, " unit"], correction: Correction) -> Float[n
 
 @validated
 def adjusted(
-    result: ProbeResult, column: str = "p", *, family: str = "layer", correction: str = "bonferroni"
+    result: ProbeResult,
+    column: str | None = None,
+    *,
+    family: str = "layer",
+    correction: str = "bonferroni",
 ) -> Float[Tensor, "layer unit"]:
     """Adjust a column of p values for the number of tests.
 
@@ -190,7 +237,8 @@ def adjusted(
     result
         Any result.
     column
-        ``p``, ``lr_p``, ``words_p``, ``cluster_p``, ``firth_p`` ...
+        ``lr_p``, ``p`` (Wald), ``words_p``, ``cluster_p``, ``firth_p`` ...; by default that of the
+        test by which the result's units are ``significant``.
     family
         Which units are corrected together: a name in ``tl_negation.probing.FAMILIES``. With
         ``"layer"``, attention and MLP units of a layer are two families.
@@ -217,15 +265,16 @@ def adjusted(
 
     Examples
     --------
-    How many units are significant in a likelihood-ratio test at a false discovery rate of 5 %:
+    How many units are significant by example at a false discovery rate of 5 %:
 
-    >>> p = tln.adjusted(result, "lr_p", family="all", correction="bh")
+    >>> p = tln.adjusted(result, family="all", correction="bh")
     >>> p.shape == result.lr_p.shape
     True
     >>> f"{int((p <= 0.05).sum())} of {p.numel()} units"
     '... of ... units'
     """
     known = p_values(result.columns)
+    column = example_test(result.provenance["test"]).p if column is None else column
     if column not in known:
         raise ValueError(
             f"a column of p values is needed, one of {', '.join(known)}; got {column!r}"

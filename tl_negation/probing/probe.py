@@ -11,7 +11,7 @@ from .._shared import validated
 from ..activations import Activations
 from ..corpus import class_one_first
 from ..fitting import Scratch, auc, compute, logistic
-from .families import adjust, check_test, family_ids
+from .families import check_test, significant
 from .results import ProbeResult
 
 
@@ -19,6 +19,7 @@ from .results import ProbeResult
 def probe(
     acts: Activations,
     *,
+    test: str = "lr",
     alpha: float = 0.05,
     family: str = "layer",
     correction: str = "bonferroni",
@@ -34,11 +35,12 @@ def probe(
     ----------
     acts
         From :func:`tl_negation.collect`.
-    alpha, family, correction
-        Level, family and multiple-testing correction of the column ``significant`` (Wald p):
-        by default Bonferroni over the attention units (or the MLP units) of a layer, as in the
-        reference. ``tl_negation.probing.FAMILIES`` and ``tl_negation.probing.CORRECTIONS`` explain
-        the names.
+    test, alpha, family, correction
+        Test, level, family and multiple-testing correction of the column ``significant``: by
+        default the likelihood-ratio test (``"lr"``), which separated units have too, with
+        Bonferroni over the attention units (or the MLP units) of a layer. ``"wald"`` is the
+        reference's test. ``tl_negation.probing.EXAMPLE_TESTS``, ``.FAMILIES`` and ``.CORRECTIONS``
+        explain the names. Whatever the test, ``p`` is Wald's p and ``lr_p`` the other.
     chunk
         Units fitted together; the default suits the device. No result depends on it.
     progress
@@ -54,32 +56,32 @@ def probe(
     TypeError
         Arguments of another type, named.
     ValueError
-        A class is missing; ``alpha`` is outside (0, 1); the family or the correction is unknown;
-        ``chunk`` is below 1.
+        A class is missing; ``alpha`` is outside (0, 1); the test, the family or the correction is
+        unknown; ``chunk`` is below 1.
 
     Notes
     -----
     A significant unit is one from which the class is decodable in these examples. With a few
     words per class that may be no more than the identity of the word; and nothing here shows
     that the model uses it. Formulas: maximum likelihood by Newton's method; the reference fits
-    the same model with statsmodels' ``Logit``.
+    the same model with statsmodels' ``Logit``. The likelihood ratio is the default because Wald's
+    statistic collapses for strong units (Hauck & Donner 1977) and does not exist for separated
+    ones, which tell the classes apart best.
 
     Examples
     --------
     >>> result = tln.probe(acts, progress=False)
     >>> result  # doctest: +ELLIPSIS
     ProbeResult of ...: 3 layers x (q 20, k 20, v 20, mlp_pre 80) units on 203 contexts
-      units: 420 ok
-      significant (Wald, bonferroni per layer, alpha 0.05): ...; base rate 53.2%
+      over words: not tested (tl_negation.infer)
+      by example (likelihood-ratio test, bonferroni per layer, alpha 0.05): ... of 420 tested ...
+      units: 420 ok; base rate 53.2%
     """
-    check_test(alpha, family, correction)
-    ids = family_ids(acts.sites, len(acts.layers), family)
+    rule = {"test": test, "alpha": alpha, "family": family, "correction": correction}
+    check_test(**rule)
     columns = _columns(acts.values, acts.labels, chunk, progress)
-    adjusted = adjust(columns["p"].cpu().numpy(), ids, correction)
-    significant = torch.from_numpy(adjusted <= alpha)
-    columns["significant"] = significant.to(columns["p"].device)
-    test = {"alpha": alpha, "family": family, "correction": correction}
-    provenance: dict[str, Any] = {"model": dict(acts.model), "test": test}
+    columns["significant"] = significant(columns, acts.sites, len(acts.layers), **rule)
+    provenance: dict[str, Any] = {"model": dict(acts.model), "test": rule}
     return ProbeResult(columns, acts.sites, acts.layers, acts.contexts, provenance, acts)
 
 
@@ -154,16 +156,24 @@ def _columns(
 
 
 def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Wald, likelihood-ratio and score tests; the logarithm of p does not underflow."""
+    """Wald, likelihood-ratio and score tests; the logarithms of p do not underflow."""
     z = columns["beta"] / columns["se"]
-    log_p = math.log(2) + torch.special.log_ndtr(-z.abs())
+    lr, score = columns["lr"].clamp_min(0), columns["score"]
+    log_p = _log_p(z.abs())
     return {
         "z": z,
         "p": log_p.exp(),
         "log10_p": log_p / math.log(10),
-        "lr_p": torch.erfc(torch.sqrt(columns["lr"].clamp_min(0) / 2)),
-        "score_p": torch.erfc(torch.sqrt(columns["score"] / 2)),
+        "lr_p": torch.erfc(torch.sqrt(lr / 2)),
+        "score_p": torch.erfc(torch.sqrt(score / 2)),
+        "log10_lr_p": _log_p(lr.sqrt()) / math.log(10),
+        "log10_score_p": _log_p(score.sqrt()) / math.log(10),
     }
+
+
+def _log_p(z: Tensor) -> Tensor:
+    """Natural logarithm of the two-sided normal p value of ``z >= 0``; of chi-square 1 at z^2."""
+    return math.log(2) + torch.special.log_ndtr(-z)
 
 
 def _count_class_one(y: Tensor) -> int:

@@ -10,14 +10,18 @@ from numpy.typing import ArrayLike
 
 from .._shared import Count, Preset, Seed, table, validated
 from ..fitting import STATUSES
+from .example_tests import EARLIER, EXAMPLE_TESTS, example_test
+from .families import retested
 from .results import ProbeResult
 
-#: Presets whose shares are over all units, and the test that each is defined by.
-OVER_ALL_UNITS = {"notebook": {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}}
+#: Presets whose shares are over all units, and the test by example that each is defined by.
+PRESET_TESTS: dict[str, dict[str, Any]] = {
+    "notebook": {"test": "wald", "alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+}
 #: Columns of :mod:`tl_negation.inference` whose mean over tested units a profile shows.
 MEANS = ("held_out_accuracy", "fold_accuracy", "block_accuracy", "control_accuracy", "selectivity")
 #: Columns that the summary of a head averages over its units.
-HEAD_MEANS = ("accuracy", "held_out_accuracy", "selectivity")
+HEAD_MEANS = ("held_out_accuracy", "selectivity", "accuracy")
 #: Points of a distribution that a box and its whiskers show.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Profile columns whose trend over depth is reported.
@@ -33,9 +37,10 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     result
         From :func:`tl_negation.probe` or :func:`tl_negation.load_result`.
     preset
-        None: shares are over the units with a valid fit (``tested``). ``"notebook"``: shares are
-        over all units, Wald, Bonferroni per layer at .05, as the reference counts them; the
-        means of accuracy leave out failed fits, which the reference counted as 0.
+        None: shares are over the units for which the result's test by example exists
+        (``tested``). ``"notebook"``: Wald, Bonferroni per layer at .05, whatever the result's own
+        test, and shares over all units, as the reference counts them; the means of accuracy leave
+        out failed fits, which the reference counted as 0.
     by
         ``"site"``, or ``"module"`` for one row per layer of all attention units (site ``q+k+v``),
         one of all MLP units (the reference's curves) and one of the residual stream's.
@@ -43,14 +48,17 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     Returns
     -------
     DataFrame
-        ``layer, site, units, tested``, the number of units of each other status, ``family,
-        correction, alpha``, ``share_significant``, ``share_significant_positive`` (beta > 0: a
-        larger activation speaks for class 1), mean in-sample accuracy over all tested units, over
-        significant positive and over significant negative ones, mean |beta per SD|, and the
-        ``base_rate`` that accuracy has to beat. A mean over no units is NaN. Where the result has
-        them: means of held-out accuracy and selectivity, ``share_significant_words`` (type-level
-        max-T, over all units), the smallest ``words_p_maxt``, and how many units have Firth's fit
-        (``penalised``). Where the result has these tables, and only by site: the 5th, 50th and
+        ``layer, site, units``. Then, where the result has them, what holds over words:
+        ``share_significant_words`` (type-level max-T, over all units), the smallest
+        ``words_p_maxt``, means of held-out accuracy and selectivity. Then what holds by example:
+        ``tested`` (units for which the test exists), the number of units of each other status,
+        ``share_significant``, ``share_significant_positive`` (a larger activation speaks for
+        class 1: beta > 0, or an AUC above one half where the unit is separated), mean in-sample
+        accuracy over all tested units, over significant positive and over significant negative
+        ones, mean |beta per SD| of those that have one, how many units have Firth's fit
+        (``penalised``), ``test, alpha, family, correction``, and the ``base_rate`` that accuracy
+        has to beat. All means are over tested units; a mean over no units is NaN. Where the result
+        has these tables, and only by site: the 5th, 50th and
         95th percentiles of the lexical null (``null_accuracy_low`` ..., see
         :func:`tl_negation.lexical_null`); and ``held_out_accuracy_low`` and ``_high``, which
         enclose 90 % of the means over words resampled within each class (:func:`word_bands`).
@@ -60,7 +68,7 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     TypeError
         Arguments of another type, named.
     ValueError
-        An unknown preset or ``by``; the notebook preset on a result with another test.
+        An unknown preset or ``by``.
 
     Notes
     -----
@@ -82,10 +90,10 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     """
     if by not in ("site", "module"):
         raise ValueError(f"by must be 'site' or 'module'; got {by!r}")
-    test = result.provenance["test"]
-    check_preset(preset, test)
+    result = under_preset(result, preset)
+    rule = {"test": EARLIER, **result.provenance["test"]}
     rows = [
-        {"layer": layer, "site": name, **_row(cut, i, preset), **test}
+        {"layer": layer, "site": name, **_row(cut, i, rule, preset), **rule}
         for i, layer in enumerate(result.layers)
         for name, cut in _cuts(result, by)
     ]
@@ -103,6 +111,11 @@ def _bands(result: ProbeResult) -> Iterator[pd.DataFrame]:
         yield word_bands(result.tables["held_out_by_word"])
 
 
+def default_test(preset: str | None) -> str:
+    """Return the test by example of a preset; the likelihood ratio's where it names none."""
+    return PRESET_TESTS.get(preset or "", {}).get("test", next(iter(EXAMPLE_TESTS)))
+
+
 @validated
 def check_preset(preset: Preset, test: Mapping[str, Any]) -> None:
     """Refuse an unknown preset, or one that the test does not fit.
@@ -110,13 +123,24 @@ def check_preset(preset: Preset, test: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        The preset is unknown, or takes another test for granted.
+        The preset is unknown, or is another test by its definition.
     """
-    if preset in OVER_ALL_UNITS and test != OVER_ALL_UNITS[preset]:
+    if preset in PRESET_TESTS and {"test": EARLIER, **test} != PRESET_TESTS[preset]:
         raise ValueError(
             f"the {preset} preset is Wald with Bonferroni per layer at .05; the test here is "
-            f"{dict(test)}: probe with the defaults"
+            f"{dict(test)}: leave test, family, correction and alpha to the preset"
         )
+
+
+def under_preset(result: ProbeResult, preset: str | None) -> ProbeResult:
+    """Let a preset decide by its own test which units are significant; nothing is fitted again.
+
+    A result that goes by this test already, or a preset without a test, leaves it as it is.
+    """
+    rule = PRESET_TESTS.get(preset or "")
+    if rule is None or {"test": EARLIER, **result.provenance["test"]} == rule:
+        return result
+    return retested(result, rule)
 
 
 @validated
@@ -191,10 +215,10 @@ def head_table(result: ProbeResult) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per layer, site and head of the attention sites: ``layer, site, head, units,
-        tested, share_significant`` (of tested units), ``accuracy`` and, where the result has
-        them, ``share_significant_words`` (of all units), ``held_out_accuracy`` and
-        ``selectivity``: means over the head's units.
+        A row per layer, site and head of the attention sites: ``layer, site, head, units``;
+        where the result has them, ``share_significant_words`` (of all units),
+        ``held_out_accuracy`` and ``selectivity``; then, by example, ``tested,
+        share_significant`` and ``accuracy``: means over the head's tested units.
 
     Raises
     ------
@@ -220,15 +244,19 @@ def head_table(result: ProbeResult) -> pd.DataFrame:
             f"{', '.join(site.name for site in result.sites)}"
         )
     frame = result.to_frame()
-    frame = frame[frame["site"].isin(sites)].assign(tested=frame["status"] == STATUSES[0])
+    tested = frame[example_test(result.provenance["test"]).p].notna()
+    frame = frame.assign(tested=tested)[frame["site"].isin(sites)]
     columns = [name for name in HEAD_MEANS if name in frame]
+    frame[columns] = frame[columns].where(frame["tested"])
     grouped = frame.groupby(["layer", "site", "head"], observed=True, sort=True)
     table = grouped[columns].mean()
     table.insert(0, "units", grouped.size())
-    table.insert(1, "tested", grouped["tested"].sum())
-    table.insert(2, "share_significant", grouped["significant"].sum() / table["tested"])
     if "significant_words" in frame:
-        table["share_significant_words"] = grouped["significant_words"].mean()
+        table.insert(1, "share_significant_words", grouped["significant_words"].mean())
+    by_example = table.columns.get_loc("accuracy")
+    table.insert(by_example, "tested", grouped["tested"].sum())
+    share = grouped["significant"].sum() / table["tested"]
+    table.insert(by_example + 1, "share_significant", share)
     return table.reset_index().astype({"site": str})
 
 
@@ -391,35 +419,48 @@ def _cuts(result: ProbeResult, by: str) -> Iterator[tuple[str, dict[str, np.ndar
         yield label, {name: column[:, unit_key == group] for name, column in columns.items()}
 
 
-def _row(cut: dict[str, np.ndarray], layer: int, preset: str | None) -> dict[str, Any]:
+def _row(
+    cut: dict[str, np.ndarray], layer: int, rule: Mapping[str, Any], preset: str | None
+) -> dict[str, Any]:
     unit = {name: column[layer] for name, column in cut.items()}
     counts = np.bincount(unit["status"], minlength=len(STATUSES))
-    units, tested = int(counts.sum()), int(counts[0])
-    passed, up = unit["significant"], unit["beta"] > 0
-    base = units if preset in OVER_ALL_UNITS else tested
+    tested = ~np.isnan(unit[example_test(rule).p])
+    passed, up = unit["significant"], _speaks_for_class_1(unit)
+    base = passed.size if preset in PRESET_TESTS else int(tested.sum())
+    accuracy = unit["accuracy"]
     return {
-        "units": units,
-        "tested": tested,
+        "units": passed.size,
+        **_over_words(unit, tested),
+        "tested": int(tested.sum()),
         **dict(zip(STATUSES[1:], counts[1:].tolist(), strict=True)),
         "share_significant": _ratio(passed.sum(), base),
         "share_significant_positive": _ratio((passed & up).sum(), base),
-        "accuracy": _mean(unit["accuracy"]),
-        "accuracy_significant_positive": _mean(unit["accuracy"][passed & up]),
-        "accuracy_significant_negative": _mean(unit["accuracy"][passed & ~up]),
-        "abs_beta_per_sd": _mean(np.abs(unit["beta_per_sd"])),
-        **_word_columns(unit),
+        "accuracy": _mean(accuracy[tested]),
+        "accuracy_significant_positive": _mean(accuracy[passed & up]),
+        "accuracy_significant_negative": _mean(accuracy[passed & ~up]),
+        "abs_beta_per_sd": _mean(np.abs(unit["beta_per_sd"][tested])),
+        **_penalised(unit),
     }
 
 
-def _word_columns(unit: dict[str, np.ndarray]) -> dict[str, Any]:
-    row = {name: _mean(unit[name]) for name in MEANS if name in unit}
+def _speaks_for_class_1(unit: dict[str, np.ndarray]) -> np.ndarray:
+    """Of which units larger activations do; a separated unit has no slope that would say so."""
+    slope = unit["beta"]
+    return np.where(np.isnan(slope), unit["auc"] > 0.5, slope > 0)
+
+
+def _over_words(unit: dict[str, np.ndarray], tested: np.ndarray) -> dict[str, Any]:
+    row: dict[str, Any] = {}
     if "significant_words" in unit:
         passed = unit["significant_words"]
         row["share_significant_words"] = _ratio(passed.sum(), passed.size)
         row["min_words_p_maxt"] = _least(unit["words_p_maxt"])
-    if "firth_beta" in unit:
-        row["penalised"] = int(np.isfinite(unit["firth_beta"]).sum())
-    return row
+    return row | {name: _mean(unit[name][tested]) for name in MEANS if name in unit}
+
+
+def _penalised(unit: dict[str, np.ndarray]) -> dict[str, int]:
+    fits = unit.get("firth_beta")
+    return {} if fits is None else {"penalised": int(np.isfinite(fits).sum())}
 
 
 def _ratio(part: Any, whole: int) -> float:

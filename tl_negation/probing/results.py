@@ -15,9 +15,11 @@ from torch import Tensor
 from .._shared import MARKER, expanded, recover, validated, whole_directory
 from ..activations import Activations
 from ..corpus import Contexts
-from ..fitting import OK, STATUSES
+from ..fitting import STATUSES
 from ..models import UNIT, Site, unit_index
+from .claims import by_example, over_words
 from .columns import in_order, ranks, read_first, tie_breakers
+from .example_tests import has_test
 from .storage import (
     FORMAT_VERSION,
     check_files,
@@ -81,9 +83,9 @@ class ProbeResult:
     >>> list(result.split())
     ['q', 'k', 'v', 'mlp_pre']
     >>> list(result.top(3))  # doctest: +ELLIPSIS
-    ['layer', 'site', 'head', 'index', 'status', 'lr', 'beta_per_sd', 'accuracy', 'auc', ...]
+    ['layer', 'site', 'head', 'index', 'status', 'words_t', 'significant_words', ...]
     >>> print(result.summary())  # doctest: +ELLIPSIS
-    Based on 95 negation contexts (5 words; 38 % are "n't"); 108 affirmation contexts ...
+    Over words (... labelings ..., max-T over all units, alpha 0.05), ... of 420 units are ...
     """
 
     columns: Mapping[str, Tensor]
@@ -106,8 +108,12 @@ class ProbeResult:
 
     @property
     def tested(self) -> Bool[Tensor, "layer unit"]:
-        """Which units have a valid fit (status ok)."""
-        return self.columns["status"] == OK
+        """Which units the test exists for by which units are ``significant``.
+
+        The likelihood-ratio test exists for separated units, too; Wald's for those whose fit has
+        an estimate (status ok).
+        """
+        return has_test(self.columns, self.provenance["test"])
 
     def with_table(self, name: str, table: pd.DataFrame) -> "ProbeResult":
         """Add a table that does not have a row per unit, such as that of the heads.
@@ -172,7 +178,7 @@ class ProbeResult:
         return frame.assign(**values)
 
     @validated
-    def top(self, n: int = 10, by: str = "lr", *, full: bool = False) -> pd.DataFrame:
+    def top(self, n: int = 10, by: str | None = None, *, full: bool = False) -> pd.DataFrame:
         """Return the ``n`` units with the strongest evidence, best first.
 
         Parameters
@@ -180,12 +186,12 @@ class ProbeResult:
         n
             How many.
         by
-            The column to rank by, by size: a test statistic or a standardised effect. The
-            default, the likelihood ratio, does not depend on a unit's scale (raw beta does), does
-            not collapse for strong effects (Wald does), and is defined for separated units too.
-            They all share its largest value: ties are broken by the larger ``lr``, then by the
-            larger ``score`` (classes farther apart, in SD of the unit), then by the order of the
-            units.
+            The column to rank by, by size: a test statistic or a standardised effect. By default
+            ``words_t``, the statistic over words, where that test was run, and otherwise ``lr``:
+            the likelihood ratio does not depend on a unit's scale (raw beta does), does not
+            collapse for strong effects (Wald does), and is defined for separated units too. They
+            all share its largest value: ties are broken by the larger ``lr``, then by the larger
+            ``score`` (classes farther apart, in SD of the unit), then by the order of the units.
         full
             All columns of :meth:`to_frame`, instead of those that a reader looks for first.
 
@@ -193,7 +199,8 @@ class ProbeResult:
         -------
         DataFrame
             Rows of :meth:`to_frame` with its row numbers: where the unit is, its status, what
-            ranked it, effect, accuracies, significance; with ``full``, then every other column.
+            ranked it, what holds over words, then effect, accuracies and significance by example;
+            with ``full``, then every other column.
 
         Raises
         ------
@@ -208,6 +215,7 @@ class ProbeResult:
         >>> bool(((best["auc"] - 0.5).abs().diff().dropna() <= 0).all())
         True
         """
+        by = self.ranked_by if by is None else by
         known = [name for name in ranks() if name in self.columns]
         if by not in known:
             raise ValueError(f"units are ranked by one of {', '.join(known)}; got {by!r}")
@@ -221,8 +229,13 @@ class ProbeResult:
         first = [name for name in (*UNIT, "status", by, *read_first()) if name in best]
         return best[list(dict.fromkeys([*first, *(best if full else ())]))]
 
+    @property
+    def ranked_by(self) -> str:
+        """The column by which :meth:`top` ranks if it is not told: over words, where that ran."""
+        return "words_t" if "words_t" in self.columns else "lr"
+
     def summary(self) -> str:
-        """Say what was found in a few sentences: the count over examples, the claim over words.
+        """Say what was found in a few sentences: what holds over words, then the count by example.
 
         The claim over words needs the columns of :func:`tl_negation.infer`.
         """
@@ -283,18 +296,18 @@ class ProbeResult:
     def __repr__(self) -> str:
         outcomes = ", ".join(f"{n:,} {status}" for status, n in self.status_counts().items() if n)
         widths = ", ".join(f"{site.name} {site.width:,}" for site in self.sites)
-        passed = int(self.columns["significant"].sum())
-        rule = "{correction} per {family}, alpha {alpha}".format(**self.provenance["test"])
         return (
             f"ProbeResult of {self.provenance['model'].get('name', 'a model')}: "
             f"{len(self.layers)} layers x ({widths}) units on {len(self.contexts)} contexts\n"
-            f"  units: {outcomes}\n"
-            f"  significant (Wald, {rule}): {passed:,}; base rate {self.base_rate:.1%}"
+            f"  {over_words(self)}\n"
+            f"  {by_example(self)}\n"
+            f"  units: {outcomes}; base rate {self.base_rate:.1%}"
         )
 
     def _repr_html_(self) -> str:
+        by = escape(self.ranked_by)
         table = self.top(5).to_html(index=False, float_format="{:.3g}".format, na_rep="none")
-        return f"<pre>{escape(repr(self))}</pre><p>strongest units by likelihood ratio</p>{table}"
+        return f"<pre>{escape(repr(self))}</pre><p>units with the largest {by}</p>{table}"
 
 
 @validated

@@ -29,6 +29,7 @@ from ..corpus import COLUMNS as EXAMPLE_COLUMNS
 from ..corpus import Contexts
 from ..fitting import STATUSES
 from ..models import UNIT, Site, check_places, every_place, is_site, layer_width
+from .example_tests import EARLIER, EXAMPLE_TESTS
 
 #: Format 1 is that of version 0.1.0, which kept two tables in the manifest's provenance. From
 #: format 3 on the manifest lists the SHA-256 of every file, and is sealed with its own.
@@ -145,6 +146,11 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     for name in ("status", "significant"):
         if name not in manifest["columns"]:
             raise ValueError(f"the column {name} is missing")
+    _check_provenance(provenance)
+
+
+def _check_provenance(provenance: Any) -> None:
+    """Raise ValueError unless it says which model was tested, and by which test."""
     test = provenance.get("test") if isinstance(provenance, dict) else None
     needed = {"family": str, "correction": str, "alpha": (int, float)}
     if not (
@@ -153,6 +159,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         and all(isinstance(test.get(key), kind) for key, kind in needed.items())
     ):
         raise ValueError("its provenance does not say what was tested")
+    if str(test.get("test", EARLIER)) not in EXAMPLE_TESTS:
+        raise ValueError(f"there is no test {test['test']!r:.60}")
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

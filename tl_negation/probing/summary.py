@@ -1,32 +1,32 @@
-"""A result in sentences: the count over examples beside the claim that a paper may make."""
+"""A result in sentences: what holds over words, what it rests on, and the count by example."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from torch import Tensor
+
+from .claims import by_example_sentence, claim, over_words_sentences
 
 if TYPE_CHECKING:  # results imports this module
     from .results import ProbeResult
 
 
 def summary_lines(result: ProbeResult) -> list[str]:
-    """Write the sentences of ``ProbeResult.summary()``."""
-    units = result.status.numel()
-    lines = [_basis(result), _by_example(result, units)]
-    if "lexical_baseline" in result.provenance:
-        lines.append(_baseline(result.provenance["lexical_baseline"]))
+    """Write the sentences of ``ProbeResult.summary()``: over words first, then by example."""
+    lines = [*over_words_sentences(result), _basis(result)]
     if "significant_words" in result.columns:
-        lines += [_over_words(result, units), _permuted(result)]
+        lines.append(_permuted(result))
     if "held_out_accuracy" in result.columns:
         lines.append(_held_out(result))
     if "selectivity" in result.columns:
         lines.append(_selectivity(result))
     if "heads" in result.tables:
         lines.append(_heads(result.tables["heads"]))
+    lines.append(by_example_sentence(result))
+    if "lexical_baseline" in result.provenance:
+        lines.append(_baseline(result.provenance["lexical_baseline"]))
     lines.append(_take_away(result))
     return lines
 
@@ -41,36 +41,11 @@ def _basis(result: ProbeResult) -> str:
     return f"Based on {groups}; guessing the larger class is right in {counts['base_rate']:.1%}."
 
 
-def _by_example(result: ProbeResult, units: int) -> str:
-    passed = int(result.significant.sum())
-    accuracy = _mean(result.accuracy[result.significant])
-    test = result.provenance["test"]
-    return (
-        f"Example by example (Wald, {test['correction']} per {test['family']}, alpha "
-        f"{test['alpha']}), {passed:,} of {units:,} units are significant ({passed / units:.2%}); "
-        f"their accuracy in sample is {accuracy:.1%}."
-    )
-
-
 def _baseline(baseline: Mapping[str, int]) -> str:
     return (
         f"Lexical baseline: in layer {baseline['layer']} the {baseline['examples']} examples have "
         f"{baseline['distinct_rows']} distinct activation rows; where there are as few rows as "
         "token types, what is decodable is the word."
-    )
-
-
-def _over_words(result: ProbeResult, units: int) -> str:
-    about = result.provenance["word_test"]
-    passed = int(result.significant_words.sum())
-    labelings = f"{about['labelings']:,} labelings"
-    how = f"all {labelings}" if about["exact"] else f"{labelings} at random"
-    scope = "all units" if about["family"] == "all" else f"each {about['family']}"
-    smallest = float(np.nanmin(result.words_p_maxt.cpu().numpy(), initial=np.inf))
-    return (
-        f"Over words ({how}, max-T over {scope}, alpha {about['alpha']}), {passed:,} of "
-        f"{units:,} units are significant ({passed / units:.2%}); the smallest p is "
-        f"{smallest:.2g}."
     )
 
 
@@ -85,8 +60,8 @@ def _permuted(result: ProbeResult) -> str:
 
 
 def _held_out(result: ProbeResult) -> str:
-    seen = _mean(result.balanced_accuracy)
-    unseen = _mean(result.held_out_accuracy)
+    seen = _mean(result, "balanced_accuracy")
+    unseen = _mean(result, "held_out_accuracy")
     return (
         f"On words left out of the fit, the mean unit is right in {unseen:.1%} (balanced; "
         f"guessing: 50 %) against {seen:.1%} on the words it was fitted to."
@@ -94,10 +69,11 @@ def _held_out(result: ProbeResult) -> str:
 
 
 def _selectivity(result: ProbeResult) -> str:
+    names = ("control_accuracy", "fold_accuracy", "selectivity")
+    control, real, difference = (_mean(result, name) for name in names)
     return (
-        f"Control tasks that only the words decide are predicted at "
-        f"{_mean(result.control_accuracy):.1%}, the real one at {_mean(result.fold_accuracy):.1%}: "
-        f"mean selectivity {100 * _mean(result.selectivity):+.1f} points."
+        f"Control tasks that only the words decide are predicted at {control:.1%}, the real one at "
+        f"{real:.1%}: mean selectivity {100 * difference:+.1f} points."
     )
 
 
@@ -113,27 +89,16 @@ def _heads(table: pd.DataFrame) -> str:
 
 
 def _take_away(result: ProbeResult) -> str:
-    if "significant_words" not in result.columns:
-        return (
-            "What is decodable may be no more than the word; test over words (tl_negation.infer) "
-            "before writing that a unit knows the category. Nothing here shows that the model uses "
-            "a unit."
-        )
-    passed = int(result.significant_words.sum())
-    claim = (
-        f"the category is decodable over words from {passed:,} unit{'s' * (passed != 1)}"
-        if passed
-        else "no single unit can be said to know the category rather than some of its words"
-    )
     use = (
         "the table ablation shows what replacing units does"
         if "ablation" in result.tables
         else "no intervention was run"
     )
-    return f"Take away: {claim}. Decodable from a unit does not mean used by the model: {use}."
+    return (
+        f"Take away: {claim(result)}. Decodable from a unit does not mean used by the model: {use}."
+    )
 
 
-def _mean(column: Tensor) -> float:
-    values: Any = column.double().cpu().numpy()
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+def _mean(result: ProbeResult, column: str) -> float:
+    """Mean over tested units that have a value."""
+    return result.columns[column][result.tested].double().nanmean().item()

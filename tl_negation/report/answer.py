@@ -8,11 +8,17 @@ import pandas as pd
 
 from .. import plots
 from ..fitting import STATUSES
-from ..probing import WORD_COLUMNS, ProbeResult
+from ..probing import (
+    WORD_COLUMNS,
+    ProbeResult,
+    example_test,
+    over_words_figures,
+    over_words_sentences,
+)
 
 
 def answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> list[str]:
-    """Answer in sentences with numbers: example by example, and over words.
+    """Answer in sentences with numbers: over words first, then by example.
 
     Parameters
     ----------
@@ -23,12 +29,12 @@ def answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> lis
     groups
         Names of the two classes.
     """
-    passed, units = int(result.columns["significant"].sum()), result.columns["status"].numel()
+    passed, tested = int(result.columns["significant"].sum()), int(result.tested.sum())
+    share = f" ({passed / tested:.1%})" if tested else ""
     return [
-        f"{groups[0].capitalize()} or {groups[1]} is decodable from {passed:,} of {units:,} units "
-        f"({passed / units:.1%}), each taken alone, example by example (Wald test, "
-        f"{plots.rule_text(result.provenance['test'])}). {_ends(result, modules)}",
-        _over_words_answer(result, units),
+        " ".join([f"{groups[0].capitalize()} or {groups[1]}?", *_over_words_answer(result)]),
+        f"By example ({plots.rule_text(result.provenance['test'])}), the class is decodable from "
+        f"{passed:,} of {tested:,} tested units{share}, each taken alone. {_ends(result, modules)}",
     ]
 
 
@@ -54,28 +60,25 @@ def _at_layers(rows: pd.DataFrame, column: str) -> str:
     )
 
 
-def _over_words_answer(result: ProbeResult, units: int) -> str:
-    parts = []
-    if "significant_words" in result.columns:
-        passed = int(result.columns["significant_words"].sum())
-        parts.append(f"{passed:,} of {units:,} units are significant when words are the examples")
+def _over_words_answer(result: ProbeResult) -> list[str]:
+    sentences = over_words_sentences(result)
     if "held_out_accuracy" in result.columns:
         unseen, seen = (
-            float(result.columns[name].nanmean())
+            float(result.columns[name][result.tested].nanmean())
             for name in ("held_out_accuracy", "balanced_accuracy")
         )
-        parts.append(
-            f"on words left out of the fit the mean unit is right in {unseen:.1%} (guessing: 50%), "
-            f"against {seen:.1%} on the words it was fitted to"
+        sentences.append(
+            f"On words left out of the fit the mean unit is right in {unseen:.1%} (guessing: 50%), "
+            f"against {seen:.1%} on the words it was fitted to."
         )
-    text = "; ".join(parts) or "whether it is the category or only some of its words was not tested"
-    return f"{text[0].upper()}{text[1:]}."
+    return sentences
 
 
 def summary(result: ProbeResult) -> list[str]:
-    """Return the sentences of ``result.summary()`` if anything was tested over words."""
+    """Return the sentences of ``result.summary()`` that the answer has not, if words were asked."""
     over_words = any(name in WORD_COLUMNS for name in result.columns)
-    return result.summary().splitlines() if over_words else []
+    said = over_words_sentences(result)
+    return [line for line in result.summary().splitlines() if over_words and line not in said]
 
 
 def caution(audit: Mapping[str, Any], *, intervened: bool) -> list[str]:
@@ -96,13 +99,16 @@ def caution(audit: Mapping[str, Any], *, intervened: bool) -> list[str]:
 
 
 def tiles(result: ProbeResult, audit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the key figures: a number, and what it is."""
+    """Yield the key figures, those over words first: a number, and what it is."""
+    yield from over_words_figures(result)
+    passed, tested = int(result.columns["significant"].sum()), int(result.tested.sum())
+    test = example_test(result.provenance["test"]).name
+    yield f"{passed:,}", f"units significant by example ({test} test) of {tested:,} tested"
     groups = audit["groups"].items()
     sizes = ", ".join(f"{about['examples']:,} {group}" for group, about in groups)
     yield f"{audit['examples']:,}", f"contexts: {sizes}"
     status = result.columns["status"].flatten().cpu().numpy()
     counts = dict(zip(STATUSES, np.bincount(status, minlength=len(STATUSES)), strict=True))
     failed = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n and name != "ok")
-    yield f"{counts['ok']:,}", f"units tested of {len(status):,} ({failed or 'none failed'})"
-    yield f"{int(result.columns['significant'].sum()):,}", "units significant"
+    yield f"{counts['ok']:,}", f"units with a finite fit of {len(status):,} ({failed or 'all'})"
     yield f"{result.base_rate:.1%}", "base rate: guessing the larger class"

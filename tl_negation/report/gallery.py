@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from .. import plots
-from ..probing import ProbeResult, effect_table, head_table, profile
+from ..probing import ProbeResult, check_preset, effect_table, head_table, profile
 from .picture import Picture, drawn
 
 #: Profile columns that the figure about words needs.
 OVER_WORDS = {"held_out_accuracy", "share_significant_words"}
 #: Profile columns in the figures over depth, if the profile has them.
-PANELS = ("share_significant", "accuracy", "held_out_accuracy")
+PANELS = ("held_out_accuracy", "share_significant", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,10 @@ def gallery(result: ProbeResult, table: pd.DataFrame, preset: str | None = None)
     Raises
     ------
     ValueError
-        Two pictures have the same name, so that one file would replace the other.
+        The preset goes by another test than the result; two pictures have the same name, so that
+        one file would replace the other.
     """
+    check_preset(preset, result.provenance["test"])
     numbers = Numbers(result, table, preset)
     pictures = tuple(picture for entry in FIGURES for picture in entry.pictures(numbers))
     names = [picture.name for picture in pictures]
@@ -119,12 +121,14 @@ def gallery(result: ProbeResult, table: pd.DataFrame, preset: str | None = None)
 
 
 def _laminar(numbers: Numbers) -> Iterator[Picture]:
-    unseen = ", accuracy on words left out of the fit" * ("held_out_accuracy" in numbers.table)
+    unseen = "accuracy on words left out of the fit; by example, " * (
+        "held_out_accuracy" in numbers.table
+    )
     yield Picture(
         "laminar",
         "Over depth",
-        f"In each layer, a line per site: share of significant units, mean in-sample accuracy"
-        f"{unseen}; {_n(numbers)}. The dashed line is what guessing gets right.",
+        f"In each layer, a line per site: {unseen}share of units significant by example, mean "
+        f"in-sample accuracy; {_n(numbers)}. The dashed line is what guessing gets right.",
         drawn(plots.laminar, numbers.table, y=numbers.panels),
     )
 
@@ -135,9 +139,9 @@ def _word_or_category(numbers: Numbers) -> Iterator[Picture]:
     yield Picture(
         "word-or-category",
         "Word or category",
-        "Orange: what is decodable example by example. Blue: what holds over words, which is "
-        "accuracy on words left out of the fit, and units that pass the test over word types. "
-        "Shuffling which word has which mean activation gives the grey band (the lexical null, "
+        "Blue: what holds over words, which is accuracy on words left out of the fit, and units "
+        "that pass the test over word types. Orange: what is decodable by example. Shuffling "
+        "which word has which mean activation gives the grey band (the lexical null, "
         "5 to 95 % of its replicates): units that know words and nothing else reach it.",
         drawn(plots.word_or_category, numbers.table),
         wide=True,
@@ -175,13 +179,14 @@ def _calibration(numbers: Numbers) -> Iterator[Picture]:
 
 
 def _volcano(numbers: Numbers) -> Iterator[Picture]:
-    best = numbers.result.top(1)["layer"].tolist()
+    best = numbers.result.top(1, by="lr")["layer"].tolist()
     layer = int(best[0] if best else numbers.result.layers[0])
     yield Picture(
         f"volcano-layer-{layer}",
         f"Layer {layer}, unit by unit",
-        "Effect against evidence. Units above the threshold are significant. Separated units, "
-        "the strongest of all, have no finite effect and are only counted.",
+        "Effect against evidence, by example. Units above the threshold are significant by "
+        "example. Separated units, the strongest of all, have no finite effect and are only "
+        "counted.",
         drawn(plots.volcano, numbers.result, layer),
     )
 
@@ -203,7 +208,7 @@ def _units(numbers: Numbers) -> Iterator[Picture]:
     for unit in by_depth(numbers.result):
         yield Picture(
             f"unit-{unit['span'].replace(' ', '-')}",
-            f"Strongest tested unit, {unit['span']}",
+            f"Strongest unit with a finite fit, {unit['span']}",
             "Each mark is a context. Where the words of one class lie apart from each other, the "
             "unit tells words apart.",
             drawn(plots.unit, numbers.result, unit),
@@ -211,7 +216,7 @@ def _units(numbers: Numbers) -> Iterator[Picture]:
 
 
 def by_depth(result: ProbeResult, parts: int = 3) -> Iterator[dict[str, Any]]:
-    """Find the tested unit with the largest likelihood ratio in each third of the layers."""
+    """Find the unit with a curve and the largest likelihood ratio in each third of the layers."""
     frame = result.to_frame()
     frame = frame[frame["status"] == "ok"].sort_values("lr", ascending=False)
     for layers in np.array_split(result.layers, min(parts, len(result.layers))):
@@ -225,8 +230,9 @@ def _heads(numbers: Numbers) -> Iterator[Picture]:
         yield Picture(
             f"heads-{site}",
             f"Heads, site {site}",
-            f"A row per layer, a cell per head: the share of its {site} units that are significant "
-            "and, if words were left out of the fit, their mean accuracy on unseen words.",
+            f"A row per layer, a cell per head: if words were left out of the fit, the mean "
+            f"accuracy of its {site} units on unseen words; and the share of them that are "
+            "significant by example.",
             drawn(plots.heads, numbers.heads, site=site),
         )
 
@@ -308,8 +314,8 @@ class Figure(NamedTuple):
 
 #: The figures of a run and of its report, in their order. A new figure is a new entry.
 FIGURES: list[Figure] = [
-    Figure("profile by layer", _laminar),
     Figure("word or category", _word_or_category),
+    Figure("profile by layer", _laminar),
     Figure("attention against MLP", _attention_and_mlp),
     Figure("calibration of the tests", _calibration),
     Figure("units of the best layer", _volcano),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from .. import views
 from .._shared import Preset, check_file, expanded, validated, whole_file
 from ..models import TransformerLensModel
-from ..probing import ProbeResult, profile, trend
+from ..probing import ProbeResult, profile, trend, under_preset
 from .answer import answer, caution, summary, tiles
 from .effects import effects_section
 from .figures import page_figure
@@ -21,6 +21,11 @@ from .tables import page_table, profile_table, units_table
 
 #: Rows of the table of units.
 TABLE_UNITS = 100
+#: What that table is ranked by, in words.
+RANKED_BY = {
+    "words_t": "statistic over words (words t)",
+    "lr": "likelihood ratio (lr)",
+}
 
 
 @validated
@@ -45,7 +50,7 @@ def report(
         The TransformerLens model, to show the strongest units in text; not needed for a result
         of :func:`tl_negation.scan`, which keeps what there is to show.
     preset
-        As in :func:`tl_negation.profile`.
+        As in :func:`tl_negation.profile`; the whole page goes by the preset's test.
     figures
         For callers that have written the figures to files already: what
         ``tl_negation.report.gallery`` made of the same result and preset. No figure is drawn twice
@@ -61,8 +66,7 @@ def report(
     TypeError
         ``result`` is not a result, or the model is not a TransformerLens model.
     ValueError
-        The preset is unknown or does not fit the result; or ``figures`` are those of another
-        result or preset.
+        The preset is unknown; or ``figures`` are those of another result or preset.
     OSError
         No file can be written to ``path``: it is a device or a directory, its name is too long.
 
@@ -79,6 +83,7 @@ def report(
     """
     check_file(path)  # before figures are drawn
     if figures is None:
+        result = under_preset(result, preset)
         figures = gallery(result, profile(result, preset=preset), preset)
     elif figures.numbers.result is not result or figures.numbers.preset != preset:
         raise ValueError(
@@ -126,6 +131,7 @@ def _page(figures: Gallery, model: TransformerLensModel | None) -> dict[str, Any
         "profile": profile_table(numbers.table),
         "trends": page_table(trend(numbers.table)),
         "top": units_table(result.top(TABLE_UNITS, full=True)),
+        "ranked_by": RANKED_BY[result.ranked_by],
         "n_units": result.columns["status"].numel(),
         "views": [(view.title, Markup(view.body)) for view in shown],  # noqa: S704 - escaped there
         "views_css": Markup(views.CSS),  # noqa: S704 - ours

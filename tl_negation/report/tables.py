@@ -15,13 +15,14 @@ from ..probing import SUMMARY_COLUMNS, explained
 #: Columns that the table of units leaves to units.parquet: they depend on a unit's scale, or
 #: another column says the same.
 UNITS_LEFT_OUT = {
-    *("beta", "intercept", "se", "z", "p", "lr_p", "score", "score_p", "words_t", "words_p"),
+    *("beta", "intercept", "se", "z", "p", "lr_p", "score", "score_p", "words_p"),
+    *("log10_lr_p", "log10_score_p"),
     *("held_out_macro", "cluster_se", "cluster_t"),
     *("firth_intercept", "firth_beta", "firth_se", "firth_lr", "firth_accuracy"),
     "firth_balanced_accuracy",
 }
 #: Columns that the profile's table leaves out: the same in every row, or only counts of failures.
-PROFILE_LEFT_OUT = {*STATUSES, "family", "correction", "alpha", "base_rate"}
+PROFILE_LEFT_OUT = {*STATUSES, "test", "family", "correction", "alpha", "base_rate"}
 
 
 class Header(NamedTuple):

@@ -65,12 +65,13 @@ def compare(
     DataFrame
         A row per contrast: the contrast itself, carried at each distance, anticipated (for
         ``NEGATION``) and a control of arbitrary words (:func:`tl_negation.control`). Columns:
-        ``contrast, examples_1, examples_0, words_1, words_0, base_rate``, means over tested units
-        of ``accuracy`` (in sample), ``fold_accuracy``, ``held_out_accuracy``, ``selectivity``,
-        the shares ``share_significant`` and ``share_significant_words``, the ``best_unit`` by
-        fold accuracy and its ``best_fold_accuracy``, with ``heads`` the mean over heads of their
-        accuracy on words left out (``heads_held_out``) and the best head's, and a ``note`` where
-        something could not be computed.
+        ``contrast, examples_1, examples_0, words_1, words_0, base_rate``; what holds over words:
+        ``share_significant_words`` (of all units), ``held_out_accuracy`` and ``selectivity``;
+        then, by example, ``share_significant`` (of the units that the likelihood-ratio test exists
+        for), ``accuracy`` (in sample) and ``fold_accuracy``: means over tested units; the
+        ``best_unit`` by fold accuracy and its ``best_fold_accuracy``, with ``heads`` the mean over
+        heads of their accuracy on words left out (``heads_held_out``) and the best head's, and a
+        ``note`` where something could not be computed.
 
     Raises
     ------
@@ -138,18 +139,23 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
         row[f"examples_{group['label']}"] = group["examples"]
         row[f"words_{group['label']}"] = len(group["word_types"])
     row["base_rate"] = result.base_rate
-    for name in ("accuracy", "fold_accuracy", "held_out_accuracy", "selectivity"):
-        if name in result.columns:
-            row[name] = float(result.columns[name].nanmean())
-    for name in ("significant", "significant_words"):
-        if name in result.columns:
-            row[f"share_{name}"] = float(result.columns[name].double().mean())
+    if "significant_words" in result.columns:
+        row["share_significant_words"] = float(result.columns["significant_words"].double().mean())
+    row |= _means(result, ("held_out_accuracy", "selectivity"))
+    row["share_significant"] = float(result.columns["significant"].sum() / result.tested.sum())
+    row |= _means(result, ("accuracy", "fold_accuracy"))
     row |= _best_unit(result)
     if heads and not note:
         table = add_extras(result, ("heads",), progress=options["progress"]).tables["heads"]
         row["heads_held_out"] = table["held_out_accuracy"].mean()
         row["best_head_held_out"] = table["held_out_accuracy"].max()
     return {**row, "note": note}
+
+
+def _means(result: ProbeResult, names: Sequence[str]) -> dict[str, float]:
+    """Means over tested units, of the columns that the result has."""
+    known = [name for name in names if name in result.columns]
+    return {name: float(result.columns[name][result.tested].nanmean()) for name in known}
 
 
 def _best_unit(result: ProbeResult) -> dict[str, Any]:

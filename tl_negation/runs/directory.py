@@ -21,6 +21,7 @@ from ..probing import (
     profile,
     read_csv,
     trend,
+    under_preset,
     unit_statistics,
 )
 
@@ -46,7 +47,8 @@ def write_run(
     out
         The directory; must be new or empty, unless ``overwrite`` is on.
     preset
-        Of the profile, as in :func:`tl_negation.profile`.
+        As in :func:`tl_negation.profile`; what is written of ``significant`` goes by the preset's
+        test, too.
     overwrite
         Replace an earlier run in ``out``. A directory that holds anything else is never replaced.
     progress
@@ -65,7 +67,7 @@ def write_run(
     FileExistsError
         ``out`` holds something that may not be replaced.
     ValueError
-        An unknown preset, or one that does not fit the result.
+        An unknown preset.
 
     Examples
     --------
@@ -77,6 +79,7 @@ def write_run(
     """
     from ..report import gallery, report
 
+    result = under_preset(result, preset)
     table = profile(result, preset=preset) if table is None else table
     with whole_directory(out, overwrite=overwrite) as folder:
         result.write_into(folder)
@@ -144,19 +147,22 @@ def summary(
     preset, table
         As in :func:`write_run`.
     """
+    result = under_preset(result, preset)
     table = profile(result, preset=preset) if table is None else table
-    strongest = result.top(10, full=True).drop(columns="significant")
+    over_words = result.columns.get("significant_words")
     numbers = {
         "audit": result.contexts.counts(),
         "provenance": dict(result.provenance),
+        "summary": result.summary().splitlines(),
         "units": int(result.status.numel()),
+        "significant_words": None if over_words is None else int(over_words.sum()),
         "status": result.status_counts(),
+        "tested": int(result.tested.sum()),
         "significant": int(result.significant.sum()),
         "base_rate": result.base_rate,
-        "summary": result.summary().splitlines(),
         "profile": _rows(table),
         "trend": _rows(trend(table)),
-        "top": _rows(strongest),
+        "top": _rows(result.top(10, full=True)),
     }
     return jsonable(numbers)
 

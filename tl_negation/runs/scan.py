@@ -40,7 +40,7 @@ from ..models import (
     load_model,
     untrained_twin,
 )
-from ..probing import ProbeResult, check_preset, check_test, probe
+from ..probing import ProbeResult, check_preset, check_test, default_test, probe
 from .directory import kept_if_not_written, write_run
 
 _Given = ParamSpec("_Given")
@@ -79,6 +79,7 @@ def scan(
     preset: Preset = None,
     prepend_bos: bool | None = None,
     per_class: Count | None = None,
+    test: str | None = None,
     family: str = "layer",
     correction: str = "bonferroni",
     alpha: float = 0.05,
@@ -119,20 +120,24 @@ def scan(
         Tokens after the target: for display, and for interventions to be measured on.
     preset
         ``"notebook"``: the reference notebook's rules of finding contexts (see
-        :func:`tl_negation.find_contexts`) and of the profile that is written (see
-        :func:`tl_negation.profile`).
+        :func:`tl_negation.find_contexts`), its test by example (Wald, Bonferroni per layer at .05)
+        and the profile that is written (see :func:`tl_negation.profile`).
     prepend_bos
         Begin each window with the tokenizer's BOS token; if not given, as the tokenizer itself
         does with a text.
     per_class
         Draw this many contexts of each class at random instead of using all.
+    test
+        Test by which units are ``significant`` by example, as in :func:`tl_negation.probe`:
+        ``"lr"`` (likelihood ratio) or ``"wald"``; if not given, that of the preset, or else
+        ``"lr"``.
     family
-        Wald tests that are corrected together: those of a ``"layer"`` (attention and MLP apart) or
-        another family of :func:`tl_negation.adjusted`.
+        Tests by example that are corrected together: those of a ``"layer"`` (attention and MLP
+        apart) or another family of :func:`tl_negation.adjusted`.
     correction
         Within a family: ``"bonferroni"`` or another correction of :func:`tl_negation.adjusted`.
     alpha
-        Level of the corrected Wald test.
+        Level of the corrected test by example.
     words
         Run :func:`tl_negation.infer`: the word-type permutation test, words left out, selectivity
         and Firth's fit. A contrast with too few words for it is scanned without, and
@@ -202,9 +207,10 @@ def scan(
     >>> list(found.provenance["seconds"])
     ['model', 'contexts', 'activations', 'probe', 'words', 'display']
     """
-    test = {"family": family, "correction": correction, "alpha": alpha}
-    check_test(**test)
-    check_preset(preset, test)
+    test = default_test(preset) if test is None else test
+    rule = {"test": test, "alpha": alpha, "family": family, "correction": correction}
+    check_test(**rule)
+    check_preset(preset, rule)
     check_infer(family=word_family, alternative=alternative, tasks=tasks)
     check_extras(extras)
     check_site_names(sites)
@@ -228,7 +234,7 @@ def scan(
         options = {"layers": layers, "batch_size": batch_size, "store": store}
         acts = collect(model, contexts, sites, progress=progress, **options)
     with _timed(seconds, "probe"):
-        result = probe(acts, progress=progress, **test)
+        result = probe(acts, progress=progress, **rule)
     with _timed(seconds, "words"):
         options = {
             "permutations": permutations, "family": word_family, "alternative": alternative,

@@ -221,6 +221,7 @@ def probes() -> dict[str, Case]:
             {"acts": acts, "progress": False},
             {
                 "acts": no_result,
+                "test": name_not_in("lr", "wald"),
                 "alpha": no_number | not_finite | st.floats(1, 9) | st.floats(-9, 0),
                 "family": name_not_in("layer", "site", "all"),
                 "correction": name_not_in("bonferroni", "holm", "bh", "by"),
@@ -351,7 +352,7 @@ def inference() -> dict[str, Case]:
             {"result": plain},
             result
             | {
-                "column": name_not_in(*plain.columns),
+                "column": name_not_in(*plain.columns).filter(lambda thing: thing is not None),
                 "family": families,
                 "correction": corrections,
             },

@@ -114,7 +114,11 @@ def _tables(folder: Path) -> dict[str, Case]:
                 "points": count(),
             },
         ),
-        "ProbeResult.top": Case(plain.top, {"n": 2}, {"n": count(), "by": name_not_in(*ranks())}),
+        "ProbeResult.top": Case(
+            plain.top,
+            {"n": 2},
+            {"n": count(), "by": name_not_in(*ranks()).filter(lambda by: by is not None)},
+        ),
         "ProbeResult.save": Case(
             plain.save,
             {"path": kept},
@@ -153,6 +157,7 @@ def _runs(folder: Path) -> dict[str, Case]:
     }
     test = {
         "preset": name_not_in("notebook").filter(lambda thing: thing is not None),
+        "test": name_not_in("lr", "wald").filter(lambda thing: thing is not None),
         "family": name_not_in("layer", "site", "all"),
         "word_family": name_not_in("layer", "site", "all"),
         "correction": name_not_in("bonferroni", "holm", "bh", "by"),

@@ -1,0 +1,173 @@
+"""What holds over words, and what by example: every view of a result says both, in this order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .example_tests import example_test
+
+if TYPE_CHECKING:  # results imports this module
+    from .results import ProbeResult
+
+#: Columns by which the groups of the table ``groups`` may be told apart.
+_GROUPED_BY = ("layer", "site", "head", "module")
+
+
+def over_words(result: ProbeResult) -> str:
+    """Say in a line what holds over words, or that nothing was tested."""
+    groups = _groups(result)
+    parts = [] if groups is None else [_groups_passed(groups, _level(result))]
+    if "significant_words" in result.columns:
+        passed, units = _passed(result, "significant_words")
+        parts.append(f"{passed:,} of {units:,} units significant (max-T over {_scope(result)})")
+    return f"over words: {'; '.join(parts) or 'not tested (tl_negation.infer)'}"
+
+
+def over_words_sentences(result: ProbeResult) -> list[str]:
+    """Say in sentences what holds over words, groups of units before single ones.
+
+    Where nothing was tested over words, the only sentence says so, and why if that is known.
+    """
+    groups = _groups(result)
+    found = [] if groups is None else [_group_sentence(groups, _level(result))]
+    if "significant_words" in result.columns:
+        found.append(_unit_sentence(result))
+    return found or [_not_tested(result)]
+
+
+def over_words_figures(result: ProbeResult) -> list[tuple[str, str]]:
+    """Return the key figures over words: a number, and what it is."""
+    figures = []
+    groups = _groups(result)
+    if groups is not None:
+        passed = int((groups["p_maxt"] <= _level(result)).sum())
+        kind = _kind(groups)
+        figures += [
+            (f"{passed:,} of {len(groups):,}", f"{kind} that pass over words (max-T)"),
+            (f"{_at_least(groups):.1%}", "of all units, at least: decodable over words"),
+        ]
+    if "significant_words" in result.columns:
+        passed, units = _passed(result, "significant_words")
+        figures.append((f"{passed:,}", f"units significant over words (max-T) of {units:,}"))
+    return figures or [("not tested", "whether anything holds over words")]
+
+
+def by_example(result: ProbeResult) -> str:
+    """Say in a line how many units are significant by example."""
+    passed, tested = _passed_by_example(result)
+    return f"by example ({_rule(result)}): {passed:,} of {tested:,} tested units significant"
+
+
+def by_example_sentence(result: ProbeResult) -> str:
+    """Say in a sentence how many units are significant by example, and how accurate they are."""
+    passed, tested = _passed_by_example(result)
+    right = result.columns["accuracy"][result.columns["significant"]].double().mean().item()
+    accuracy = f"; their accuracy in sample is {right:.1%}" if passed else ""
+    return (
+        f"By example ({_rule(result)}), {passed:,} of {tested:,} tested units are significant"
+        f"{_per_cent(passed, tested)}{accuracy}."
+    )
+
+
+def _rule(result: ProbeResult) -> str:
+    """Name the test by example with its correction, family and level."""
+    rule = result.provenance["test"]
+    return (
+        f"{example_test(rule).name} test, {rule['correction']} per {rule['family']}, alpha "
+        f"{rule['alpha']}"
+    )
+
+
+def _scope(result: ProbeResult) -> str:
+    """Name the units over which max-T was taken."""
+    family = result.provenance["word_test"]["family"]
+    return "all units" if family == "all" else f"each {family}"
+
+
+def claim(result: ProbeResult) -> str:
+    """Return what may be written of the category, without the full stop."""
+    groups = _groups(result)
+    if groups is not None and (least := _at_least(groups)) > 0:
+        return f"the category is decodable over words from at least {least:.1%} of the units"
+    if "significant_words" not in result.columns:
+        return "whether anything holds over words has not been tested (tl_negation.infer)"
+    passed, _ = _passed(result, "significant_words")
+    if passed:
+        return f"the category is decodable over words from {passed:,} unit{'s' * (passed != 1)}"
+    return "no single unit can be said to know the category rather than some of its words"
+
+
+def _not_tested(result: ProbeResult) -> str:
+    reason = result.provenance.get("words_left_out")
+    why = f": {str(reason).rstrip('.')}" if reason else " (tl_negation.infer tests it)"
+    return f"Over words: not tested{why}. What follows may be no more than the word."
+
+
+def _unit_sentence(result: ProbeResult) -> str:
+    about = result.provenance["word_test"]
+    passed, units = _passed(result, "significant_words")
+    labelings = f"{about['labelings']:,} labelings"
+    how = f"all {labelings}" if about["exact"] else f"{labelings} at random"
+    smallest = float(np.nanmin(result.columns["words_p_maxt"].cpu().numpy(), initial=np.inf))
+    return (
+        f"Over words ({how}, max-T over {_scope(result)}, alpha {about['alpha']}), {passed:,} of "
+        f"{units:,} units are significant{_per_cent(passed, units)}; the smallest p is "
+        f"{smallest:.2g}."
+    )
+
+
+def _groups(result: ProbeResult) -> pd.DataFrame | None:
+    """Return the test of groups of units, if it was run."""
+    table = result.tables.get("groups")
+    return table if table is not None and {"units", "p_maxt", "at_least"} <= set(table) else None
+
+
+def _groups_passed(table: pd.DataFrame, level: float) -> str:
+    passed = int((table["p_maxt"] <= level).sum())
+    count = f"{passed:,} of {len(table):,} {_kind(table)}"
+    return f"{count} pass (max-T over the groups, alpha {level})"
+
+
+def _kind(groups: pd.DataFrame) -> str:
+    by = "-".join(name for name in _GROUPED_BY if name in groups)
+    return f"{by} groups" if by else "groups"
+
+
+def _group_sentence(table: pd.DataFrame, level: float) -> str:
+    sentence = f"Over words, {_groups_passed(table, level)}"
+    least = _at_least(table)
+    if not least > 0:
+        return f"{sentence}; no share of units above 0 can be stated with confidence."
+    best = table.iloc[int(table["at_least"].fillna(0).to_numpy().argmax())]
+    where = ", ".join(f"{name} {best[name]}" for name in _GROUPED_BY if name in table)
+    return (
+        f"{sentence}; the category is decodable over words from at least {least:.1%} of all units "
+        f"and at least {best['at_least']:.1%} of those of {where or 'the group'}."
+    )
+
+
+def _at_least(groups: pd.DataFrame) -> float:
+    """Bound the share of all units: the bounds of the groups hold at once, so they add up."""
+    known = groups[groups["at_least"].notna()]
+    return float((known["at_least"] * known["units"]).sum() / groups["units"].sum())
+
+
+def _level(result: ProbeResult) -> float:
+    """Return the level of the tests over words."""
+    about = result.provenance.get("group_test") or result.provenance.get("word_test") or {}
+    return about.get("alpha", 0.05)
+
+
+def _passed(result: ProbeResult, column: str) -> tuple[int, int]:
+    return int(result.columns[column].sum()), result.columns[column].numel()
+
+
+def _passed_by_example(result: ProbeResult) -> tuple[int, int]:
+    return int(result.columns["significant"].sum()), int(result.tested.sum())
+
+
+def _per_cent(part: int, whole: int) -> str:
+    return f" ({part / whole:.2%})" if whole else ""
