@@ -19,6 +19,8 @@ from .compiled import entry, part
 
 #: How the statistic is signed.
 TWO_SIDED, GREATER, LESS = 0, 1, -1
+#: Stretches of equal length into which the values of the statistic, -1 to 1, are sorted.
+BINS = 1 << 17
 _BITS = 8
 
 
@@ -69,6 +71,12 @@ def _statistics(d, w, codes, side, tables, values):
 
 
 @part
+def _bin(value):
+    """Bin of a value between -1 and 1, up to rounding."""
+    return min(max(int((value + 1.0) * (BINS // 2)), 0), BINS - 1)
+
+
+@part
 def _kth_largest(values, work, k):
     """Select the value that k others exceed or equal (k = 0: the largest), by Hoare's method."""
     n = len(values)
@@ -97,7 +105,7 @@ def _kth_largest(values, work, k):
 
 
 @entry
-def reached(d, w, codes, side, k, slack, groups, observed, single, counts):
+def reached(d, w, codes, side, k, slack, groups, families, observed, single, counts, bins):
     """Count by each unit, and by each group of units, what reaches what.
 
     Parameters
@@ -112,14 +120,16 @@ def reached(d, w, codes, side, k, slack, groups, observed, single, counts):
         Labelings that may reach a value for it to be significant: ``floor(alpha * labelings)``.
     slack
         Values that differ by less, relatively, are equal.
-    groups
-        Group of each unit: a row of ``counts``.
+    groups, families
+        Group of each unit: a row of ``counts``; its family: a row of ``bins``.
     observed, single
         Filled: the statistic under the observed labeling, and the number of labelings under which
         it is reached, the observed one included.
     counts
         ``[group, labeling]``, added to: units of the group that are significant among their own
         labelings, if this labeling is taken for the observed one.
+    bins
+        ``[family, BINS]``, added to: values of the statistic, of all units and labelings, by size.
     """
     pieces, n = codes.shape
     tables = np.empty((2, pieces, 1 << _BITS))
@@ -135,8 +145,32 @@ def reached(d, w, codes, side, k, slack, groups, observed, single, counts):
         threshold = _kth_largest(values, work, k)
         threshold += slack * abs(threshold)
         row = counts[groups[unit]]
+        bin_of = bins[families[unit]]
         for i in range(n):
             row[i] += values[i] > threshold
+            bin_of[_bin(values[i])] += 1
+
+
+@entry
+def exceeding(d, w, codes, side, column, counts):
+    """Count, for every labeling, the units whose statistic falls into each stretch of bins.
+
+    Parameters
+    ----------
+    column
+        ``[BINS]``, the column of ``counts`` for a value in this bin; -1: not counted.
+    counts
+        ``[labeling, column]``, added to.
+    """
+    pieces, n = codes.shape
+    tables = np.empty((2, pieces, 1 << _BITS))
+    values = np.empty(n)
+    for unit in range(len(d)):
+        _statistics(d[unit], w[unit], codes, side, tables, values)
+        for i in range(n):
+            where = column[_bin(values[i])]
+            if where >= 0:
+                counts[i, where] += 1
 
 
 @entry

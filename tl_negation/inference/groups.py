@@ -10,17 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from .._shared import Seed, nearest, validated
-from ..models import table_of
+from .._shared import Seed, nearest, sequence, validated
 from ..probing import ProbeResult, needs_activations
+from .grouping import KEYS, groups_of
 from .precision import Weighted, WordMeans, gram_of, weigh, word_means
-from .relabelling import reached
+from .relabelling import SIDES, Asked, reached
+from .shares import share_table
 from .words import check_alternative, exchangeable, labelings_of
-
-#: What units may be grouped by.
-KEYS = ("layer", "site", "head", "module")
 
 
 @validated
@@ -65,7 +63,7 @@ def group_test(
         - ``p``: labelings that reach it, as a share; ``p_maxt``: the same over all groups asked at
           once (max-T of the statistics, standardised over labelings);
         - ``at_least``: lower confidence bound (``1 - alpha``) of the share of units that are tuned,
-          for all groups at once; ``at_least_alone``: for this group by itself.
+          for this group by itself; ``at_least_all``: the same for all groups at once.
 
     Raises
     ------
@@ -91,60 +89,49 @@ def group_test(
     True
     """
     check_alternative(alternative)
-    for name in by:
+    by = _checked_keys(by)
+    acts = needs_activations(result, "group_test")
+    types = exchangeable(acts.contexts)
+    labelings, _ = labelings_of(types, permutations, seed)
+    means = word_means(acts.values, acts.contexts.words, tuple(types["word"]))
+    units = weigh(means)
+    tested = torch.isfinite(units.deviations).all(dim=1)
+    numbers, table = groups_of(result, by, tested.cpu().numpy())
+    asked = Asked(labelings.numpy().astype(np.int64), SIDES[alternative])
+    found = reached(
+        Weighted(*(part[tested] for part in units)),
+        asked,
+        numbers,
+        np.zeros_like(numbers),
+        alpha=alpha,
+    )
+    counts, sizes = found.counts.cpu().numpy(), np.bincount(numbers, minlength=len(table))
+    if "head" not in by:
+        return table.join(share_table(counts, sizes, alpha))
+    chosen = WordMeans(means.means[tested], means.counts, means.within[tested])
+    between = _between(chosen, numbers, asked.labelings, len(table))
+    rows = share_table(counts, sizes, alpha, between)
+    f = (len(types) - 2) * between[:, 0] / (1 - between[:, 0]).clip(min=0)
+    return table.join(rows.assign(statistic=f))
+
+
+def _checked_keys(by: Sequence[str]) -> list[str]:
+    sequence("by", by)
+    keys = list(by)
+    for name in keys:
         if name not in KEYS:
             raise ValueError(
                 f"units are grouped by any of {', '.join(KEYS)}; got {name!r}{nearest(name, KEYS)}"
             )
-    acts = needs_activations(result, "group_test")
-    types = exchangeable(acts.contexts)
-    labelings, _ = labelings_of(types, permutations, seed)
-    labelings = labelings.numpy().astype(np.int64)
-    means = word_means(acts.values, acts.contexts.words, tuple(types["word"]))
-    units = weigh(means)
-    tested = torch.isfinite(units.deviations).all(dim=1).cpu().numpy()
-    keys = _keys(result, by)
-    numbers, table = _groups_of(keys[tested].reset_index(drop=True), list(by))
-    rows = torch.from_numpy(tested).to(means.means.device)
-    kept = Weighted(*(part[rows] for part in units))
-    found = reached(kept, labelings, numbers, alpha=alpha, alternative=alternative)
-    counts = found.counts.cpu().numpy()
-    size = np.bincount(numbers, minlength=len(table))
-    statistic = counts.astype(float)
-    if "head" in by:
-        chosen = WordMeans(means.means[rows], means.counts, means.within[rows])
-        statistic = _pseudo_f(chosen, numbers, labelings, len(table))
-    table = table.assign(
-        units=size,
-        share=counts[:, 0] / size,
-        share_expected=counts.mean(axis=1) / size,
-        share_high=np.quantile(counts, 0.95, axis=1) / size,
-        statistic=statistic[:, 0],
-        p=(statistic >= _reach(statistic)).mean(axis=1),
-        p_maxt=_maxt(statistic),
-    )
-    alone, together = _at_least(counts, alpha)
-    return table.assign(at_least=together / size, at_least_alone=alone / size)
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"units are grouped by different keys; got {', '.join(keys)}")
+    return keys
 
 
-def _keys(result: ProbeResult, by: Sequence[str]) -> pd.DataFrame:
-    where = table_of(np.arange(result.status.numel()), result.sites, result.layers)
-    modules = {site.name: site.module for site in result.sites}
-    return where.assign(module=where["site"].map(modules))[list(by)]
-
-
-def _groups_of(keys: pd.DataFrame, by: list[str]) -> tuple[Int[np.ndarray, " unit"], pd.DataFrame]:
-    """Number of each unit's group, and a row per group in the order in which they first occur."""
-    if not by:
-        return np.zeros(len(keys), np.int64), pd.DataFrame(index=[0] if len(keys) else [])
-    grouped = keys.groupby(by, sort=False, observed=True)
-    return grouped.ngroup().to_numpy(), keys.drop_duplicates(by).reset_index(drop=True)
-
-
-def _pseudo_f(
+def _between(
     found: WordMeans, groups: np.ndarray, labelings: np.ndarray, n_groups: int
 ) -> Float[np.ndarray, "group labeling"]:
-    """Between over within the classes, of all units of a group together.
+    """Share of the sum of squares between the classes, of all units of a group together.
 
     The sums of squares of a group are those of its units, added up, so a rotation of the units
     leaves them as they are.
@@ -157,36 +144,5 @@ def _pseudo_f(
         gram, weights = gram_of(part)
         b, total = table @ weights, weights.sum()
         between = ((table @ gram) * table).sum(dim=1) * total / (b * (total - b))
-        squares = (gram.diagonal() / weights).sum()
-        rows.append((len(labelings[0]) - 2) * between / (squares - between).clamp(min=0))
+        rows.append(between / (gram.diagonal() / weights).sum())
     return torch.stack(rows).cpu().numpy()
-
-
-def _reach(statistic: np.ndarray) -> np.ndarray:
-    observed = statistic[:, :1]
-    return observed - 1e-9 * np.abs(observed)
-
-
-def _maxt(statistic: Float[np.ndarray, "group labeling"]) -> Float[np.ndarray, " group"]:
-    """Share of the labelings under which any group stands out as much, in SDs of its own."""
-    spread = statistic.std(axis=1, keepdims=True)
-    z = (statistic - statistic.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
-    largest = z.max(axis=0)
-    return (largest >= _reach(z)).mean(axis=1)
-
-
-def _at_least(
-    counts: Int[np.ndarray, "group labeling"], alpha: float
-) -> tuple[Float[np.ndarray, " group"], Float[np.ndarray, " group"]]:
-    """Lower bounds of the number of tuned units: by group, and for all groups at once."""
-    observed = counts[:, 0]
-    alone = observed - _quantile(counts, 1 - alpha)
-    mean, spread = counts.mean(axis=1, keepdims=True), counts.std(axis=1, keepdims=True)
-    z = (counts - mean) / np.where(spread > 0, spread, 1)
-    together = observed - (mean + _quantile(z.max(axis=0)[None], 1 - alpha)[:, None] * spread)[:, 0]
-    return np.maximum(alone, 0), np.maximum(together, 0)
-
-
-def _quantile(values: np.ndarray, level: float) -> np.ndarray:
-    """Smallest value that at least this share does not exceed."""
-    return np.quantile(values, level, axis=1, method="inverted_cdf")

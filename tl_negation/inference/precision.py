@@ -88,6 +88,12 @@ def weigh(found: WordMeans, *, equal: bool = False) -> Weighted:
     return Weighted(deviations, weights, tau2 / (tau2 + within))
 
 
+def between_variance(found: WordMeans) -> Float[Tensor, " unit"]:
+    """Estimate each unit's variance between words (DerSimonian & Laird's moments), at least 0."""
+    means, counts, within = found
+    return _between(_spread(means - means.mean(dim=1, keepdim=True), counts), counts, within)
+
+
 def gram_of(found: WordMeans) -> tuple[Float[Tensor, "word word"], Float[Tensor, " word"]]:
     """Gram matrix of the words' deviations, all units together, and the words' weights.
 

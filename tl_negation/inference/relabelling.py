@@ -1,12 +1,10 @@
 """Units under every labeling of the words: compiled on a CPU, as matrix products elsewhere."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -14,10 +12,11 @@ from .precision import Weighted
 
 #: Statistics that differ by less, relatively, are equal.
 SLACK = 1e-9
-#: Elements of a [labeling, unit] block of tensors: 64 MB in float64.
-BLOCK = 8_000_000
 #: Alternative -> the sign that counts; 0: either.
 SIDES = {"two-sided": 0, "greater": 1, "less": -1}
+
+#: Told how many more units are done.
+Progress = Callable[[int], object]
 
 
 class Reached(NamedTuple):
@@ -31,22 +30,42 @@ class Reached(NamedTuple):
     single
         Labelings that reach it, the observed one included.
     counts
-        For every labeling, how many units of each group would be significant if it were the one
-        that was observed.
+        For every labeling, how many units of each group would be significant by themselves if it
+        were the one that was observed.
+    bins
+        How many values of the statistic, of all units of a family and all labelings, fall into
+        each of :data:`tl_negation.fitting.labelings.BINS` stretches between -1 and 1.
     """
 
     observed: Float[Tensor, " unit"]
     single: Int[Tensor, " unit"]
     counts: Int[Tensor, "group labeling"]
+    bins: Int[Tensor, "family bin"]
+
+
+class Asked(NamedTuple):
+    """Under which labelings, and for which side, statistics are computed.
+
+    Attributes
+    ----------
+    labelings
+        Of 0 and 1; the first is the observed one.
+    side
+        A value of :data:`SIDES`.
+    """
+
+    labelings: Int[np.ndarray, "labeling word"]
+    side: int
 
 
 def reached(
     units: Weighted,
-    labelings: Int[np.ndarray, "labeling word"],
+    asked: Asked,
     groups: Int[np.ndarray, " unit"],
+    families: Int[np.ndarray, " unit"],
     *,
     alpha: float,
-    alternative: str,
+    progress: Progress = lambda _: None,
 ) -> Reached:
     """Count by unit the labelings that reach it, and by group the units that are significant.
 
@@ -54,79 +73,76 @@ def reached(
     ----------
     units
         Without NaN.
-    labelings
-        Of 0 and 1; the first is the observed one.
-    groups
-        Number of each unit's group, from 0 on.
+    asked
+        The labelings.
+    groups, families
+        Number of each unit's group and family, from 0 on.
     alpha
         Level of a unit by itself.
-    alternative
-        A key of :data:`SIDES`.
+    progress
+        Called as units are done.
     """
-    k, side = int(alpha * len(labelings) + SLACK), SIDES[alternative]
+    k = int(alpha * len(asked.labelings) + SLACK)
+    return _engine(units).reached(units, asked, groups, families, k, progress)
+
+
+class SteppedDown(NamedTuple):
+    """What the units together reach; see :func:`stepped_down`.
+
+    Attributes
+    ----------
+    counts
+        Labelings under which the unit, or one of those before it, reaches its statistic.
+    largest
+        Largest statistic of any unit, under every labeling.
+    """
+
+    counts: Int[Tensor, " unit"]
+    largest: Float[Tensor, " labeling"]
+
+
+def stepped_down(units: Weighted, asked: Asked, progress: Progress = lambda _: None) -> SteppedDown:
+    """Count the labelings under which a unit, or one of those before it, reaches its statistic.
+
+    Parameters
+    ----------
+    units
+        Without NaN, in rising order of the statistic.
+    asked
+        The labelings.
+    progress
+        Called as units are done.
+    """
+    return _engine(units).stepped_down(units, asked, progress)
+
+
+def exceeding(
+    units: Weighted, asked: Asked, column: Int[np.ndarray, " bin"]
+) -> Int[np.ndarray, "labeling column"]:
+    """Count, for every labeling, the units whose statistic falls into each stretch of bins.
+
+    Parameters
+    ----------
+    units
+        Without NaN.
+    asked
+        The labelings.
+    column
+        Stretch of each bin, from 0 on; -1: values that are not counted.
+    """
+    return _engine(units).exceeding(units, asked, column)
+
+
+def bins_of(values: Float[np.ndarray, " unit"]) -> Int[np.ndarray, " unit"]:
+    """Sort values of the statistic into the bins of the kernels."""
+    from ..fitting.labelings import BINS
+
+    return np.clip(((values + 1.0) * (BINS // 2)).astype(np.int64), 0, BINS - 1)
+
+
+def _engine(units: Weighted) -> ModuleType:
     if units.weights.device.type == "cpu":
-        return _reached_compiled(units, labelings, groups, k, side)
-    return _reached_tensors(units, labelings, groups, k, side)
-
-
-def _reached_compiled(
-    units: Weighted, labelings: np.ndarray, groups: np.ndarray, k: int, side: int
-) -> Reached:
-    from ..fitting import labelings as kernels
-
-    d, w, codes = units.deviations.numpy(), units.weights.numpy(), kernels.codes_of(labelings)
-    observed, single = np.empty(len(d)), np.empty(len(d), np.int64)
-    n_groups = int(groups.max(initial=-1)) + 1
-
-    def part(rows: slice) -> np.ndarray:
-        counts = np.zeros((n_groups, len(labelings)), np.int32)
-        kernels.reached(
-            d[rows], w[rows], codes, side, k, SLACK, groups[rows], observed[rows], single[rows],
-            counts,
-        )  # fmt: skip
-        return counts
-
-    counts = sum(_in_threads(part, len(d)), np.zeros((n_groups, len(labelings)), np.int64))
-    return Reached(*map(torch.from_numpy, (observed, single, counts)))
-
-
-def _in_threads(part, n: int) -> Iterator[np.ndarray]:
-    """Call a function with as many stretches of units as torch uses threads."""
-    threads = torch.get_num_threads()
-    edges = np.linspace(0, n, threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(part, (slice(*ends) for ends in pairwise(edges)))
-
-
-def statistics(
-    deviations: Float[Tensor, "unit word"],
-    weights: Float[Tensor, "unit word"],
-    labelings: Float[Tensor, "labeling word"],
-    side: int,
-) -> Float[Tensor, "unit labeling"]:
-    """Compute the statistic of units under labelings; the oracle's form of the kernels' formula."""
-    total = weights.sum(dim=1, keepdim=True)
-    squares = (deviations.square() / weights).sum(dim=1, keepdim=True)
-    a, b = deviations @ labelings.T, weights @ labelings.T
-    value = a.square() * (total / squares) / (b * (total - b))
-    return torch.where(a * side > 0, value, -value) if side else value
-
-
-def _reached_tensors(
-    units: Weighted, labelings: np.ndarray, groups: np.ndarray, k: int, side: int
-) -> Reached:
-    device, n = units.weights.device, len(labelings)
-    table = torch.from_numpy(labelings.astype(np.float64)).to(device)
-    group = torch.from_numpy(groups).to(device)
-    counts = torch.zeros(int(groups.max(initial=-1)) + 1, n, dtype=torch.int64, device=device)
-    observed, single = [], []
-    for start in range(0, len(groups), max(1, BLOCK // n)):
-        block = slice(start, start + max(1, BLOCK // n))
-        value = statistics(units.deviations[block], units.weights[block], table, side)
-        observed.append(value[:, 0])
-        reach = value[:, :1] - SLACK * value[:, :1].abs()
-        single.append((value >= reach).sum(dim=1))
-        threshold = value.topk(k + 1, dim=1).values[:, -1:]
-        above = value > threshold + SLACK * threshold.abs()
-        counts.index_add_(0, group[block], above.long())
-    return Reached(torch.cat(observed), torch.cat(single), counts)
+        from . import relabelling_compiled as engine
+    else:
+        from . import relabelling_tensors as engine
+    return engine

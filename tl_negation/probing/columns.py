@@ -99,13 +99,22 @@ WORD_COLUMNS = {
         read_first=True,
     ),
     "held_out_macro": Column("accuracy on word types left out, plain mean over words"),
-    "words_t": Column("pooled t between the two classes' word-type means", ranks=True),
+    "words_t": Column(
+        "t between the two classes' means over word types, each weighed by its precision",
+        ranks=True,
+    ),
     "words_p": Column("permutation p value of words_t for the unit by itself", p_value=True),
     "words_p_maxt": Column(
         "the same, step-down max-T over the named family", read_first=True, p_value=True
     ),
+    "words_q": Column(
+        "permutation false discovery rate at which the unit is found over words, pooled over units "
+        "of the named family"
+    ),
+    "words_icc": Column("share of the unit's variance that lies between words"),
     "significant_words": Column(
-        "words_p_maxt passes the level: the claim that a paper may make", read_first=True
+        "passes over words at the named error rate: the claim that a paper may make",
+        read_first=True,
     ),
     "fold_accuracy": Column(
         "balanced accuracy in cross-validation, folds stratified by word type", ranks=True
