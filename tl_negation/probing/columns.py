@@ -160,6 +160,15 @@ SUMMARY_COLUMNS = {
     "tested": Column("units with a valid fit"),
     "share_significant": Column("share of units that pass the named correction"),
     "share_significant_positive": Column("as before, and a larger activation speaks for class 1"),
+    "share_words": Column(
+        "share of units that are significant over words, each by itself (at alpha, uncorrected)"
+    ),
+    "share_words_expected": Column("mean of the same share over all labelings of the words"),
+    "share_words_high": Column("its 95th percentile over all labelings"),
+    "share_words_p": Column("labelings that reach the share, for this layer and site by itself"),
+    "share_words_p_maxt": Column("the same over all layers and sites at once (max-T)"),
+    "at_least_words": Column("lower 95 % bound of the share of units that are tuned"),
+    "at_least_all_words": Column("the same for all layers and sites at once"),
     "share_significant_words": Column("share of all units that are significant over words"),
     "accuracy_significant_positive": Column(
         "mean in-sample accuracy of the significant units with beta above 0; too high by the "
