@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .inference import cluster_robust as cluster_robust
     from .inference import distinct_rows as distinct_rows
     from .inference import exchangeable as exchangeable
+    from .inference import group_test as group_test
     from .inference import head_probe as head_probe
     from .inference import held_out as held_out
     from .inference import infer as infer
@@ -158,6 +159,7 @@ _ROOMS = {
         "cluster_robust",
         "distinct_rows",
         "exchangeable",
+        "group_test",
         "head_probe",
         "held_out",
         "infer",

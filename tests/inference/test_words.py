@@ -5,14 +5,17 @@ from dataclasses import replace
 from itertools import chain, combinations
 
 import numpy as np
+import pandas as pd
 import pytest
+import statsmodels.api as sm
 import torch
 from helpers import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_ind
 
-from tl_negation.inference import words
+from tl_negation.inference import relabelling_compiled, words
+from tl_negation.inference.precision import weigh, word_means
 from tl_negation.inference.words import TooFewWordsError, exchangeable, word_test
 from tl_negation.probing.families import family_ids
 
@@ -28,24 +31,39 @@ def means_by_word(x, labels, words):
     return [np.mean([float(x[i]) for i in range(len(x)) if words[i] == word]) for word in order]
 
 
-def pooled_t(means, chosen):
+def pooled_t(means, _, chosen):
     one = [m for i, m in enumerate(means) if i in chosen]
     zero = [m for i, m in enumerate(means) if i not in chosen]
     return float(ttest_ind(one, zero).statistic)
 
 
+def weighted_t(means, weights, chosen):
+    """Slope of a weighted regression on the class: statsmodels scales its error as we do."""
+    y = [i in chosen for i in range(len(means))]
+    return float(sm.WLS(means, sm.add_constant(np.float64(y)), weights=weights).fit().tvalues[1])
+
+
+T_OF = {"pooled": pooled_t, "weighted": weighted_t}
+
+
+def weights_of(values, labels, names):
+    """Weights of each unit; those of `precision` have oracles of their own."""
+    of = synthetic.contexts(labels, names)
+    types = tuple(exchangeable(of)["word"])
+    return weigh(word_means(torch.as_tensor(values[None]).float(), of.words, types)).weights
+
+
 SIDES = {"two-sided": abs, "greater": float, "less": lambda t: -t}
 
 
-def slow_t(values, labels, words, labelings, alternative):
+def slow_t(values, labels, words, labelings, alternative, statistic="weighted"):
     """Statistic of every unit (rows) under every labeling (columns), one t test at a time."""
-    side = SIDES[alternative]
+    side, t_of = SIDES[alternative], T_OF[statistic]
     chosen = [frozenset(np.flatnonzero(row)) for row in labelings]
+    weights = weights_of(values, labels, words).tolist()
+    means = [means_by_word(x, labels, words) for x in values.T]
     return np.array(
-        [
-            [side(pooled_t(means, one)) for one in chosen]
-            for means in (means_by_word(x, labels, words) for x in values.T)
-        ]
+        [[side(t_of(m, w, one)) for one in chosen] for m, w in zip(means, weights, strict=True)]
     )
 
 
@@ -92,28 +110,31 @@ def seven():
 # ------------------------------------------------------------------ one unit
 
 
-def test_type_means_of_unequal_counts():
-    values, _, names = synthetic.small()
-    types = ("never", "can", "nor", "agree")
-    got = words.type_means(torch.from_numpy(values), names.tolist(), types)
-    assert got.shape == (3, synthetic.WIDTH, 4)
-    for i, word in enumerate(types):
-        np.testing.assert_allclose(got[:, :, i], values[:, names == word].mean(axis=1), rtol=1e-12)
-
-
-def test_statistic_is_the_pooled_t_of_the_type_means():
+@pytest.mark.parametrize("statistic", list(T_OF))
+def test_statistic_is_the_t_of_the_type_means(statistic):
     values, labels, names = synthetic.small()
-    got = run(values, labels, names)
+    got = run(values, labels, names, statistic=statistic)
     for layer, unit in [(0, 0), (1, 13), (2, 26)]:
-        means = means_by_word(np.float32(values[layer, :, unit]), labels, names)
-        want = ttest_ind(means[:4], means[4:])
-        assert got.words_t[layer, unit].item() == pytest.approx(want.statistic, rel=1e-6)
+        x = np.float32(values[layer, :, unit : unit + 1])
+        weights = weights_of(x, labels, names)[0].tolist()
+        want = T_OF[statistic](means_by_word(x[:, 0], labels, names), weights, range(4))
+        assert got.words_t[layer, unit].item() == pytest.approx(want, rel=1e-6)
+
+
+def test_where_words_alone_vary_both_statistics_are_one():
+    """Without noise within words their weights are alike: the intraclass correlation is 1."""
+    of = synthetic.story_contexts()
+    x = synthetic.lexical_units(of.words, 20, np.random.default_rng(0))
+    result = synthetic.bare(synthetic.activations(x[None], of))
+    weighted, pooled = (word_test(result, statistic=s, progress=False) for s in T_OF)
+    torch.testing.assert_close(weighted.words_icc, torch.ones(1, 20).double())
+    torch.testing.assert_close(weighted.words_t, pooled.words_t, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("alternative", ["greater", "less"])
 def test_one_sided_p_is_scipys(seven, alternative):
     values, labels, names = seven
-    got = run(*seven, alternative=alternative).words_p[0]
+    got = run(*seven, alternative=alternative, statistic="pooled").words_p[0]
     for unit in range(7):
         means = means_by_word(values[0, :, unit], labels, names)
         want = permutation_test(
@@ -126,10 +147,11 @@ def test_one_sided_p_is_scipys(seven, alternative):
 
 
 def test_a_word_counts_once_however_often_it_occurs():
-    """The datum is the word: three times the examples of one word change nothing."""
+    """The datum of the pooled t is the word: more examples of one word change nothing."""
     values, labels, names = synthetic.small()
     again = np.concatenate([np.arange(61)] + [np.flatnonzero(names == "can")] * 2)
-    once, thrice = run(values, labels, names), run(values[:, again], labels[again], names[again])
+    once = run(values, labels, names, statistic="pooled")
+    thrice = run(values[:, again], labels[again], names[again], statistic="pooled")
     torch.testing.assert_close(thrice.words_t, once.words_t, rtol=1e-6, atol=1e-9)
     assert torch.equal(thrice.words_p, once.words_p)
 
@@ -137,14 +159,15 @@ def test_a_word_counts_once_however_often_it_occurs():
 # ------------------------------------------------------------------ max-T
 
 
+@pytest.mark.parametrize("statistic", list(T_OF))
 @pytest.mark.parametrize("alternative", list(SIDES))
-def test_step_down_is_closed_testing_and_the_slow_loop(seven, alternative):
+def test_step_down_is_closed_testing_and_the_slow_loop(seven, alternative, statistic):
     types = exchangeable(synthetic.contexts(seven[1], seven[2]))
     labelings, exact = words.labelings_of(types, 10_000, 0)
     assert exact
     assert len(labelings) == math.comb(9, 4)
-    t = slow_t(seven[0][0], *seven[1:], labelings.numpy(), alternative)
-    got = run(*seven, alternative=alternative)
+    t = slow_t(seven[0][0], *seven[1:], labelings.numpy(), alternative, statistic)
+    got = run(*seven, alternative=alternative, statistic=statistic)
     np.testing.assert_allclose(got.words_p[0], (t >= t[:, :1] - 1e-9).mean(axis=1), atol=1e-12)
     np.testing.assert_allclose(got.words_p_maxt[0], closed_testing(t), atol=1e-12)
     np.testing.assert_allclose(got.words_p_maxt[0], slow_step_down(t), atol=1e-12)
@@ -231,10 +254,11 @@ def test_a_larger_family_costs_power_and_a_unit_alone_has_its_own_p():
 def test_blocks_do_not_matter(seven, monkeypatch):
     values, labels, names = synthetic.small(seed=2)
     whole = run(values, labels, names)
-    monkeypatch.setattr(words, "BLOCK", 5 * 126)  # five units a block, 105 in the family
+    monkeypatch.setattr(relabelling_compiled, "STRETCH", 5)  # 105 units in the family
     cut = run(values, labels, names)
-    for name in ("words_t", "words_p", "words_p_maxt"):
+    for name in ("words_t", "words_p", "words_p_maxt", "words_q"):
         assert torch.equal(whole.columns[name], cut.columns[name])
+    pd.testing.assert_frame_equal(whole.tables["groups"], cut.tables["groups"])
 
 
 @settings(max_examples=20, deadline=None)
@@ -375,8 +399,11 @@ def test_fewer_than_20_labelings_are_refused():
 
 def test_twenty_labelings_are_enough():
     data = by_counts(["not", "never", "nor"], ["can", "may", "could"])
-    got = run(*data)
+    said = r"no p value over words can reach 0\.05: the smallest that these 6 words allow is 0\.1;"
+    with pytest.warns(UserWarning, match=said):
+        got = run(*data)
     assert got.provenance["word_test"]["labelings"] == 20
+    assert got.provenance["word_test"]["smallest_p"] == pytest.approx(2 / 20)
     assert got.words_p.min() >= 2 / 20  # two-sided: the mirrored labeling reaches it too
 
 
@@ -399,3 +426,9 @@ def test_unknown_names_are_refused():
         run(values, labels, names, alternative="larger")
     with pytest.raises(ValueError, match="family must be one of layer, site, all; got 'head'"):
         run(values, labels, names, family="head")
+    with pytest.raises(ValueError, match="statistic must be one of weighted, pooled; got 'welch'"):
+        run(values, labels, names, statistic="welch")
+    with pytest.raises(ValueError, match="error must be one of fwer, fdx, fdr; got 'fcr'"):
+        run(values, labels, names, error="fcr")
+    with pytest.raises(ValueError, match=r"a share of false units, is from 0 to below 1; got 1\.5"):
+        run(values, labels, names, error="fdx", gamma=1.5)

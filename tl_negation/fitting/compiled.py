@@ -78,8 +78,8 @@ def _say_once_that_nothing_is_kept() -> None:
     )
 
 
-_entry = _compile(forceinline=False)
-_compiled = _compile()
+entry = _compile(forceinline=False)
+part = _compile()
 # Sums may be reordered and products fused. Without that a loop that sums cannot use the
 # processor's vectors, because it would have to add in the order of the examples.
 _vectors = _compile("reassoc", "contract", "nsz")
@@ -164,7 +164,7 @@ def _powers(z: _Row, skew: _Row) -> tuple:
     return t0, t1, t2, t3
 
 
-@_compiled
+@part
 def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple:
     """Step of third order (Chebyshev's), and what holds where it leads.
 
@@ -193,7 +193,7 @@ def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple
     return da, db, size, rise, h00 / (h00 * h11 - h01 * h01)
 
 
-@_compiled
+@part
 def _climb(z: _Row, n1: int, a: float, b: float, last: float, odds: _Row, work: _Row) -> tuple:
     """Steps from (a, b) until one is below ``last``, which is taken; NaN where none gets there.
 
@@ -220,7 +220,7 @@ def _product(odds: _Row) -> float:
     return product
 
 
-@_compiled
+@part
 def _loglik(odds: _Row) -> float:
     """Sum of log p, p = 1 / (1 + odds): few logarithms, each of a product of many factors."""
     total = 0.0
@@ -272,7 +272,7 @@ def _above(z: _Row, a: float, b: float) -> float:
     return count
 
 
-@_compiled
+@part
 def _start(sum1: float, n1: int, n: int) -> tuple:
     """Intercept and slope of the linear discriminant of z-scores (Efron 1975)."""
     mean1, mean0 = sum1 / n1, -sum1 / (n - n1)
@@ -282,7 +282,7 @@ def _start(sum1: float, n1: int, n: int) -> tuple:
     return math.log(n1 / (n - n1)) - (mean1 * mean1 - mean0 * mean0) / (2 * pooled), b
 
 
-@_entry
+@entry
 def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
     """Fit every row of ``x`` [unit, example]; ``out`` [:class:`Column`, unit] is filled.
 
@@ -323,7 +323,7 @@ def _range(z: _Row) -> tuple:
     return low, high
 
 
-@_compiled
+@part
 def _threshold(z: _Row, n1: int, a: float, b: float, share: float, odds: _Row, work: _Row) -> tuple:
     """Intercept and slope of the decision that a fit to ``z`` makes, and whether it was lost.
 
@@ -343,7 +343,7 @@ def _threshold(z: _Row, n1: int, a: float, b: float, share: float, odds: _Row, w
     return a - share, b, not abs(b) < _LARGEST
 
 
-@_entry
+@entry
 def predicted_right(
     x: np.ndarray, n1: int, edges: np.ndarray, out: np.ndarray, lost: np.ndarray
 ) -> None:
@@ -400,7 +400,7 @@ def _equals(bits: _Row) -> int:
     return count
 
 
-@_entry
+@entry
 def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
     """For every sorted row: sum of the places of class 1 (lowest bit), and whether values tie."""
     for unit in range(len(bits)):
@@ -408,7 +408,7 @@ def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
         tied[unit] = _equals(bits[unit]) > 0
 
 
-@_entry
+@entry
 def count_wins(ones: np.ndarray, zeros: np.ndarray, out: np.ndarray) -> None:
     """Pairs in which the value of class 1 is the larger, ties counted half, for every row.
 

@@ -6,6 +6,7 @@ return one with more columns; :func:`infer` runs those that a claim needs.
 
 from .clusters import cluster_robust
 from .extras import EXTRAS, Extra, add_calibration, add_extras, check_extras
+from .groups import group_test
 from .heads import head_probe, rotate
 from .heldout import held_out, selectivity
 from .infer import check_infer, infer
@@ -25,6 +26,7 @@ __all__ = [
     "cluster_robust",
     "distinct_rows",
     "exchangeable",
+    "group_test",
     "head_probe",
     "held_out",
     "infer",

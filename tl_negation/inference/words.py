@@ -1,32 +1,39 @@
 """Test units over words: whether they tell the categories apart, or only a few frequent words.
 
 The examples are tokens, but what was sampled from the category are words. The test here takes the
-mean of a unit per word type as its datum and permutes the labels of the word types.
+mean of a unit per word type as its datum, weighs it by its precision, and permutes the labels of
+the word types.
 """
 
 import math
-from collections.abc import Sequence
+import warnings
 from itertools import combinations
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._shared import Seed, validated
+from .._shared import Seed, real, validated
 from ..corpus import Contexts
 from ..probing import ProbeResult, family_ids, needs_activations
+from .error_rates import check_error, exceedance, false_rate
+from .grouping import groups_of
+from .power import cautions, shifts, smallest_p, spread_of
+from .precision import ROUNDING, Weighted, weigh, word_means
+from .relabelling import SIDES, Asked, Progress, Reached, reached, stepped_down
+from .shares import share_table
 
-ALTERNATIVES = ("two-sided", "greater", "less")
+ALTERNATIVES = tuple(SIDES)
+#: How words are weighed: by the precision of their means, or alike.
+STATISTICS = ("weighted", "pooled")
+#: What the units of the groups that every test reports have in common.
+GROUPS = ("layer", "site")
 #: Fewest labelings with which a p value of 5 % exists.
 FEWEST_LABELINGS = 20
-#: Type means of float32 activations that differ by less than this, relatively, are equal.
-ROUNDING = 1e-12
-#: Elements of a [unit, permutation] block: 64 MB in float64.
-BLOCK = 8_000_000
 
 
 @validated
@@ -68,16 +75,18 @@ def word_test(
     permutations: int = 10_000,
     family: str = "all",
     alternative: str = "two-sided",
-    alpha: float = 0.05,
+    statistic: str = "weighted",
+    error: str = "fwer",
+    gamma: Annotated[float, real] = 0.1,
+    alpha: Annotated[float, real] = 0.05,
     seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
-    """Test every unit over word types, family-wise error controlled by max-T.
+    """Test every unit, and every layer's site, over word types.
 
-    The datum is a unit's mean per word type; the statistic is the pooled t between the two
-    classes' type means; the null distribution comes from permuting the labels of the word types
-    (in every way where there are no more than ``permutations`` labelings, in a random sample of
-    the ways otherwise). The p value over the family is Westfall & Young's step-down max-T.
+    The datum is a unit's mean per word type; the null distribution comes from permuting the labels
+    of the word types (in every way where there are no more than ``permutations`` labelings, in a
+    random sample of the ways otherwise).
 
     Parameters
     ----------
@@ -90,8 +99,19 @@ def word_test(
     alternative
         ``"two-sided"``; ``"greater"``: larger activations mean class 1; ``"less"``: smaller ones
         do.
+    statistic
+        ``"weighted"``: the t between the classes' means over words, each word weighed by the
+        precision of its mean. ``"pooled"``: every word counts alike. That test finds too much
+        where one class has the rarer words.
+    error
+        What ``significant_words`` controls at ``alpha``. ``"fwer"``: the probability of any false
+        unit (``words_p_maxt``); ``"fdx"``: the probability that more than ``gamma`` of the units
+        found are false; ``"fdr"``: the expected share of false units (``words_q``).
+    gamma
+        Of ``"fdx"``; with 0 it is max-T in a single step.
     alpha
-        Level of ``significant_words``.
+        Level of ``significant_words``, of a unit by itself in the table ``groups``, and of that
+        table's tests.
     seed
         Of the random labelings.
     progress
@@ -101,9 +121,11 @@ def word_test(
     -------
     ProbeResult
         With the columns ``words_t`` (infinite where the type means have one value per class),
-        ``words_p`` (one unit by itself), ``words_p_maxt`` and ``significant_words``; NaN for
-        units that are constant over word types or not finite. ``provenance["word_test"]`` says
-        what was permuted.
+        ``words_p`` (one unit by itself), ``words_p_maxt``, ``words_q``, ``words_icc`` and
+        ``significant_words``; NaN for units that are constant over word types or not finite. The
+        table ``groups`` is that of :func:`group_test` by layer and site.
+        ``provenance["word_test"]`` says what was permuted, how much of the units' variance lies
+        between words, what shift the test would have found, and what casts doubt on it.
 
     Raises
     ------
@@ -111,52 +133,82 @@ def word_test(
         (A ValueError.) A class has only one word type, so that no permutation test over words
         exists; there are fewer labelings than 20; a word has both labels.
     ValueError
-        An unknown family or alternative; the result was read from disk.
+        An unknown family, alternative, statistic or error; ``gamma`` is not from 0 to below 1; the
+        result was read from disk.
+
+    Warns
+    -----
+    UserWarning
+        No p value can be as small as ``alpha`` with these words.
 
     Notes
     -----
-    Sources: Westfall & Young 1993, algorithm 2.8 (step-down max-T); Phipson & Smyth 2010 (one is
-    added to numerator and denominator where labelings are sampled; where all are enumerated the
-    observed one is among them). The test assumes that word types are exchangeable between the
-    classes under the null. A unit that passes is one from which the category is decodable over
-    these words; that does not show that the model uses it.
+    Sources: DerSimonian & Laird 1986 (the words' weights, which do not depend on the labels), Knapp
+    & Hartung 2003 (the scale of t); Westfall & Young 1993, algorithm 2.8 (step-down max-T); Hemerik
+    2025 (false discovery exceedance); Tusher, Tibshirani & Chu 2001 (false discovery rate, pooled
+    over units); Phipson & Smyth 2010 (one is added to numerator and denominator where labelings are
+    sampled; where all are enumerated the observed one is among them). The test assumes that word
+    types are exchangeable between the classes under the null. Nothing repairs classes whose words
+    differ in how much they vary, where there are few. A unit that passes is one from which the
+    category is decodable over these words; that does not show that the model uses it.
 
     Examples
     --------
     >>> found = tln.word_test(result, permutations=100, progress=False)
     >>> about = found.provenance["word_test"]
-    >>> about["labelings"], about["exact"], about["family"]
-    (100, False, 'all')
+    >>> about["labelings"], about["exact"], about["family"], about["error"]
+    (100, False, 'all', 'fwer')
     >>> bool((found.words_p_maxt >= found.words_p).all())
+    True
+    >>> "groups" in found.tables
     True
     """
     check_alternative(alternative)
+    check_error(error, gamma)
+    if statistic not in STATISTICS:
+        raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}; got {statistic!r}")
     acts = needs_activations(result, "word_test")
-    ids = family_ids(result.sites, len(result.layers), family)
+    ids = family_ids(result.sites, len(result.layers), family).ravel()
     types = exchangeable(acts.contexts)
     labelings, exact = labelings_of(types, permutations, seed)
-    means = type_means(acts.values, acts.contexts.words, tuple(types["word"]))
-    t, p, p_maxt = _maxt(means, labelings, torch.from_numpy(ids), alternative, progress)
-    columns = {
-        **result.columns,
-        "words_t": t,
-        "words_p": p,
-        "words_p_maxt": p_maxt,
-        "significant_words": p_maxt <= alpha,
-    }
+    asked = Asked(labelings.numpy().astype(np.int64), SIDES[alternative])
+    means = word_means(acts.values, acts.contexts.words, tuple(types["word"]))
+    units = weigh(means, equal=statistic == "pooled")
+    tested = torch.isfinite(units.deviations).all(dim=1)
+    some = Weighted(*(part[tested] for part in units))
+    chosen = tested.cpu().numpy()
+    groups, table = groups_of(result, GROUPS, chosen)
+    with tqdm(total=2 * len(groups), desc="word test", unit="unit", disable=not progress) as bar:
+        found = reached(some, asked, groups, ids[chosen], alpha=alpha, progress=bar.update)
+        rule = Rule(error, gamma, alpha)
+        columns, critical = _columns(some, asked, found, ids[chosen], rule, bar.update)
+    sizes = np.bincount(groups, minlength=len(table))
+    table = table.join(share_table(found.counts.cpu().numpy(), sizes, alpha))
+    smallest, spread = smallest_p(asked), spread_of(means, types, tested)
     about = {
         "family": family,
         "alternative": alternative,
+        "statistic": statistic,
+        "error": error,
+        **({"gamma": gamma} if error == "fdx" else {}),
         "alpha": alpha,
         "labelings": len(labelings) - (not exact),
         "exact": exact,
         "seed": None if exact else seed,
+        "smallest_p": smallest,
+        **spread,
+        **shifts(types, spread["icc"], asked, critical, alpha),
         "word_types": {
             str(group): dict(zip(rows["word"], map(list, rows["tokens"]), strict=True))
             for group, rows in types.groupby("group", sort=False)
         },
     }
-    return result.with_columns(columns, word_test=about)
+    about["cautions"] = cautions(types, about)
+    if smallest > alpha:
+        warnings.warn(about["cautions"][0], stacklevel=2)
+    whole = {name: _spread(values, tested, result) for name, values in columns.items()}
+    result = result.with_columns({**result.columns, **whole}, word_test=about)
+    return result.with_table("groups", table)
 
 
 def check_alternative(alternative: str) -> None:
@@ -171,20 +223,6 @@ def check_alternative(alternative: str) -> None:
         raise ValueError(
             f"alternative must be one of {', '.join(ALTERNATIVES)}; got {alternative!r}"
         )
-
-
-def type_means(
-    values: Float[Tensor, "layer example unit"], words: Sequence[str], types: Sequence[str]
-) -> Float[Tensor, "layer unit word"]:
-    """Average every unit over the examples of each word type, in float64."""
-    one_hot = torch.tensor(
-        [[float(word == word_type) for word in words] for word_type in types],
-        dtype=torch.float64,
-        device=values.device,
-    )
-    weights = one_hot / one_hot.sum(dim=1, keepdim=True)
-    means = [weights @ layer.double() for layer in values]
-    return rearrange(means, "layer word unit -> layer unit word")
 
 
 def labelings_of(
@@ -233,88 +271,66 @@ def _all_labelings(label: np.ndarray, n1: int) -> np.ndarray:
     return np.concatenate([rows[observed], rows[~observed]])
 
 
-def correlations(
-    means: Float[Tensor, "unit word"], labelings: Float[Tensor, "permutation word"]
-) -> Float[Tensor, "unit permutation"]:
-    """Correlate every unit's type means with every labeling of the word types.
+class Rule(NamedTuple):
+    """What ``significant_words`` controls; see :func:`word_test`."""
 
-    The pooled t rises with the correlation, ``t = r sqrt((n - 2) / (1 - r^2))``, but is infinite
-    for a unit that has one value per class. A unit's sum of squares does not depend on the
-    labeling, so one matrix product gives all correlations. NaN for a unit whose type means are
-    equal up to rounding.
-    """
-    n = labelings.shape[1]
-    n1 = int(labelings[0].sum())
-    centred = means - means.mean(dim=1, keepdim=True)
-    length = centred.norm(dim=1, keepdim=True)
-    constant = length <= ROUNDING * means.abs().amax(dim=1, keepdim=True)
-    scaled = (centred / length * math.sqrt(1 / n1 + 1 / (n - n1))).masked_fill(constant, torch.nan)
-    return scaled @ labelings.T.to(scaled)
+    error: str
+    gamma: float
+    alpha: float
 
 
-def _t_of(r: Tensor, n: int) -> Tensor:
-    rest = 1 - r.square()
-    rest = torch.where(rest <= ROUNDING, 0.0, rest)  # keeps NaN
-    return r * torch.sqrt((n - 2) / rest)
+def _columns(
+    units: Weighted,
+    asked: Asked,
+    found: Reached,
+    ids: Int[np.ndarray, " unit"],
+    rule: Rule,
+    progress: Progress,
+) -> tuple[dict[str, Tensor], float]:
+    """Compute the columns of the tested units, and the hardest family's critical value."""
+    n = len(asked.labelings)
+    p_maxt, q, passed = (torch.full_like(found.observed, torch.nan) for _ in range(3))
+    critical = 0.0
+    for family in np.unique(ids):
+        member = torch.from_numpy(np.flatnonzero(ids == family)).to(found.observed.device)
+        rising = member[found.observed[member].argsort(stable=True)]
+        some = Weighted(*(part[rising] for part in units))
+        counts, largest = stepped_down(some, asked, progress)
+        p_maxt[rising] = _never_rising(counts.double() / n)
+        critical = max(critical, float(largest.quantile(1 - rule.alpha)))
+        observed = found.observed[rising].cpu().numpy()
+        tail = found.bins[family].flip(0).cumsum(0).flip(0).cpu().numpy()
+        q[rising] = torch.from_numpy(false_rate(observed, tail, n)).to(q)
+        if rule.error == "fdx":
+            is_found = exceedance(some, asked, observed, rule.gamma, rule.alpha)
+            passed[rising] = torch.from_numpy(is_found.astype(float)).to(passed)
+    significant = {"fwer": p_maxt <= rule.alpha, "fdr": q <= rule.alpha, "fdx": passed == 1}
+    return {
+        "words_t": _t_of(units, found.observed, asked),
+        "words_p": found.single.double() / n,
+        "words_p_maxt": p_maxt,
+        "words_q": q,
+        "words_icc": units.icc,
+        "significant_words": significant[rule.error],
+    }, critical
 
 
-def _maxt(
-    means: Float[Tensor, "layer unit word"],
-    labelings: Float[Tensor, "permutation word"],
-    ids: Int[Tensor, "layer unit"],
-    alternative: str,
-    progress: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    shape = means.shape[:2]
-    flat = rearrange(means, "layer unit word -> (layer unit) word")
-    ids = ids.flatten().to(flat.device)
-    r = correlations(flat, labelings[:1]).squeeze(1)
-    t = _t_of(r, labelings.shape[1])
-    p = torch.full_like(t, torch.nan)
-    p_maxt = torch.full_like(t, torch.nan)
-    size = _sided(r, alternative)
-    with tqdm(total=len(t), desc="word test", unit="unit", disable=not progress) as bar:
-        for family in torch.unique(ids):
-            member = ((ids == family) & ~torch.isnan(size)).nonzero().squeeze(1)
-            rising = member[size[member].argsort(stable=True)]
-            single, stepped = _step_down(flat[rising], size[rising], labelings, alternative, bar)
-            # The observed labeling is among them: the +1 of Phipson & Smyth.
-            p[rising] = single.double() / len(labelings)
-            p_maxt[rising] = _never_rising(stepped.double() / len(labelings))
-            bar.update(int((ids == family).sum()) - len(member))
-    return t.reshape(shape), p.reshape(shape), p_maxt.reshape(shape)
+def _t_of(units: Weighted, observed: Tensor, asked: Asked) -> Float[Tensor, " unit"]:
+    """Turn the share of the sum of squares into the t statistic, with its sign."""
+    one = torch.from_numpy(asked.labelings[0].astype(np.float64)).to(observed.device)
+    share = observed.abs()
+    rest = 1 - share
+    rest = torch.where(rest <= ROUNDING, 0.0, rest)
+    t = torch.sqrt(share * (len(one) - 2) / rest)
+    return torch.where(units.deviations @ one < 0, -t, t)
 
 
-def _sided(r: Tensor, alternative: str) -> Tensor:
-    return {"two-sided": r.abs, "greater": r.clone, "less": r.neg}[alternative]()
-
-
-def _step_down(
-    means: Tensor, observed: Tensor, labelings: Tensor, alternative: str, bar: tqdm
-) -> tuple[Tensor, Tensor]:
-    """Count the labelings that reach the statistic of each unit, in rising order of it.
-
-    Returns two counts: those by which the unit itself reaches it, and those by which the unit or
-    any unit of a smaller statistic does (the step-down family). Blocks of units are taken from the
-    smallest statistic up; ``highest`` carries the largest of the blocks before, for each labeling.
-    """
-    highest = torch.full((len(labelings),), -torch.inf, dtype=means.dtype, device=means.device)
-    reach = observed - 100 * ROUNDING  # equal up to rounding counts
-    single, stepped = [], []
-    rows = max(1, BLOCK // len(labelings))
-    for start in range(0, len(means), rows):
-        block = slice(start, start + rows)
-        size = _sided(correlations(means[block], labelings), alternative)
-        single.append((size >= reach[block, None]).sum(dim=1))
-        size[0] = torch.maximum(size[0], highest)
-        running = size.cummax(dim=0).values
-        stepped.append((running >= reach[block, None]).sum(dim=1))
-        highest = running[-1]
-        bar.update(len(size))
-    if not single:
-        empty = torch.zeros(0, dtype=torch.int64, device=means.device)
-        return empty, empty
-    return torch.cat(single), torch.cat(stepped)
+def _spread(values: Tensor, tested: Tensor, result: ProbeResult) -> Tensor:
+    """Lay the values of the tested units out over all units."""
+    blank = False if values.dtype == torch.bool else torch.nan
+    whole = torch.full(tested.shape, blank, dtype=values.dtype, device=values.device)
+    whole[tested] = values
+    return whole.reshape(result.status.shape)
 
 
 def _never_rising(p: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ Every function takes a result or a table and draws what is in it. None computes 
 none calls ``show``. Each takes ``ax``, to draw on Axes that you have, and ``width`` in inches.
 The background is opaque, so that figures can be read in dark notebooks too.
 
-``by_layer`` is the figure to begin with. ``save`` writes a figure as a file, ``save_kinds`` as
+``over_words`` is the figure to begin with. ``save`` writes a figure as a file, ``save_kinds`` as
 several. What all figures share (colours, fonts, labels beside lines) is in ``style.py``.
 """
 
 from .depth import by_layer, laminar, word_or_category
 from .heads import heads, units_by_head
 from .interventions import ablation, attribution
+from .over_words import over_words
 from .replication import replication
 from .save import FIGURE_KINDS, save, save_kinds, write
 from .spread import calibration, effects
@@ -27,6 +28,7 @@ __all__ = [
     "effects",
     "heads",
     "laminar",
+    "over_words",
     "replication",
     "rule_text",
     "save",

@@ -96,14 +96,23 @@ COLUMNS = {
 }
 #: The columns that the functions of :mod:`tl_negation.inference` add.
 WORD_COLUMNS = {
-    "words_t": Column("pooled t between the two classes' word-type means", ranks=True),
+    "words_t": Column(
+        "t between the two classes' means over word types, each weighed by its precision",
+        ranks=True,
+    ),
     "words_p": Column("permutation p value of words_t for the unit by itself", p_value=True),
     "significant_words": Column(
-        "words_p_maxt passes the level: the claim that a paper may make", read_first=True
+        "passes over words at the named error rate: the claim that a paper may make",
+        read_first=True,
     ),
     "words_p_maxt": Column(
         "words_p, step-down max-T over the named family", read_first=True, p_value=True
     ),
+    "words_q": Column(
+        "permutation false discovery rate at which the unit is found over words, pooled over units "
+        "of the named family"
+    ),
+    "words_icc": Column("share of the unit's variance that lies between words"),
     "held_out_accuracy": Column(
         "accuracy on word types left out, mean over words, then over classes",
         ranks=True,
@@ -155,6 +164,15 @@ SUMMARY_COLUMNS = {
     "tested": Column("units for which the named test exists"),
     "share_significant": Column("share of units that are significant by example"),
     "share_significant_positive": Column("as before, and a larger activation speaks for class 1"),
+    "share_words": Column(
+        "share of units that are significant over words, each by itself (at alpha, uncorrected)"
+    ),
+    "share_words_expected": Column("mean of the same share over all labelings of the words"),
+    "share_words_high": Column("its 95th percentile over all labelings"),
+    "share_words_p": Column("labelings that reach the share, for this layer and site by itself"),
+    "share_words_p_maxt": Column("the same over all layers and sites at once (max-T)"),
+    "at_least_words": Column("lower 95 % bound of the share of units that are tuned"),
+    "at_least_all_words": Column("the same for all layers and sites at once"),
     "share_significant_words": Column("share of all units that are significant over words"),
     "accuracy_significant_positive": Column(
         "mean in-sample accuracy of the significant units with beta above 0; too high by the "

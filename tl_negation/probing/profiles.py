@@ -58,8 +58,10 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
         ones, mean |beta per SD| of those that have one, how many units have Firth's fit
         (``penalised``), ``test, alpha, family, correction``, and the ``base_rate`` that accuracy
         has to beat. All means are over tested units; a mean over no units is NaN. Where the result
-        has these tables, and only by site: the 5th, 50th and
-        95th percentiles of the lexical null (``null_accuracy_low`` ..., see
+        has these tables, and only by site: what :func:`tl_negation.group_test` says of the layer's
+        units (``share_words``, ``share_words_expected``, ``share_words_high``, ``share_words_p``,
+        ``share_words_p_maxt``, ``at_least_words``, ``at_least_all_words``); the 5th, 50th and 95th
+        percentiles of the lexical null (``null_accuracy_low`` ..., see
         :func:`tl_negation.lexical_null`); and ``held_out_accuracy_low`` and ``_high``, which
         enclose 90 % of the means over words resampled within each class (:func:`word_bands`).
 
@@ -103,8 +105,23 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     return table
 
 
+#: Columns of the table ``groups`` in a profile, and their names there.
+OF_GROUPS = {
+    "share": "share_words",
+    "share_expected": "share_words_expected",
+    "share_high": "share_words_high",
+    "p": "share_words_p",
+    "p_maxt": "share_words_p_maxt",
+    "at_least": "at_least_words",
+    "at_least_all": "at_least_all_words",
+}
+
+
 def _bands(result: ProbeResult) -> Iterator[pd.DataFrame]:
     """Bands around columns of a profile, a row per layer and site."""
+    if "groups" in result.tables:
+        groups = result.tables["groups"]
+        yield groups[["layer", "site", *OF_GROUPS]].rename(columns=OF_GROUPS)
     if "lexical_null" in result.tables:
         yield result.tables["lexical_null"]
     if "held_out_by_word" in result.tables:

@@ -120,6 +120,21 @@ def gallery(result: ProbeResult, table: pd.DataFrame, preset: str | None = None)
     return Gallery(numbers, pictures)
 
 
+def _over_words(numbers: Numbers) -> Iterator[Picture]:
+    if "groups" not in numbers.result.tables:
+        return
+    yield Picture(
+        "over-words",
+        "Over words, by depth",
+        "How many units of each layer know the category beyond the word: the share that is "
+        "significant over words, each unit by itself. Grey: what 95 % of the other labelings of "
+        "the words give. The coloured area is the share that is tuned at least, with 95 % "
+        "confidence. Filled marks pass over all layers and sites at once.",
+        drawn(plots.over_words, numbers.result),
+        wide=True,
+    )
+
+
 def _laminar(numbers: Numbers) -> Iterator[Picture]:
     unseen = "accuracy on words left out of the fit; by example, " * (
         "held_out_accuracy" in numbers.table
@@ -314,6 +329,7 @@ class Figure(NamedTuple):
 
 #: The figures of a run and of its report, in their order. A new figure is a new entry.
 FIGURES: list[Figure] = [
+    Figure("over words by layer", _over_words),
     Figure("word or category", _word_or_category),
     Figure("profile by layer", _laminar),
     Figure("attention against MLP", _attention_and_mlp),
