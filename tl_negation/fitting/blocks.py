@@ -44,7 +44,8 @@ def compute(
     work
         Given a block ``[example, unit]`` and scratch memory, its columns: name -> one entry per
         unit. A block of half precision comes as float32. On a CPU it runs in as many threads as
-        torch uses, each with its own scratch memory, because a block is too small for the threads within torch's operations to pay.
+        torch uses, each with its own scratch memory, because a block is too small for the threads
+        within torch's operations to pay.
     chunk
         Units of a block; the default suits the device.
     desc, progress
