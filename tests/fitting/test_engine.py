@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from tl_negation.fitting import auc, engine, logistic, predictions_right, tensors, units_at_once
+from tl_negation.fitting import (
+    auc,
+    engine,
+    firth,
+    logistic,
+    predictions_right,
+    tensors,
+    tensors_firth,
+    units_at_once,
+)
 from tl_negation.fitting.engine import ENGINES, ROWS, TENSORS, engine_of
 
 GROUPS = np.arange(40) % 4
@@ -28,18 +37,20 @@ def test_a_third_engine_is_one_entry(monkeypatch):
     """Every fit goes through it; its fits and predictions are those of the others."""
     calls = []
 
-    def noted(name):
+    def noted(module, name):
         def call(*args):
             calls.append(name)
-            return getattr(tensors, name)(*args)
+            return getattr(module, name)(*args)
 
         return call
 
-    operations = {name: noted(name) for name in ("solve", "predict", "count_wins")}
+    operations = {name: noted(tensors, name) for name in ("solve", "predict", "count_wins")}
+    operations["penalise"] = noted(tensors_firth, "penalise")
     compiled = (
         logistic.fit(VALUES, 18),
         predictions_right(VALUES, LABELS, GROUPS),
         auc(VALUES, 18),
+        firth.fit(VALUES, 18),
         units_at_once(VALUES.device, 40),
     )
     third = engine.Engine(**operations, units=77, entries=2**20, threads=False)
@@ -48,8 +59,10 @@ def test_a_third_engine_is_one_entry(monkeypatch):
         torch.testing.assert_close(ours, theirs)
     assert torch.equal(predictions_right(VALUES, LABELS, GROUPS), compiled[1])
     torch.testing.assert_close(auc(VALUES, 18), compiled[2])
-    assert (units_at_once(VALUES.device, 40), compiled[3]) == (77, 1024)
-    assert calls == ["solve", "predict", "count_wins"]
+    for ours, theirs in zip(firth.fit(VALUES, 18), compiled[3], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert (units_at_once(VALUES.device, 40), compiled[4]) == (77, 1024)
+    assert calls == ["solve", "predict", "count_wins", "penalise"]
 
 
 def test_units_that_an_engine_loses_are_fitted_again(monkeypatch):
@@ -84,9 +97,8 @@ IMPORTS = """
 import sys, torch
 import tl_negation.fitting
 assert "numba" not in sys.modules
-from tl_negation.fitting import auc, firth, predictions_right, ridge, tensors
+from tl_negation.fitting import auc, predictions_right, ridge, tensors
 x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-firth.fit(x, 4)
 tensors.solve(x, 4, tl_negation.fitting.Scratch())
 assert "numba" not in sys.modules
 auc(x, 4)

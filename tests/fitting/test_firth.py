@@ -7,6 +7,8 @@ import pytest
 import torch
 from firthmodels import FirthLogisticRegression
 from helpers.oracles import AGE, DISEASE, FAILED, HOURS, PASSED, TEMPERATURE
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from tl_negation.fitting import firth as firth_module
 
@@ -87,14 +89,25 @@ def test_intercept_is_refitted_before_accuracy():
     rng = np.random.default_rng(1)
     y = np.repeat([1, 0], [8, 192])
     x = rng.normal(size=200) + 0.5 * y
-    order = np.argsort(-y, kind="stable")
-    xs = torch.from_numpy((x[order] - x.mean()) / x.std())[:, None]
-    b = torch.tensor(fit(x, y)["beta_per_sd"])
-    p = torch.sigmoid(firth_module._flic(xs, b, 8) + xs * b)
-    assert p.mean().item() == pytest.approx(0.04, abs=1e-9)
+    got = fit(x, y)
+    offset = got["beta"][0] * x
+    a = brentq(lambda a: expit(a + offset).mean() - 0.04, -30, 30, xtol=1e-13)
+    assert a < got["intercept"][0] - 0.01
+    assert got["accuracy"][0] == np.mean((a + offset > 0) == y)
+    above = a + offset > math.log(8 / 192)
+    balanced = (above[:8].mean() + 1 - above[8:].mean()) / 2
+    assert got["balanced_accuracy"][0] == pytest.approx(balanced, rel=1e-14)
 
 
-def test_a_fit_that_runs_out_of_iterations_is_nan(monkeypatch):
-    monkeypatch.setattr(firth_module, "ITERATIONS", 1)
-    x, y = columns(seed=2)
-    assert np.isnan(fit(x, y)["beta"]).all()
+def test_a_unit_that_fires_on_one_example():
+    """The two-by-two table's closed form; the Fisher iteration circled here."""
+    closed = math.log(1.5 * 40.5 / (0.5 * 19.5))
+    got = fit(*two_by_two(1, 0, 19, 40))
+    assert got["beta"][0] == pytest.approx(closed, rel=1e-9)
+    assert got["beta"][0] == pytest.approx(1.8295, abs=5e-7)
+
+
+@pytest.mark.parametrize("n", [4000, 100_000])
+def test_many_separated_examples(n):
+    y = np.repeat([1, 0], n // 2)
+    assert fit(y.astype(float), y)["beta"][0] == pytest.approx(2 * math.log(n + 1), rel=1e-9)

@@ -4,7 +4,8 @@ Three modules fit, each with a function ``fit``: :mod:`.logistic` (exact, one mo
 :mod:`.firth` (penalised, finite under separation) and :mod:`.ridge` (several units in one model).
 :mod:`.folds` predicts examples left out, :mod:`.auc` ranks, :mod:`.blocks` cuts all layers into
 pieces of work. :mod:`.engine` chooses how: compiled code on a CPU (:mod:`.rows`,
-:mod:`.compiled`), tensors elsewhere (:mod:`.tensors`, :mod:`.newton`).
+:mod:`.compiled`, :mod:`.compiled_firth`), tensors elsewhere (:mod:`.tensors`,
+:mod:`.tensors_firth`, :mod:`.newton`). :mod:`.tails` has p values too small to be numbers.
 """
 
 from . import firth, logistic, ridge
@@ -14,6 +15,7 @@ from .folds import predictions_right
 from .newton import standardise
 from .outcomes import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, STATUSES
 from .scratch import Scratch
+from .tails import log10_p_of_chi_square, log10_p_of_t, log10_p_of_z
 
 __all__ = [
     "NONCONVERGED",
@@ -25,6 +27,9 @@ __all__ = [
     "auc",
     "compute",
     "firth",
+    "log10_p_of_chi_square",
+    "log10_p_of_t",
+    "log10_p_of_z",
     "logistic",
     "predictions_right",
     "ridge",

@@ -43,8 +43,9 @@ def compute(
         Activations of all layers.
     work
         Given a block ``[example, unit]`` and scratch memory, its columns: name -> one entry per
-        unit. On a CPU it runs in as many threads as torch uses, each with its own scratch memory,
-        because a block is too small for the threads within torch's operations to pay.
+        unit. A block of half precision comes as float32. On a CPU it runs in as many threads as
+        torch uses, each with its own scratch memory, because a block is too small for the threads
+        within torch's operations to pay.
     chunk
         Units of a block; the default suits the device.
     desc, progress
@@ -107,9 +108,10 @@ def _shared(
 
 
 def _gather(values: Tensor, block: Block) -> Tensor:
-    return rearrange(
+    x = rearrange(
         values[block.layers, :, block.units], "layer example unit -> example (layer unit)"
     )
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()  # halves: nothing is lost
 
 
 def _in_turn(

@@ -22,11 +22,16 @@ from numba import njit
 #: A step (of third order, on z-scores, relative to 1 + |slope|) below this leaves an error of its
 #: cube in the estimates, and of its square in the curvature.
 LAST_STEP = 1e-4
+#: And the rise of the log-likelihood by that step, half the square of the step in standard errors.
+LAST_RISE = 1e-6
+#: Where the determinant of the information is smaller than this share of the product that it is a
+#: difference from, too few of its digits are left: the unit is lost, and fitted with care.
+CANCELLED = 1e-6
 ITERATIONS = 25
 #: The same for a fit that only predicts: 1e-6 is left.
 HELD_OUT_STEP = 1e-2
 
-_Row: TypeAlias = np.ndarray
+Row: TypeAlias = np.ndarray
 
 
 class Column(IntEnum):
@@ -82,7 +87,7 @@ entry = _compile(forceinline=False)
 part = _compile()
 # Sums may be reordered and products fused. Without that a loop that sums cannot use the
 # processor's vectors, because it would have to add in the order of the examples.
-_vectors = _compile("reassoc", "contract", "nsz")
+vectors = _compile("reassoc", "contract", "nsz")
 # No operation may be reordered: the method below relies on how each of them rounds.
 _exactly = _compile("contract")
 
@@ -90,13 +95,13 @@ _LOG2_E = 1 / math.log(2)
 _LN2_HIGH = 6.93147180369123816490e-01  # log 2 in two parts, as in fdlibm's e_exp.c
 _LN2_LOW = 1.90821492927058770002e-10
 _ROUNDER = 1.5 * 2.0**52  # added to a number, leaves its nearest integer in the lowest bits
-_LARGEST = 700.0  # exp(700) is finite, and exp(-700) not yet subnormal
+LARGEST = 700.0  # exp(700) is finite, and exp(-700) not yet subnormal
 _C = tuple(1 / math.factorial(k) for k in range(13))  # of the Taylor series of exp
 _PRODUCT = 128  # factors multiplied before a logarithm is taken
 
 
 @_exactly
-def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> None:
+def odds_against(z: Row, n1: int, a: float, b: float, odds: Row, work: Row) -> None:
     """Odds against the class that was observed, ``exp(-(a + b z))`` or its inverse, in ``odds``.
 
     exp(m) = 2^k exp(r), k the nearest integer to m / log 2; the Taylor series of degree 12 errs
@@ -106,7 +111,7 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
     for i in range(len(z)):
         m = a + b * z[i]
         m = m if i >= n1 else -m
-        m = min(max(m, -_LARGEST), _LARGEST)
+        m = min(max(m, -LARGEST), LARGEST)
         # Numbers as large as _ROUNDER are 1 apart, so this addition rounds to an integer. We get
         # that integer, k, as a number below, and from the bits of ``work`` in the last loop.
         shifted = m * _LOG2_E + _ROUNDER
@@ -129,8 +134,8 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
         bits[i] += exponents[i] << 52
 
 
-@_vectors
-def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
+@vectors
+def _gradient(z: Row, odds: Row, skew: Row) -> tuple:
     """Sums of residuals and weights over the examples of one class; ``skew`` = d weight / d eta.
 
     Residual and skew point to the observed class, so the caller subtracts those of class 0.
@@ -149,8 +154,8 @@ def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
     return g0, g1, h0, h1, h2
 
 
-@_vectors
-def _powers(z: _Row, skew: _Row) -> tuple:
+@vectors
+def _powers(z: Row, skew: Row) -> tuple:
     """Sums of ``skew`` times 1, z, z^2, z^3.
 
     A loop of its own: together with :func:`_gradient`'s sums they would not fit into registers.
@@ -165,13 +170,13 @@ def _powers(z: _Row, skew: _Row) -> tuple:
 
 
 @part
-def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple:
+def _step(z: Row, n1: int, a: float, b: float, odds: Row, work: Row) -> tuple:
     """Step of third order (Chebyshev's), and what holds where it leads.
 
     Returns da, db, the size of their first-order part, the rise of the log-likelihood, and the
     variance of b. Afterwards ``odds`` are those at (a, b), where the step begins.
     """
-    _odds_against(z, n1, a, b, odds, work)
+    odds_against(z, n1, a, b, odds, work)
     sums1 = _gradient(z[:n1], odds[:n1], work[:n1])
     sums0 = _gradient(z[n1:], odds[n1:], work[n1:])
     skew1, skew0 = _powers(z[:n1], work[:n1]), _powers(z[n1:], work[n1:])
@@ -180,7 +185,7 @@ def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple
     t0, t1 = skew1[0] - skew0[0], skew1[1] - skew0[1]
     t2, t3 = skew1[2] - skew0[2], skew1[3] - skew0[3]
     det = h00 * h11 - h01 * h01
-    if not det > 0:  # NaN, too
+    if not det > CANCELLED * h00 * h11:  # NaN, too
         return np.nan, np.nan, np.nan, np.nan, np.nan
     da, db = (h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det
     # Change of the information along the Newton step, by the third derivatives
@@ -194,25 +199,27 @@ def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple
 
 
 @part
-def _climb(z: _Row, n1: int, a: float, b: float, last: float, odds: _Row, work: _Row) -> tuple:
-    """Steps from (a, b) until one is below ``last``, which is taken; NaN where none gets there.
+def _climb(
+    z: Row, n1: int, a: float, b: float, last: float, last_rise: float, odds: Row, work: Row
+) -> tuple:
+    """Steps from (a, b) until one is below the limits, which is taken; NaN where none gets there.
 
     Returns a, b, the rise of the log-likelihood by the last step, and the variance of b.
     """
     for _ in range(ITERATIONS):
         da, db, size, rise, variance = _step(z, n1, a, b, odds, work)
-        small = size < last * (1 + abs(b))
+        small = size < last * (1 + abs(b)) and rise < last_rise
         a += da
         b += db
         if small:
             return a, b, rise, variance
-        if not abs(b) < _LARGEST:  # NaN, too
+        if not abs(b) < LARGEST:  # NaN, too
             break
     return np.nan, np.nan, np.nan, np.nan
 
 
-@_vectors
-def _product(odds: _Row) -> float:
+@vectors
+def _product(odds: Row) -> float:
     """Product of 1 + odds."""
     product = 1.0
     for i in range(len(odds)):
@@ -221,7 +228,7 @@ def _product(odds: _Row) -> float:
 
 
 @part
-def _loglik(odds: _Row) -> float:
+def loglik(odds: Row) -> float:
     """Sum of log p, p = 1 / (1 + odds): few logarithms, each of a product of many factors."""
     total = 0.0
     for start in range(0, len(odds), _PRODUCT):
@@ -235,17 +242,26 @@ def _loglik(odds: _Row) -> float:
     return total
 
 
-@_vectors
-def _moments(x: _Row, z: _Row) -> tuple:
-    """Mean and population SD of ``x``; z-scores in ``z``."""
+@vectors
+def extremes(z: Row) -> tuple:
+    """Lowest and highest value."""
+    low, high = z[0], z[0]
+    for i in range(1, len(z)):
+        low, high = min(low, z[i]), max(high, z[i])
+    return low, high
+
+
+@vectors
+def _scaled_moments(x: Row, z: Row, factor: float) -> tuple:
+    """Mean and population SD of ``factor * x``; z-scores in ``z``."""
     n = len(x)
     total = 0.0
     for i in range(n):
-        total += np.float64(x[i])
+        total += np.float64(x[i]) * factor
     mean = total / n
     square = 0.0
     for i in range(n):
-        z[i] = np.float64(x[i]) - mean
+        z[i] = np.float64(x[i]) * factor - mean
         square += z[i] * z[i]
     sd = math.sqrt(square / n)
     scale = 1 / sd if sd > 0 else np.nan
@@ -254,8 +270,27 @@ def _moments(x: _Row, z: _Row) -> tuple:
     return mean, sd
 
 
-@_vectors
-def _sum(z: _Row) -> float:
+@part
+def moments(x: Row, z: Row) -> tuple:
+    """Mean and population SD of ``x``; z-scores in ``z``.
+
+    Squares of very large and very small numbers leave the range of float64; such a unit is first
+    multiplied by a power of two, which rounds nothing.
+    """
+    factor = 1.0
+    while True:
+        mean, sd = _scaled_moments(x, z, factor)
+        if (sd > 1e-140 and sd < 1e140) or factor != 1.0:
+            return mean / factor, sd / factor
+        least, most = extremes(x)
+        largest = max(-np.float64(least), np.float64(most))
+        if largest > 1e-140 and largest < 1e140:  # constant
+            return mean, sd
+        factor = 2.0**900 if largest <= 1e-140 else 2.0**-600
+
+
+@vectors
+def sum_of(z: Row) -> float:
     """Sum of the values."""
     total = 0.0
     for i in range(len(z)):
@@ -263,8 +298,8 @@ def _sum(z: _Row) -> float:
     return total
 
 
-@_vectors
-def _above(z: _Row, a: float, b: float) -> float:
+@vectors
+def above(z: Row, a: float, b: float) -> float:
     """Number of examples for which class 1 is predicted, counted in the width of ``z``."""
     count = 0.0
     for i in range(len(z)):
@@ -273,7 +308,7 @@ def _above(z: _Row, a: float, b: float) -> float:
 
 
 @part
-def _start(sum1: float, n1: int, n: int) -> tuple:
+def discriminant(sum1: float, n1: int, n: int) -> tuple:
     """Intercept and slope of the linear discriminant of z-scores (Efron 1975)."""
     mean1, mean0 = sum1 / n1, -sum1 / (n - n1)
     # The floor: see newton.discriminant
@@ -294,10 +329,10 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
     share = math.log(n1 / (n - n1))
     z, odds, work = np.empty(n), np.empty(n), np.empty(n)
     for unit in range(len(x)):
-        mean, sd = _moments(x[unit], z)
-        sum1 = _sum(z[:n1])
-        a, b = _start(sum1, n1, n)
-        a, b, rise, variance = _climb(z, n1, a, b, LAST_STEP, odds, work)
+        mean, sd = moments(x[unit], z)
+        sum1 = sum_of(z[:n1])
+        a, b = discriminant(sum1, n1, n)
+        a, b, rise, variance = _climb(z, n1, a, b, LAST_STEP, LAST_RISE, odds, work)
         ones, zeros = z[:n1], z[n1:]
         out[Column.MEAN, unit] = mean
         out[Column.SD, unit] = sd
@@ -306,41 +341,32 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         out[Column.B, unit] = b
         out[Column.VARIANCE, unit] = variance
         # ``odds`` are from before the last step; ``rise`` is what that step adds.
-        out[Column.LOGLIK, unit] = _loglik(odds) + rise
-        out[Column.HITS, unit] = _above(ones, a, b)
-        out[Column.ALARMS, unit] = _above(zeros, a, b)
-        out[Column.BALANCED_HITS, unit] = _above(ones, a - share, b)
-        out[Column.BALANCED_ALARMS, unit] = _above(zeros, a - share, b)
-        out[Column.CONVERGED, unit] = 1.0 if abs(b) < _LARGEST else 0.0
-
-
-@_vectors
-def _range(z: _Row) -> tuple:
-    """Lowest and highest value."""
-    low, high = z[0], z[0]
-    for i in range(1, len(z)):
-        low, high = min(low, z[i]), max(high, z[i])
-    return low, high
+        out[Column.LOGLIK, unit] = loglik(odds) + rise
+        out[Column.HITS, unit] = above(ones, a, b)
+        out[Column.ALARMS, unit] = above(zeros, a, b)
+        out[Column.BALANCED_HITS, unit] = above(ones, a - share, b)
+        out[Column.BALANCED_ALARMS, unit] = above(zeros, a - share, b)
+        out[Column.CONVERGED, unit] = 1.0 if abs(b) < LARGEST else 0.0
 
 
 @part
-def _threshold(z: _Row, n1: int, a: float, b: float, share: float, odds: _Row, work: _Row) -> tuple:
+def _threshold(z: Row, n1: int, a: float, b: float, share: float, odds: Row, work: Row) -> tuple:
     """Intercept and slope of the decision that a fit to ``z`` makes, and whether it was lost.
 
     Class 1 where the probability exceeds its share. Under (quasi-)complete separation the middle
     of the gap, where a ridge fit goes as its penalty vanishes (Rosset, Zhu & Hastie 2004). NaN
     where ``z`` is constant.
     """
-    low1, high1 = _range(z[:n1])
-    low0, high0 = _range(z[n1:])
+    low1, high1 = extremes(z[:n1])
+    low0, high0 = extremes(z[n1:])
     if min(low0, low1) == max(high0, high1):
         return np.nan, np.nan, False
     if low1 >= high0:
         return -(low1 + high0) / 2, 1.0, False
     if high1 <= low0:
         return (high1 + low0) / 2, -1.0, False
-    a, b, _, _ = _climb(z, n1, a, b, HELD_OUT_STEP, odds, work)
-    return a - share, b, not abs(b) < _LARGEST
+    a, b, _, _ = _climb(z, n1, a, b, HELD_OUT_STEP, np.inf, odds, work)
+    return a - share, b, not abs(b) < LARGEST
 
 
 @entry
@@ -356,15 +382,15 @@ def predicted_right(
     n = x.shape[1]
     z, train, odds, work = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for unit in range(len(x)):
-        _, sd = _moments(x[unit], z)
+        _, sd = moments(x[unit], z)
         lost[unit] = False
         out[unit, :n1], out[unit, n1:] = False, True  # class 0 for all: no variance, no fit
         if sd == 0:
             continue
         # All folds start from the fit to all examples, or from where that one started.
-        a0, b0 = _start(_sum(z[:n1]), n1, n)
-        a, b, _, _ = _climb(z, n1, a0, b0, HELD_OUT_STEP, odds, work)
-        if not abs(b) < _LARGEST:
+        a0, b0 = discriminant(sum_of(z[:n1]), n1, n)
+        a, b, _, _ = _climb(z, n1, a0, b0, HELD_OUT_STEP, np.inf, odds, work)
+        if not abs(b) < LARGEST:
             a, b = a0, b0
         for fold in range(len(edges)):
             from1, to1, from0, to0 = edges[fold]
@@ -382,8 +408,8 @@ def predicted_right(
                 out[unit, i] = not a_fold + b_fold * z[i] > 0  # True for NaN: class 0
 
 
-@_vectors
-def _places(bits: _Row) -> float:
+@vectors
+def _places(bits: Row) -> float:
     """Sum of the places, counted from 1, at which the lowest bit is set."""
     total = 0.0
     for i in range(len(bits)):
@@ -391,8 +417,8 @@ def _places(bits: _Row) -> float:
     return total
 
 
-@_vectors
-def _equals(bits: _Row) -> int:
+@vectors
+def _equals(bits: Row) -> int:
     """Number of neighbours that differ in no more than the lowest bit."""
     count = 0
     for i in range(len(bits) - 1):

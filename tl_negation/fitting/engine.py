@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import rows, tensors
-from .outcomes import Solved
+from . import rows, tensors, tensors_firth
+from .outcomes import Penalised, Solved
 from .scratch import Scratch
 
 
@@ -28,6 +28,9 @@ class Engine(NamedTuple):
     count_wins
         ``(x, n1, scratch)`` -> pairs in which the example of class 1 has the larger value, ties
         counted half, and whether all values are finite; per unit.
+    penalise
+        ``(u, n1, farthest, scratch)`` -> the maxima of Firth's penalised likelihood (:mod:`.firth`
+        says what ``u`` and ``farthest`` are).
     units
         Units worked on together.
     entries
@@ -39,6 +42,7 @@ class Engine(NamedTuple):
     solve: Callable[[Tensor, int, Scratch], Solved]
     predict: Callable[[Tensor, np.ndarray, np.ndarray, Scratch], tuple[Tensor, Tensor]]
     count_wins: Callable[[Tensor, int, Scratch], tuple[Tensor, Tensor]]
+    penalise: Callable[[Tensor, int, Tensor, Scratch], Penalised]
     units: int
     entries: int
     threads: bool
@@ -50,6 +54,7 @@ ROWS = Engine(
     rows.solve,
     rows.predict,
     rows.count_wins,
+    rows.penalise,
     units=1024,
     entries=2**24,
     threads=True,
@@ -59,6 +64,7 @@ TENSORS = Engine(
     tensors.solve,
     tensors.predict,
     tensors.count_wins,
+    tensors_firth.penalise,
     units=65_536,
     entries=2**28,
     threads=False,

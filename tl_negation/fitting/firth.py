@@ -1,30 +1,38 @@
-"""Firth's penalised logistic fit, batched over units: finite where the likelihood has no maximum.
+"""Firth's penalised logistic fit of many units: finite where the likelihood has no maximum.
 
-Rows are examples, those of class 1 first, and columns are units. Firth (1993) adds
-``h (1/2 - p)`` to the score, h the leverages; the penalty is half the log determinant of the
-information, which has two parameters here and so a closed form.
+Rows are examples, those of class 1 first, and columns are units. Firth (1993) adds to the
+log-likelihood half the log determinant of the information, which has two parameters here and so a
+closed form. Each step is Newton's on the penalised likelihood, third and fourth derivatives
+included, because the iteration of the modified score alone circles where a unit fires on a few
+examples.
+
+With that penalty the likelihood is no longer concave. A unit with values far out can have a maximum
+for each scale: one where the slope is small and the far values have a say, one where it is large
+and only the bulk has. Such a unit is fitted from several starts, and the highest maximum is kept.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
-from .newton import standardise
+from .engine import engine_of
+from .newton import robust, standardise
+from .outcomes import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, classify
+from .scratch import Scratch
 
-ITERATIONS = 200
-#: The iteration ends below this step (on z-scores, relative to 1 + |slope|).
-TOLERANCE = 1e-10
-HALVINGS = 25
-#: No step is longer than this, on z-scores: the default ``maxstep`` of R's logistf.
-LONGEST_STEP = 5
+#: A unit with a z-score beyond FAR, or with fewer examples than FEW, is fitted from several starts.
+FAR, FEW = 4.0, 50
+#: Value farthest from the median, in median distances, up to which the sums are correct.
+FARTHEST = 1e50
 
 
 class FirthFit(NamedTuple):
-    """One penalised fit per unit, in the units of ``x``; NaN where it did not converge."""
+    """One penalised fit per unit, in the units of ``x``; NaN where the status is not ok."""
 
+    status: Int8[Tensor, " unit"]
     intercept: Float[Tensor, " unit"]
     beta: Float[Tensor, " unit"]
     se: Float[Tensor, " unit"]
@@ -34,131 +42,59 @@ class FirthFit(NamedTuple):
     balanced_accuracy: Float[Tensor, " unit"]
 
 
-class _Point(NamedTuple):
-    """Penalised log-likelihood at (a, b), and the step that Fisher scoring takes from there."""
-
-    value: Tensor
-    da: Tensor
-    db: Tensor
-    h00: Tensor
-    det: Tensor
-
-
-def fit(x: Float[Tensor, "example unit"], n1: int) -> FirthFit:
+def fit(x: Float[Tensor, "example unit"], n1: int, scratch: Scratch | None = None) -> FirthFit:
     """Fit every column of ``x`` by penalised likelihood.
 
     Parameters
     ----------
     x
-        Activations, finite and not constant; the first ``n1`` rows are class 1.
+        Activations; the first ``n1`` rows are class 1.
     n1
-        Number of examples of class 1.
+        Number of examples of class 1; ``0 < n1 < example``.
+    scratch
+        Memory to work in, handed from block to block.
 
     Returns
     -------
     FirthFit
-        ``se`` is from the Fisher information X'WX, as in R's brglm2. ``lr`` is the penalised
-        likelihood ratio with the two-parameter penalty under the null. The accuracies are taken
-        after the intercept was refitted by ordinary likelihood (FLIC, Puhr et al. 2017), because
-        Firth's probabilities shrink to one half.
+        ``status`` is an index into ``STATUSES``: ok, constant, nonfinite or nonconverged (no
+        start led to a maximum, or a value lies 1e50 median distances out). ``se`` is from the
+        Fisher information X'WX, as in R's brglm2. ``lr`` is the penalised likelihood ratio with
+        the two-parameter penalty under the null. The accuracies are taken after the intercept was
+        refitted by ordinary likelihood (FLIC, Puhr et al. 2017), because Firth's probabilities
+        shrink to one half.
     """
     n = x.shape[0]
-    mean, sd, xs = standardise(x)
-    a, b, point, done = _maximise(xs, n1)
-    p0 = (n1 + 1) / (n + 2)
-    null = (n1 + 1) * math.log(p0) + (n - n1 + 1) * math.log(1 - p0) + math.log(n * n) / 2
-    accuracy, balanced = _accuracies(torch.addcmul(_flic(xs, b, n1), xs, b), n1)
-    beta = b / sd
+    scratch = scratch or Scratch()
+    status = classify(x, n1)
+    status[(status == SEPARATED) | (status == QUASI_SEPARATED)] = OK
+    centre, sd, u = standardise(x, scratch)
+    scale, farthest = sd.clone(), torch.zeros_like(sd)
+    several = (status == OK) & ((n < FEW) | (torch.maximum(-u.amin(dim=0), u.amax(dim=0)) > FAR))
+    if several.any():
+        centre[several], scale[several], u[:, several] = robust(x[:, several])
+        farthest[several] = u[:, several].abs().amax(dim=0)
+    status[(status == OK) & ~(farthest < FARTHEST)] = NONCONVERGED
+    u.masked_fill_(status != OK, torch.nan)
+    farthest.masked_fill_(status != OK, 0)
+    found = engine_of(x.device).penalise(u, n1, farthest, scratch)
+    status[(status == OK) & ~found.value.isfinite()] = NONCONVERGED
+    null = _null(n1, n) + torch.log(n * (sd / scale))
+    beta = found.b / scale
     columns = (
-        a - beta * mean,
+        found.a - beta * centre,
         beta,
-        torch.sqrt(point.h00 / point.det) / sd,
-        2 * (point.value - null),
-        b,
-        accuracy,
-        balanced,
+        found.variance.sqrt() / scale,
+        2 * (found.value - null),
+        found.b * (sd / scale),
+        found.accuracy,
+        found.balanced_accuracy,
     )
-    return FirthFit(*(column.masked_fill(~done, torch.nan) for column in columns))
+    lost = status != OK
+    return FirthFit(status, *(column.masked_fill(lost, torch.nan) for column in columns))
 
 
-def _maximise(xs: Tensor, n1: int) -> tuple[Tensor, Tensor, _Point, Bool[Tensor, " unit"]]:
-    """Fisher scoring with step-halving from the null model; converged units no longer move."""
-    n, units = xs.shape
-    a = torch.full((units,), math.log((n1 + 1) / (n - n1 + 1)), dtype=xs.dtype, device=xs.device)
-    b = torch.zeros_like(a)
-    done = torch.zeros_like(a, dtype=torch.bool)
-    for _ in range(ITERATIONS):
-        index = (~done).nonzero().squeeze(1)
-        x = xs[:, index]
-        here = _point(x, a[index], b[index], n1)
-        step = torch.maximum(here.da.abs(), here.db.abs())
-        done[index] = step < TOLERANCE * (1 + b[index].abs())
-        a[index], b[index] = _climb(x, a[index], b[index], here, n1)
-        if done.all():
-            break
-    return a, b, _point(xs, a, b, n1), done
-
-
-def _point(x: Tensor, a: Tensor, b: Tensor, n1: int) -> _Point:
-    """Evaluate the penalised likelihood, and the step from here."""
-    eta = torch.addcmul(a, x, b)
-    p = eta.sigmoid()
-    w = p * (1 - p)
-    h00, h01, h11 = w.sum(dim=0), (w * x).sum(dim=0), (w * x * x).sum(dim=0)
-    det = h00 * h11 - h01.square()
-    centre = h01 / h00
-    leverage = w * (1 / h00 + (x - centre).square() * h00 / det)
-    score = leverage * (0.5 - p) - p
-    score[:n1] += 1  # y - p, y = 1 in these rows
-    g0, g1 = score.sum(dim=0), (score * x).sum(dim=0)
-    eta[n1:].neg_()  # now the log-odds of the class that was observed
-    loglik = torch.nn.functional.logsigmoid(eta).sum(dim=0)
-    da, db = (h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det
-    return _Point(loglik + det.log() / 2, da, db, h00, det)
-
-
-def _climb(x: Tensor, a: Tensor, b: Tensor, here: _Point, n1: int) -> tuple[Tensor, Tensor]:
-    """Take the step, halved for units whose penalised likelihood would fall."""
-    longest = torch.maximum(here.da.abs(), here.db.abs())
-    size = (LONGEST_STEP / longest).clamp_max(1.0)
-    slack = 1e-12 * (1 + here.value.abs())  # rounding alone may lower it near the maximum
-    for _ in range(HALVINGS):
-        there = _point(x, a + size * here.da, b + size * here.db, n1)
-        worse = ~(there.value >= here.value - slack)
-        if not worse.any():
-            break
-        size = torch.where(worse, size / 2, size)
-    return a + size * here.da, b + size * here.db
-
-
-def _flic(x: Tensor, b: Tensor, n1: int) -> Tensor:
-    """Intercept at which the mean fitted probability is the share of class 1, slope fixed.
-
-    Bisection, because the mean rises with the intercept. At the lower end of the interval no fitted
-    probability exceeds the share, and at the upper end none is below it.
-    """
-    share = math.log(n1 / (x.shape[0] - n1))
-    offset = x * b
-    low, high = share - offset.amax(dim=0), share - offset.amin(dim=0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        short = (offset + middle).sigmoid().sum(dim=0) < n1
-        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-    return (low + high) / 2
-
-
-def _accuracies(
-    eta: Float[Tensor, "example unit"], n1: int
-) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
-    """Accuracy at p = 1/2, and balanced accuracy at p = share of class 1, of log-odds."""
-    n0 = eta.shape[0] - n1
-    predicted = eta > 0
-    accuracy = (_count(predicted[:n1]) + n0 - _count(predicted[n1:])) / (n1 + n0)
-    torch.gt(eta, math.log(n1 / n0), out=predicted)
-    sensitivity = _count(predicted[:n1]) / n1
-    false_alarms = _count(predicted[n1:]) / n0
-    return accuracy, (sensitivity + 1 - false_alarms) / 2
-
-
-def _count(true: Tensor) -> Tensor:
-    return true.sum(dim=0, dtype=torch.int32).double()
+def _null(n1: int, n: int) -> float:
+    """Penalised log-likelihood without an effect, but for ``log(n sd)``."""
+    p0 = (n1 + 1) / (n + 2)
+    return (n1 + 1) * math.log(p0) + (n - n1 + 1) * math.log(1 - p0)

@@ -75,7 +75,7 @@ def fit(x: Float[Tensor, "example unit"], n1: int, scratch: Scratch | None = Non
         solved.variance.sqrt() / solved.sd,
         2 * (solved.loglik - null),
         score,
-        solved.b,
+        solved.per_sd,
         solved.accuracy,
         solved.balanced_accuracy,
     ]

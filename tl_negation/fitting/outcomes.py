@@ -15,18 +15,38 @@ OK, SEPARATED, QUASI_SEPARATED, CONSTANT, NONFINITE, NONCONVERGED = range(len(ST
 
 
 class Solved(NamedTuple):
-    """Fits of many units on the scale of their z-scores; ``done`` where the iteration arrived."""
+    """Fits of many units on the scale of z = (x - mean) / sd; ``done`` where the fit arrived.
+
+    Mean and SD are those of the examples, or where a value is far out others that it does not
+    move.
+    """
 
     mean: Tensor
     sd: Tensor
-    sum1: Tensor  # of the z-scores of class 1
+    sum1: Tensor  # of the z-scores, by the examples' own mean and SD, of class 1
     a: Tensor
     b: Tensor
+    per_sd: Tensor  # b for the examples' own SD
     variance: Tensor  # of b
     loglik: Tensor
     accuracy: Tensor
     balanced_accuracy: Tensor
     done: Tensor
+
+
+class Penalised(NamedTuple):
+    """Maxima of the penalised likelihoods of many units, on the scale that was fitted.
+
+    ``value`` is -inf where none was reached. The accuracies are those after the intercept was
+    refitted by ordinary likelihood.
+    """
+
+    a: Tensor
+    b: Tensor
+    variance: Tensor  # of b
+    value: Tensor
+    accuracy: Tensor
+    balanced_accuracy: Tensor
 
 
 def classify(x: Float[Tensor, "example unit"], n1: int) -> Int8[Tensor, " unit"]:

@@ -4,12 +4,14 @@ It takes units as rows, because then a unit's values lie side by side in memory.
 :mod:`.compiled`, is imported by the first fit, not with the package.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .outcomes import Solved
+from .outcomes import Penalised, Solved
 from .scratch import Scratch
 
 _SIDES = ("left", "right")
@@ -25,21 +27,44 @@ def solve(x: Float[Tensor, "example unit"], n1: int, scratch: Scratch) -> Solved
     out = np.empty((len(Column), len(rows)))
     compiled.fit(rows.numpy(), n1, out)
     found = torch.from_numpy(out)
-    hits, alarms = found[Column.HITS], found[Column.ALARMS]
-    sensitivity = found[Column.BALANCED_HITS] / n1
-    false_alarms = found[Column.BALANCED_ALARMS] / n0
+    accuracy, balanced = _accuracies(found, Column, n1, n0)
     return Solved(
         mean=found[Column.MEAN],
         sd=found[Column.SD],
         sum1=found[Column.SUM1],
         a=found[Column.A],
         b=found[Column.B],
+        per_sd=found[Column.B].clone(),
         variance=found[Column.VARIANCE],
         loglik=found[Column.LOGLIK],
-        accuracy=(hits + n0 - alarms) / (n1 + n0),
-        balanced_accuracy=(sensitivity + 1 - false_alarms) / 2,
+        accuracy=accuracy,
+        balanced_accuracy=balanced,
         done=found[Column.CONVERGED] > 0,
     )
+
+
+def penalise(
+    u: Float[Tensor, "example unit"], n1: int, farthest: Float[Tensor, " unit"], scratch: Scratch
+) -> Penalised:
+    """Maximise Firth's penalised likelihood of every column of ``u``, class 1 first."""
+    from . import compiled_firth
+    from .compiled_firth import Column
+
+    rows = scratch.like("rows", u.T).copy_(u.T)
+    out = np.full((len(Column), len(rows)), np.nan)
+    compiled_firth.fit(rows.numpy(), n1, farthest.numpy(), out)
+    found = torch.from_numpy(out)
+    a, b = found[Column.A], found[Column.B]
+    accuracies = _accuracies(found, Column, n1, u.shape[0] - n1)
+    return Penalised(a, b, found[Column.VARIANCE], found[Column.VALUE], *accuracies)
+
+
+def _accuracies(found: Tensor, column: Any, n1: int, n0: int) -> tuple[Tensor, Tensor]:
+    """Accuracy at p = 1/2, and balanced accuracy at p = share of class 1, from what was counted."""
+    hits, alarms = found[column.HITS], found[column.ALARMS]
+    sensitivity = found[column.BALANCED_HITS] / n1
+    false_alarms = found[column.BALANCED_ALARMS] / n0
+    return (hits + n0 - alarms) / (n1 + n0), (sensitivity + 1 - false_alarms) / 2
 
 
 def predict(

@@ -31,6 +31,8 @@ FIT_STEP = 8e-3
 #: A float64 step (of third order) below this leaves an error of its cube, 1e-12, in the estimates
 #: and of its square in their errors. After a larger one comes another.
 POLISHED_STEP = 1e-4
+#: And so must be the rise of the log-likelihood, half the square of the step in standard errors.
+POLISHED_RISE = 1e-6
 
 
 def solve(x: Float[Tensor, "example unit"], n1: int, scratch: Scratch) -> Solved:
@@ -40,29 +42,47 @@ def solve(x: Float[Tensor, "example unit"], n1: int, scratch: Scratch) -> Solved
     a, b = newton.coarse(narrow, n1, *newton.discriminant(narrow, n1), scratch, FIT_STEP)
     a, b = a.double(), b.double()
     step = newton.chebyshev_step(xs, narrow, a, b, n1, scratch)
-    sum1, done = xs[:n1].sum(dim=0), step.size < POLISHED_STEP * (1 + b.abs())
+    sum1, done = xs[:n1].sum(dim=0), _arrived(step, b)
     a, b = a + step.da, b + step.db
     far = (~done & torch.isfinite(b)).nonzero().squeeze(1)
     if len(far):
         few = xs.index_select(1, far)
         again = newton.chebyshev_step(few, few.float(), a[far], b[far], n1, Scratch())
-        done[far] = again.size < POLISHED_STEP * (1 + b[far].abs())
+        done[far] = _arrived(again, b[far])
         a[far], b[far] = a[far] + again.da, b[far] + again.db
         step.loglik[far], step.variance[far] = again.loglik, again.variance
     accuracy, balanced = _accuracies(x, n1, a, b, mean, sd, scratch)
-    return Solved(mean, sd, sum1, a, b, step.variance, step.loglik, accuracy, balanced, done)
+    per_sd = b.clone()
+    return Solved(
+        mean, sd, sum1, a, b, per_sd, step.variance, step.loglik, accuracy, balanced, done
+    )
+
+
+def _arrived(step: newton.ChebyshevStep, b: Tensor) -> Bool[Tensor, " unit"]:
+    return (step.size < POLISHED_STEP * (1 + b.abs())) & (step.rise < POLISHED_RISE)
 
 
 def solve_guarded(x: Float[Tensor, "example unit"], n1: int) -> Solved:
-    """Fit with step-halving: for the few units that an engine lost."""
+    """Fit with step-halving: for the few units that an engine lost.
+
+    Around the weighted mean of the unit, so that nothing cancels in the information.
+    """
     scratch = Scratch()
-    mean, sd, xs = newton.standardise(x, scratch)
-    a, b, done = newton.guarded_newton(xs, n1)
-    step = newton.chebyshev_step(xs, xs.float(), a, b, n1, scratch)
-    a, b = a + step.da, b + step.db
-    accuracy, balanced = _accuracies(x, n1, a, b, mean, sd, scratch)
+    _, sd, xs = newton.standardise(x, scratch)
     sum1 = xs[:n1].sum(dim=0)
-    return Solved(mean, sd, sum1, a, b, step.variance, step.loglik, accuracy, balanced, done)
+    centre, scale, u = newton.robust(x)
+    a, b, done = newton.guarded_newton(u, n1)
+    middle = newton.weighted_mean(u, a, b)
+    u -= middle
+    a = a + b * middle
+    step = newton.chebyshev_step(u, u.float(), a, b, n1, scratch)
+    a, b = a + step.da, b + step.db
+    centre = centre + middle * scale
+    accuracy, balanced = _accuracies(x, n1, a, b, centre, scale, scratch)
+    per_sd = b * (sd / scale)
+    return Solved(
+        centre, scale, sum1, a, b, per_sd, step.variance, step.loglik, accuracy, balanced, done
+    )
 
 
 def _accuracies(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .._shared import validated
-from ..fitting import standardise, units_at_once
+from ..fitting import log10_p_of_t, standardise, units_at_once
 from ..probing import ProbeResult, needs_activations
 from .words import TooFewWordsError
 
@@ -21,8 +21,8 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     Returns
     -------
     ProbeResult
-        With ``cluster_se``, ``cluster_t`` and ``cluster_p`` (t with G - 1 degrees of freedom, G
-        word types), NaN where the fit is not valid.
+        With ``cluster_se``, ``cluster_t``, ``cluster_p`` and ``log10_cluster_p`` (t with G - 1
+        degrees of freedom, G word types), NaN where the fit is not valid.
 
     Raises
     ------
@@ -71,7 +71,9 @@ def cluster_robust(result: ProbeResult) -> ProbeResult:
     se = torch.stack(rows)
     t = result.columns["beta"] / se
     p = torch.from_numpy(2 * student.sf(t.abs().cpu().numpy(), member.shape[1] - 1))
+    log10_p = log10_p_of_t(t, member.shape[1] - 1)
     columns = {"cluster_se": se, "cluster_t": t, "cluster_p": p.to(se.device)}
+    columns["log10_cluster_p"] = log10_p
     about = {"clusters": member.shape[1], "degrees_of_freedom": member.shape[1] - 1}
     return result.with_columns({**result.columns, **columns}, cluster_robust=about)
 

@@ -25,12 +25,16 @@ class Column(str):
         It decides between units that rank alike.
     p_value
         It holds p values, which :func:`tl_negation.adjusted` can correct.
+    codes
+        What its integers stand for, if they are positions in a list of names; a table shows the
+        names, and nothing for -1.
     """
 
     ranks: bool
     read_first: bool
     breaks_ties: bool
     p_value: bool
+    codes: tuple[str, ...]
 
     def __new__(
         cls,
@@ -40,17 +44,19 @@ class Column(str):
         read_first: bool = False,
         breaks_ties: bool = False,
         p_value: bool = False,
+        codes: tuple[str, ...] = (),
     ) -> "Column":
         """Make the text, and note how the column is used."""
         column = super().__new__(cls, meaning)
         column.ranks, column.read_first = ranks, read_first
         column.breaks_ties, column.p_value = breaks_ties, p_value
+        column.codes = codes
         return column
 
 
 #: The columns of :func:`tl_negation.probe`, in the order of a table of units.
 COLUMNS = {
-    "status": Column(f"outcome of the fit: {', '.join(STATUSES)}"),
+    "status": Column(f"outcome of the fit: {', '.join(STATUSES)}", codes=STATUSES),
     "beta": Column("slope: change of the log-odds of class 1 per unit of activation"),
     "intercept": Column("log-odds of class 1 at activation 0"),
     "se": Column("standard error of beta, from the expected information"),
@@ -135,6 +141,11 @@ WORD_COLUMNS = {
     "cluster_p": Column(
         "p value of cluster_t with (word types - 1) degrees of freedom", p_value=True
     ),
+    "log10_cluster_p": Column("log10 of cluster_p; does not underflow"),
+    "firth_status": Column(
+        "outcome of Firth's penalised fit, as in status; empty where it was not asked for",
+        codes=STATUSES,
+    ),
     **{
         f"firth_{name}": Column(
             f"{name} of Firth's penalised fit, for units without an ordinary one",
@@ -143,6 +154,7 @@ WORD_COLUMNS = {
         )
         for name in ("intercept", "beta", "se", "lr", "p", "beta_per_sd", "accuracy")
     },
+    "log10_firth_p": Column("log10 of firth_p; does not underflow"),
     "firth_balanced_accuracy": Column("balanced accuracy of Firth's penalised fit"),
 }
 #: The columns that the functions of :mod:`tl_negation.interventions` add.
@@ -222,6 +234,12 @@ def p_values(names: Iterable[str]) -> list[str]:
         for name in names
         if (known[name].p_value if name in known else name.endswith(("_p", "_maxt")))
     ]
+
+
+def coded(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Select the columns whose integers stand for names: column -> these names."""
+    known = explained()
+    return {name: known[name].codes for name in names if name in known and known[name].codes}
 
 
 def in_order(names: Iterable[str]) -> list[str]:

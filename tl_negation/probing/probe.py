@@ -10,7 +10,14 @@ from torch import Tensor
 from .._shared import validated
 from ..activations import Activations
 from ..corpus import class_one_first
-from ..fitting import Scratch, auc, compute, logistic
+from ..fitting import (
+    Scratch,
+    auc,
+    compute,
+    log10_p_of_chi_square,
+    log10_p_of_z,
+    logistic,
+)
 from .families import check_test, significant
 from .results import ProbeResult
 
@@ -97,7 +104,8 @@ def unit_statistics(
     Parameters
     ----------
     x
-        One column per unit; float32 or float64.
+        One column per unit: float64, or float32, float16 or bfloat16, which are float32 in the
+        fit. No scale is too large or too small for a float64 fit of values from 1e-300 to 1e300.
     y
         Class of each example, 0 or 1.
     chunk
@@ -158,22 +166,13 @@ def _columns(
 def _tests(columns: dict[str, Tensor]) -> dict[str, Tensor]:
     """Wald, likelihood-ratio and score tests; the logarithms of p do not underflow."""
     z = columns["beta"] / columns["se"]
-    lr, score = columns["lr"].clamp_min(0), columns["score"]
-    log_p = _log_p(z.abs())
-    return {
-        "z": z,
-        "p": log_p.exp(),
-        "log10_p": log_p / math.log(10),
-        "lr_p": torch.erfc(torch.sqrt(lr / 2)),
-        "score_p": torch.erfc(torch.sqrt(score / 2)),
-        "log10_lr_p": _log_p(lr.sqrt()) / math.log(10),
-        "log10_score_p": _log_p(score.sqrt()) / math.log(10),
-    }
-
-
-def _log_p(z: Tensor) -> Tensor:
-    """Natural logarithm of the two-sided normal p value of ``z >= 0``; of chi-square 1 at z^2."""
-    return math.log(2) + torch.special.log_ndtr(-z)
+    p = torch.erfc(z.abs() / math.sqrt(2))
+    tests = {"z": z, "p": p, "log10_p": log10_p_of_z(z)}
+    for name in ("lr", "score"):
+        statistic = columns[name].clamp_min(0)
+        tests[f"{name}_p"] = torch.erfc(torch.sqrt(statistic / 2))
+        tests[f"log10_{name}_p"] = log10_p_of_chi_square(statistic)
+    return tests
 
 
 def _count_class_one(y: Tensor) -> int:

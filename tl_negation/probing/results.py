@@ -18,7 +18,7 @@ from ..corpus import Contexts
 from ..fitting import STATUSES
 from ..models import UNIT, Site, unit_index
 from .claims import by_example, over_words
-from .columns import in_order, ranks, read_first, tie_breakers
+from .columns import coded, in_order, ranks, read_first, tie_breakers
 from .example_tests import has_test
 from .storage import (
     FORMAT_VERSION,
@@ -49,7 +49,8 @@ class ProbeResult:
     ----------
     columns
         Column name -> tensor ``[layer, unit]``: float64, except ``status`` (int8, an index into
-        ``tl_negation.STATUSES``) and the columns ``significant`` ... (bool).
+        ``tl_negation.STATUSES``; ``firth_status`` likewise) and the columns ``significant`` ...
+        (bool).
     sites
         The sites side by side, in order.
     layers
@@ -172,9 +173,9 @@ class ProbeResult:
         values: dict[str, Any] = {
             name: self.columns[name].flatten().cpu().numpy() for name in in_order(self.columns)
         }
-        values["status"] = pd.Categorical.from_codes(
-            values["status"], dtype=pd.CategoricalDtype(list(STATUSES))
-        )
+        for name, codes in coded(values).items():
+            dtype = pd.CategoricalDtype(list(codes))
+            values[name] = pd.Categorical.from_codes(values[name], dtype=dtype)
         return frame.assign(**values)
 
     @validated

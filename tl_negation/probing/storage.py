@@ -27,8 +27,8 @@ from .._shared import (
 )
 from ..corpus import COLUMNS as EXAMPLE_COLUMNS
 from ..corpus import Contexts
-from ..fitting import STATUSES
 from ..models import UNIT, Site, check_places, every_place, is_site, layer_width
+from .columns import coded
 from .example_tests import EARLIER, EXAMPLE_TESTS
 
 #: Format 1 is that of version 0.1.0, which kept two tables in the manifest's provenance. From
@@ -235,11 +235,12 @@ def _as_column(values: pd.Series) -> Tensor:
     ValueError
         It holds an unknown status, or something other than numbers.
     """
-    if values.name == "status":
-        unknown = sorted(set(map(str, values)) - set(STATUSES))
+    if names := coded([str(values.name)]).get(str(values.name)):
+        known = values if values.name == "status" else values.dropna()  # every unit has a status
+        unknown = sorted(set(map(str, known)) - set(names))
         if unknown:
-            raise ValueError(f"there is no status {unknown[0]!r:.60}")
-        codes = pd.Categorical(values, categories=list(STATUSES)).codes
+            raise ValueError(f"there is no {values.name} {unknown[0]!r:.60}")
+        codes = pd.Categorical(values, categories=list(names)).codes
         return torch.from_numpy(codes.astype(np.int8))
     kinds = "b" if str(values.name).startswith("significant") else "fi"
     if values.dtype.kind not in kinds:

@@ -19,7 +19,8 @@ UNITS_LEFT_OUT = {
     *("log10_lr_p", "log10_score_p"),
     *("held_out_macro", "cluster_se", "cluster_t"),
     *("firth_intercept", "firth_beta", "firth_se", "firth_lr", "firth_accuracy"),
-    "firth_balanced_accuracy",
+    *("firth_balanced_accuracy", "firth_status", "log10_firth_p", "log10_cluster_p"),
+    *("log10_lr_p", "log10_score_p"),
 }
 #: Columns that the profile's table leaves out: the same in every row, or only counts of failures.
 PROFILE_LEFT_OUT = {*STATUSES, "test", "family", "correction", "alpha", "base_rate"}
