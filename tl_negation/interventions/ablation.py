@@ -56,7 +56,7 @@ class Ablation:
     >>> found
     Ablation (zero) of 5 units of ... at the target: change of the log-probability of the next
     2 tokens; 6 negation, 6 affirmation contexts, 19 matched random sets, seed 0
-      negation: -0.16... nats; random sets -0.00... (-0.11... to +0.19...), p = 0.1
+      negation: -0.16... nats; random sets ... (-0.0... to +0.2...), p = 0.15
     ...
     >>> found.examples["change"].groupby(found.examples["group"]).mean().round(2).to_dict()
     {'affirmation': 0.05, 'negation': -0.16}
@@ -186,8 +186,8 @@ def ablate(
     contexts, which share words and overlap, and about these units together, not about each. That
     the model *needs* a set does not say what for, and that it does not need it may mean that other
     units carry the same (redundancy). With ``zero``, units leave the range that the model was
-    trained in; ``mean`` and ``resample`` are gentler. With kept keys the cost is that of ``(draws + 1) * contexts * follow`` tokens, and of
-    the windows once.
+    trained in; ``mean`` and ``resample`` are gentler. With kept keys the cost is that of
+    ``(draws + 1) * contexts * follow`` tokens, and of the windows once.
 
     Examples
     --------
@@ -195,9 +195,9 @@ def ablate(
     >>> found = tln.ablate(model, contexts, result.top(5), "zero", **few)
     >>> found.to_frame()[["class", "effect", "random_q025", "random_q975", "p"]].round(2)
                             class  effect  random_q025  random_q975     p
-    0                    negation   -0.16        -0.11         0.19  0.10
-    1                 affirmation    0.05        -0.06         0.37  0.55
-    2  negation minus affirmation   -0.21        -0.31         0.11  0.15
+    0                    negation   -0.16        -0.09         0.25  0.15
+    1                 affirmation    0.05        -0.12         0.23  0.55
+    2  negation minus affirmation   -0.21        -0.26         0.19  0.15
     """
     units = check_units(units)
     check_draws(draws)

@@ -80,10 +80,10 @@ def compare_ablations(
     >>> table = tln.compare_ablations(model, result, selections=("examples", "words"), **few)
     >>> table[["selection", "class", "effect", "p"]].round(2).iloc[:4]
       selection                       class  effect     p
-    0  examples                    negation    0.02  0.75
-    1  examples                 affirmation    0.04  0.65
+    0  examples                    negation    0.02  0.50
+    1  examples                 affirmation    0.04  0.50
     2  examples  negation minus affirmation   -0.03  0.80
-    3     words                    negation   -0.03  0.40
+    3     words                    negation   -0.03  0.45
     """
     found = ablate_selections(
         model, result, n=n, selections=selections, how=how, per_class=per_class, follow=follow,
