@@ -132,9 +132,10 @@ def ablation_table(table: pd.DataFrame, about: Mapping[str, Any]) -> Table:
     view = Table(
         title=f"Change of the log-probability of the next {about['follow']} tokens (nats)",
         caption=(
-            f"units replaced ({about['how']}) at the target in {n} contexts; p: {about['draws']} "
-            f"matched random sets, two-sided, each row by itself. The gradient's estimate against "
-            f"the measurement of single units: r = {r['all']:.2f} (random units {r['random']:.2f})"
+            f"units replaced ({about['how']}) at the target in {n} contexts; p: at most "
+            f"{about['draws']} matched random sets, two-sided, each row by itself. The gradient's "
+            f"estimate against the measurement of single units: r = {r['all']:.2f} (random units "
+            f"{r['random']:.2f})"
         ),
     )
     for name in ("selection", "class"):

@@ -135,6 +135,24 @@ def attribute(
     here; the ``random`` correlation is the one that does not profit from picking the largest
     estimates.
 
+    Against the exact effects of single units, on SmolLM2-135M (``load_model("demo")``) in layers 3,
+    15 and 26, units replaced by their mean, 5 tokens after the target, difference of the classes:
+
+    =========  ================================  ====================================
+    site       60 units drawn at random, 10      15 units with the largest estimates,
+               contexts of Python's own manual   8 contexts of *The Variable Man*
+    =========  ================================  ====================================
+    q          rank correlation .997, slope .96  .98, slope 1.00
+    k          .998, .99                         .99, .95
+    v          .999, 1.00                        1.00, 1.00
+    mlp_pre    .90, .82                          .94, .65
+    =========  ================================  ====================================
+
+    The slope is that of the exact effect on the estimate, through the origin: an MLP unit does less
+    than is estimated for it, above all one with a large estimate. These figures do not carry over
+    to other models, to ``zero``, which goes further from the activation, or to sites that were not
+    tried; nor do they say anything about units replaced together.
+
     Examples
     --------
     >>> few = {"acts": acts, "per_class": 6, "checked": 8, "progress": False}

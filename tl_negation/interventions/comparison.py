@@ -10,7 +10,7 @@ from ..models import TransformerLensModel, places
 from ..probing import ProbeResult, needs_activations
 from .ablation import DRAWS, Ablation, ablations, check_draws
 from .replacements import How
-from .selections import SELECTIONS, Selections, selected_units
+from .selections import SELECTIONS, Selections, of_heads, selected_units
 from .setting import PER_CLASS, make_setting
 
 #: Units of each selection.
@@ -64,8 +64,7 @@ def compare_ablations(
         Not a result; arguments of another type, named.
     ValueError
         A result without activations; a selection that does not exist or that the result lacks
-        something for; ``n`` below 1 or more than half of a site of a layer; what
-        :func:`tl_negation.ablate` refuses.
+        something for; ``n`` below 1; what :func:`tl_negation.ablate` refuses.
 
     Notes
     -----
@@ -81,10 +80,10 @@ def compare_ablations(
     >>> table = tln.compare_ablations(model, result, selections=("examples", "words"), **few)
     >>> table[["selection", "class", "effect", "p"]].round(2).iloc[:4]
       selection                       class  effect     p
-    0  examples                    negation    0.02  0.75
-    1  examples                 affirmation    0.04  0.65
+    0  examples                    negation    0.02  0.50
+    1  examples                 affirmation    0.04  0.50
     2  examples  negation minus affirmation   -0.03  0.80
-    3     words                    negation   -0.03  0.40
+    3     words                    negation   -0.03  0.45
     """
     found = ablate_selections(
         model, result, n=n, selections=selections, how=how, per_class=per_class, follow=follow,
@@ -115,4 +114,4 @@ def ablate_selections(
     tables = selected_units(result, n, selections, progress=options["progress"])
     setting = make_setting(model, acts.contexts, acts, sites=(), layers=None, **options)
     chosen = {name: places(table, acts.sites, acts.layers) for name, table in tables.items()}
-    return ablations(setting, chosen, draws)
+    return ablations(setting, chosen, draws, by_head=of_heads(tables, selections))

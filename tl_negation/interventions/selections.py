@@ -1,6 +1,6 @@
 """Ways of picking units to replace. A new one is one entry in :data:`SELECTIONS`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -26,12 +26,15 @@ class Selection(NamedTuple):
         Whether a result has what this needs.
     needs
         What a result needs that ``possible`` turns down; empty if every result will do.
+    by_head
+        Whether heads are picked, so that they are compared with other heads.
     """
 
     units: Callable[[ProbeResult, int, bool], pd.DataFrame]
     meaning: str
     possible: Callable[[ProbeResult], bool] = lambda _: True
     needs: str = ""
+    by_head: bool = False
 
 
 def _largest(column: str) -> Callable[[ProbeResult, int, bool], pd.DataFrame]:
@@ -75,6 +78,7 @@ SELECTIONS: dict[str, Selection] = {
         "units of the heads that best predict words left out",
         lambda result: any(site.module == "attn" for site in result.sites),
         "an attention site",
+        by_head=True,
     ),
 }
 
@@ -125,3 +129,10 @@ def selected_units(
             f"got {', '.join(unknown) or 'none'}{nearest(unknown[0], ways) if unknown else ''}"
         )
     return {name: ways[name].units(result, n, progress) for name in names}
+
+
+def of_heads(names: Iterable[str], selections: Selections | None) -> set[str]:
+    """Which of the selections of these names picked heads; not those that are a user's tables."""
+    if isinstance(selections, Mapping):
+        return set()
+    return {name for name in names if SELECTIONS[name].by_head}

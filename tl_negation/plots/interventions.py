@@ -58,7 +58,7 @@ def ablation(
     -------
     array of Axes
         A row per selection. The mark is the effect of the chosen units; the bars are the middle
-        half and 95 % of the random sets matched by layer, site and variance, the white line their
+        half and 95 % of the random sets (see :func:`tl_negation.ablate`), the white line their
         median. The p value beside the mark belongs to that row alone.
 
     Raises

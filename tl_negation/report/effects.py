@@ -19,8 +19,8 @@ HINTS = {
     "random_q025": "2.5 % of the random sets are below",
     "random_q975": "2.5 % of the random sets are above",
     "replaced_units": "units replaced together",
-    "permutation_p": "share of random sets with as large an effect; not corrected for the number "
-    "of rows",
+    "permutation_p": "share of sets, the chosen one included, with as large an effect; not "
+    "corrected for the number of rows",
 }
 
 
@@ -37,9 +37,10 @@ def effects_section(result: ProbeResult, figures: Gallery) -> dict[str, Any] | N
         "text": [
             f"Units were replaced at the target ({about['how']}) in {contexts} contexts, and the "
             f"change of the log-probability of the next {about['follow']} tokens was measured. It "
-            f"is compared with that of {about['draws']} random sets of units of the same layers "
-            f"and sites and of similar variance. {small} of the {n} comparisons below have p of "
-            f"0.05 or less; {0.05 * n:.1f} would without any effect.",
+            f"is compared with that of random sets (at most {about['draws']}) with as many units "
+            f"of every layer, site and stratum of variance, or with as many whole heads where "
+            f"heads were chosen; the chosen units may be among them. {small} of the {n} "
+            f"comparisons below have p of 0.05 or less; {0.05 * n:.1f} would without any effect.",
             f"For single units, the gradient's estimate agrees with what was measured at r = "
             f"{r['all']:.2f} ({len(checked)} units; {r['random']:.2f} for those drawn at random). "
             f"The estimates for all units are in units.parquet (attribution_1, attribution_0).",
