@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.predictions import right_of
 
-from tl_negation.fitting import auc, engine, logistic, predictions_right, tensors, units_at_once
+from tl_negation.fitting import auc, engine, logistic, tensors, units_at_once
 from tl_negation.fitting.engine import ENGINES, ROWS, TENSORS, engine_of
 
 GROUPS = np.arange(40) % 4
@@ -35,10 +36,10 @@ def test_a_third_engine_is_one_entry(monkeypatch):
 
         return call
 
-    operations = {name: noted(name) for name in ("solve", "predict", "count_wins")}
+    operations = {name: noted(name) for name in ("solve", "count_right", "count_wins")}
     compiled = (
         logistic.fit(VALUES, 18),
-        predictions_right(VALUES, LABELS, GROUPS),
+        right_of(VALUES, LABELS, GROUPS),
         auc(VALUES, 18),
         units_at_once(VALUES.device, 40),
     )
@@ -46,10 +47,10 @@ def test_a_third_engine_is_one_entry(monkeypatch):
     monkeypatch.setitem(ENGINES, "cpu", third)
     for ours, theirs in zip(logistic.fit(VALUES, 18), compiled[0], strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert torch.equal(predictions_right(VALUES, LABELS, GROUPS), compiled[1])
+    assert torch.equal(right_of(VALUES, LABELS, GROUPS), compiled[1])
     torch.testing.assert_close(auc(VALUES, 18), compiled[2])
     assert (units_at_once(VALUES.device, 40), compiled[3]) == (77, 1024)
-    assert calls == ["solve", "predict", "count_wins"]
+    assert calls == ["solve", "count_right", "count_wins"]
 
 
 def test_units_that_an_engine_loses_are_fitted_again(monkeypatch):
@@ -59,16 +60,16 @@ def test_units_that_an_engine_loses_are_fitted_again(monkeypatch):
         return solved._replace(done=torch.tensor([True, False, False, True, True, True]))
 
     def predicts_two_badly(*args):
-        right, _ = ROWS.predict(*args)
-        right[:, 1:3] = ~right[:, 1:3]
-        return right, torch.tensor([False, True, True, False, False, False])
+        right, _ = ROWS.count_right(*args)
+        right[:, :, 1:3] = 1 - right[:, :, 1:3]
+        return right, torch.tensor([[False, True, True, False, False, False]])
 
-    fitted, right = logistic.fit(VALUES, 18), predictions_right(VALUES, LABELS, GROUPS)
-    losing = ROWS._replace(solve=loses_two, predict=predicts_two_badly)
+    fitted, right = logistic.fit(VALUES, 18), right_of(VALUES, LABELS, GROUPS)
+    losing = ROWS._replace(solve=loses_two, count_right=predicts_two_badly)
     monkeypatch.setitem(ENGINES, "cpu", losing)
     for again, once in zip(logistic.fit(VALUES, 18), fitted, strict=True):
         torch.testing.assert_close(again, once)
-    assert torch.equal(predictions_right(VALUES, LABELS, GROUPS), right)
+    assert torch.equal(right_of(VALUES, LABELS, GROUPS), right)
 
 
 def test_a_block_is_bounded_by_units_and_by_entries():
@@ -84,7 +85,7 @@ IMPORTS = """
 import sys, torch
 import tl_negation.fitting
 assert "numba" not in sys.modules
-from tl_negation.fitting import auc, firth, predictions_right, ridge, tensors
+from tl_negation.fitting import auc, count_right, firth, ridge, tensors
 x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 firth.fit(x, 4)
 tensors.solve(x, 4, tl_negation.fitting.Scratch())

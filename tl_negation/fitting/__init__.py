@@ -10,7 +10,7 @@ pieces of work. :mod:`.engine` chooses how: compiled code on a CPU (:mod:`.rows`
 from . import firth, logistic, ridge
 from .auc import auc
 from .blocks import compute, units_at_once
-from .folds import predictions_right
+from .folds import count_right
 from .newton import standardise
 from .outcomes import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, STATUSES
 from .scratch import Scratch
@@ -24,9 +24,9 @@ __all__ = [
     "Scratch",
     "auc",
     "compute",
+    "count_right",
     "firth",
     "logistic",
-    "predictions_right",
     "ridge",
     "standardise",
     "units_at_once",

@@ -23,10 +23,8 @@ from numba import njit
 #: cube in the estimates, and of its square in the curvature.
 LAST_STEP = 1e-4
 ITERATIONS = 25
-#: The same for a fit that only predicts: 1e-6 is left.
-HELD_OUT_STEP = 1e-2
 
-_Row: TypeAlias = np.ndarray
+Row: TypeAlias = np.ndarray
 
 
 class Column(IntEnum):
@@ -78,11 +76,11 @@ def _say_once_that_nothing_is_kept() -> None:
     )
 
 
-_entry = _compile(forceinline=False)
-_compiled = _compile()
+entry = _compile(forceinline=False)
+part = _compile()
 # Sums may be reordered and products fused. Without that a loop that sums cannot use the
 # processor's vectors, because it would have to add in the order of the examples.
-_vectors = _compile("reassoc", "contract", "nsz")
+vectors = _compile("reassoc", "contract", "nsz")
 # No operation may be reordered: the method below relies on how each of them rounds.
 _exactly = _compile("contract")
 
@@ -90,13 +88,13 @@ _LOG2_E = 1 / math.log(2)
 _LN2_HIGH = 6.93147180369123816490e-01  # log 2 in two parts, as in fdlibm's e_exp.c
 _LN2_LOW = 1.90821492927058770002e-10
 _ROUNDER = 1.5 * 2.0**52  # added to a number, leaves its nearest integer in the lowest bits
-_LARGEST = 700.0  # exp(700) is finite, and exp(-700) not yet subnormal
+LARGEST = 700.0  # exp(700) is finite, and exp(-700) not yet subnormal
 _C = tuple(1 / math.factorial(k) for k in range(13))  # of the Taylor series of exp
 _PRODUCT = 128  # factors multiplied before a logarithm is taken
 
 
 @_exactly
-def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> None:
+def odds_against(z: Row, n1: int, a: float, b: float, odds: Row, work: Row) -> None:
     """Odds against the class that was observed, ``exp(-(a + b z))`` or its inverse, in ``odds``.
 
     exp(m) = 2^k exp(r), k the nearest integer to m / log 2; the Taylor series of degree 12 errs
@@ -106,7 +104,7 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
     for i in range(len(z)):
         m = a + b * z[i]
         m = m if i >= n1 else -m
-        m = min(max(m, -_LARGEST), _LARGEST)
+        m = min(max(m, -LARGEST), LARGEST)
         # Numbers as large as _ROUNDER are 1 apart, so this addition rounds to an integer. We get
         # that integer, k, as a number below, and from the bits of ``work`` in the last loop.
         shifted = m * _LOG2_E + _ROUNDER
@@ -129,8 +127,8 @@ def _odds_against(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) 
         bits[i] += exponents[i] << 52
 
 
-@_vectors
-def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
+@vectors
+def _gradient(z: Row, odds: Row, skew: Row) -> tuple:
     """Sums of residuals and weights over the examples of one class; ``skew`` = d weight / d eta.
 
     Residual and skew point to the observed class, so the caller subtracts those of class 0.
@@ -149,8 +147,8 @@ def _gradient(z: _Row, odds: _Row, skew: _Row) -> tuple:
     return g0, g1, h0, h1, h2
 
 
-@_vectors
-def _powers(z: _Row, skew: _Row) -> tuple:
+@vectors
+def _powers(z: Row, skew: Row) -> tuple:
     """Sums of ``skew`` times 1, z, z^2, z^3.
 
     A loop of its own: together with :func:`_gradient`'s sums they would not fit into registers.
@@ -164,14 +162,14 @@ def _powers(z: _Row, skew: _Row) -> tuple:
     return t0, t1, t2, t3
 
 
-@_compiled
-def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple:
+@part
+def _step(z: Row, n1: int, a: float, b: float, odds: Row, work: Row) -> tuple:
     """Step of third order (Chebyshev's), and what holds where it leads.
 
     Returns da, db, the size of their first-order part, the rise of the log-likelihood, and the
     variance of b. Afterwards ``odds`` are those at (a, b), where the step begins.
     """
-    _odds_against(z, n1, a, b, odds, work)
+    odds_against(z, n1, a, b, odds, work)
     sums1 = _gradient(z[:n1], odds[:n1], work[:n1])
     sums0 = _gradient(z[n1:], odds[n1:], work[n1:])
     skew1, skew0 = _powers(z[:n1], work[:n1]), _powers(z[n1:], work[n1:])
@@ -193,8 +191,8 @@ def _step(z: _Row, n1: int, a: float, b: float, odds: _Row, work: _Row) -> tuple
     return da, db, size, rise, h00 / (h00 * h11 - h01 * h01)
 
 
-@_compiled
-def _climb(z: _Row, n1: int, a: float, b: float, last: float, odds: _Row, work: _Row) -> tuple:
+@part
+def _climb(z: Row, n1: int, a: float, b: float, last: float, odds: Row, work: Row) -> tuple:
     """Steps from (a, b) until one is below ``last``, which is taken; NaN where none gets there.
 
     Returns a, b, the rise of the log-likelihood by the last step, and the variance of b.
@@ -206,13 +204,13 @@ def _climb(z: _Row, n1: int, a: float, b: float, last: float, odds: _Row, work: 
         b += db
         if small:
             return a, b, rise, variance
-        if not abs(b) < _LARGEST:  # NaN, too
+        if not abs(b) < LARGEST:  # NaN, too
             break
     return np.nan, np.nan, np.nan, np.nan
 
 
-@_vectors
-def _product(odds: _Row) -> float:
+@vectors
+def _product(odds: Row) -> float:
     """Product of 1 + odds."""
     product = 1.0
     for i in range(len(odds)):
@@ -220,8 +218,8 @@ def _product(odds: _Row) -> float:
     return product
 
 
-@_compiled
-def _loglik(odds: _Row) -> float:
+@part
+def loglik(odds: Row) -> float:
     """Sum of log p, p = 1 / (1 + odds): few logarithms, each of a product of many factors."""
     total = 0.0
     for start in range(0, len(odds), _PRODUCT):
@@ -235,8 +233,8 @@ def _loglik(odds: _Row) -> float:
     return total
 
 
-@_vectors
-def _moments(x: _Row, z: _Row) -> tuple:
+@vectors
+def moments(x: Row, z: Row) -> tuple:
     """Mean and population SD of ``x``; z-scores in ``z``."""
     n = len(x)
     total = 0.0
@@ -254,8 +252,8 @@ def _moments(x: _Row, z: _Row) -> tuple:
     return mean, sd
 
 
-@_vectors
-def _sum(z: _Row) -> float:
+@vectors
+def sum_of(z: Row) -> float:
     """Sum of the values."""
     total = 0.0
     for i in range(len(z)):
@@ -263,8 +261,8 @@ def _sum(z: _Row) -> float:
     return total
 
 
-@_vectors
-def _above(z: _Row, a: float, b: float) -> float:
+@vectors
+def above(z: Row, a: float, b: float) -> float:
     """Number of examples for which class 1 is predicted, counted in the width of ``z``."""
     count = 0.0
     for i in range(len(z)):
@@ -272,8 +270,8 @@ def _above(z: _Row, a: float, b: float) -> float:
     return count
 
 
-@_compiled
-def _start(sum1: float, n1: int, n: int) -> tuple:
+@part
+def discriminant(sum1: float, n1: int, n: int) -> tuple:
     """Intercept and slope of the linear discriminant of z-scores (Efron 1975)."""
     mean1, mean0 = sum1 / n1, -sum1 / (n - n1)
     # The floor: see newton.discriminant
@@ -282,7 +280,7 @@ def _start(sum1: float, n1: int, n: int) -> tuple:
     return math.log(n1 / (n - n1)) - (mean1 * mean1 - mean0 * mean0) / (2 * pooled), b
 
 
-@_entry
+@entry
 def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
     """Fit every row of ``x`` [unit, example]; ``out`` [:class:`Column`, unit] is filled.
 
@@ -294,9 +292,9 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
     share = math.log(n1 / (n - n1))
     z, odds, work = np.empty(n), np.empty(n), np.empty(n)
     for unit in range(len(x)):
-        mean, sd = _moments(x[unit], z)
-        sum1 = _sum(z[:n1])
-        a, b = _start(sum1, n1, n)
+        mean, sd = moments(x[unit], z)
+        sum1 = sum_of(z[:n1])
+        a, b = discriminant(sum1, n1, n)
         a, b, rise, variance = _climb(z, n1, a, b, LAST_STEP, odds, work)
         ones, zeros = z[:n1], z[n1:]
         out[Column.MEAN, unit] = mean
@@ -306,16 +304,16 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         out[Column.B, unit] = b
         out[Column.VARIANCE, unit] = variance
         # ``odds`` are from before the last step; ``rise`` is what that step adds.
-        out[Column.LOGLIK, unit] = _loglik(odds) + rise
-        out[Column.HITS, unit] = _above(ones, a, b)
-        out[Column.ALARMS, unit] = _above(zeros, a, b)
-        out[Column.BALANCED_HITS, unit] = _above(ones, a - share, b)
-        out[Column.BALANCED_ALARMS, unit] = _above(zeros, a - share, b)
-        out[Column.CONVERGED, unit] = 1.0 if abs(b) < _LARGEST else 0.0
+        out[Column.LOGLIK, unit] = loglik(odds) + rise
+        out[Column.HITS, unit] = above(ones, a, b)
+        out[Column.ALARMS, unit] = above(zeros, a, b)
+        out[Column.BALANCED_HITS, unit] = above(ones, a - share, b)
+        out[Column.BALANCED_ALARMS, unit] = above(zeros, a - share, b)
+        out[Column.CONVERGED, unit] = 1.0 if abs(b) < LARGEST else 0.0
 
 
-@_vectors
-def _range(z: _Row) -> tuple:
+@vectors
+def extremes(z: Row) -> tuple:
     """Lowest and highest value."""
     low, high = z[0], z[0]
     for i in range(1, len(z)):
@@ -323,67 +321,8 @@ def _range(z: _Row) -> tuple:
     return low, high
 
 
-@_compiled
-def _threshold(z: _Row, n1: int, a: float, b: float, share: float, odds: _Row, work: _Row) -> tuple:
-    """Intercept and slope of the decision that a fit to ``z`` makes, and whether it was lost.
-
-    Class 1 where the probability exceeds its share. Under (quasi-)complete separation the middle
-    of the gap, where a ridge fit goes as its penalty vanishes (Rosset, Zhu & Hastie 2004). NaN
-    where ``z`` is constant.
-    """
-    low1, high1 = _range(z[:n1])
-    low0, high0 = _range(z[n1:])
-    if min(low0, low1) == max(high0, high1):
-        return np.nan, np.nan, False
-    if low1 >= high0:
-        return -(low1 + high0) / 2, 1.0, False
-    if high1 <= low0:
-        return (high1 + low0) / 2, -1.0, False
-    a, b, _, _ = _climb(z, n1, a, b, HELD_OUT_STEP, odds, work)
-    return a - share, b, not abs(b) < _LARGEST
-
-
-@_entry
-def predicted_right(
-    x: np.ndarray, n1: int, edges: np.ndarray, out: np.ndarray, lost: np.ndarray
-) -> None:
-    """Whether each example is predicted right by the fit to all folds but its own.
-
-    ``x`` and ``out`` [unit, example] hold class 1 first, and within a class the examples of a fold
-    together: ``edges`` [fold, 4] says where these begin and end in class 1, and in class 0.
-    ``lost`` [unit] is True where an iteration did not arrive, as with NaN and infinities.
-    """
-    n = x.shape[1]
-    z, train, odds, work = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    for unit in range(len(x)):
-        _, sd = _moments(x[unit], z)
-        lost[unit] = False
-        out[unit, :n1], out[unit, n1:] = False, True  # class 0 for all: no variance, no fit
-        if sd == 0:
-            continue
-        # All folds start from the fit to all examples, or from where that one started.
-        a0, b0 = _start(_sum(z[:n1]), n1, n)
-        a, b, _, _ = _climb(z, n1, a0, b0, HELD_OUT_STEP, odds, work)
-        if not abs(b) < _LARGEST:
-            a, b = a0, b0
-        for fold in range(len(edges)):
-            from1, to1, from0, to0 = edges[fold]
-            m1 = n1 - (to1 - from1)  # training examples of class 1
-            m = m1 + n - n1 - (to0 - from0)  # and of both
-            train[:from1], train[from1:m1] = z[:from1], z[to1:n1]
-            cut = m1 + from0 - n1
-            train[m1:cut], train[cut:m] = z[n1:from0], z[to0:]
-            share = math.log(m1 / (m - m1))
-            a_fold, b_fold, missed = _threshold(train[:m], m1, a, b, share, odds[:m], work[:m])
-            lost[unit] |= missed
-            for i in range(from1, to1):
-                out[unit, i] = a_fold + b_fold * z[i] > 0
-            for i in range(from0, to0):
-                out[unit, i] = not a_fold + b_fold * z[i] > 0  # True for NaN: class 0
-
-
-@_vectors
-def _places(bits: _Row) -> float:
+@vectors
+def _places(bits: Row) -> float:
     """Sum of the places, counted from 1, at which the lowest bit is set."""
     total = 0.0
     for i in range(len(bits)):
@@ -391,8 +330,8 @@ def _places(bits: _Row) -> float:
     return total
 
 
-@_vectors
-def _equals(bits: _Row) -> int:
+@vectors
+def _equals(bits: Row) -> int:
     """Number of neighbours that differ in no more than the lowest bit."""
     count = 0
     for i in range(len(bits) - 1):
@@ -400,7 +339,7 @@ def _equals(bits: _Row) -> int:
     return count
 
 
-@_entry
+@entry
 def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
     """For every sorted row: sum of the places of class 1 (lowest bit), and whether values tie."""
     for unit in range(len(bits)):
@@ -408,7 +347,7 @@ def places(bits: np.ndarray, out: np.ndarray, tied: np.ndarray) -> None:
         tied[unit] = _equals(bits[unit]) > 0
 
 
-@_entry
+@entry
 def count_wins(ones: np.ndarray, zeros: np.ndarray, out: np.ndarray) -> None:
     """Pairs in which the value of class 1 is the larger, ties counted half, for every row.
 
