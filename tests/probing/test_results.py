@@ -217,13 +217,14 @@ def test_summary_with_inference_over_words(full):
     assert "affirmation: can (' can')" not in text  # the tokens as they are
     assert "negation: not ('not'), n't (\"n't\"), never ('never'), nor ('nor')" in text
     assert (
-        f"the mean unit is right in {frame['held_out_accuracy'].mean():.1%} (balanced; guessing: "
-        f"50 %) against {frame['balanced_accuracy'].mean():.1%} on the words"
+        f"the mean unit is right in {frame['held_out_accuracy'].mean():.1%} (balanced; after "
+        "dealing the words' labels anew, 40 times: "
     ) in text
+    assert f") against {frame['balanced_accuracy'].mean():.1%} on the words" in text
     assert (
         f"predicted at {frame['control_accuracy'].mean():.1%}, the real one at "
-        f"{frame['fold_accuracy'].mean():.1%}: mean selectivity "
-        f"{100 * frame['selectivity'].mean():+.1f} points."
+        f"{frame['task_accuracy'].mean():.1%}, each word of a class weighted alike: mean "
+        f"selectivity {100 * frame['selectivity'].mean():+.1f} points (rank "
     ) in text
     best = full.tables["heads"]["held_out_accuracy"]
     assert f"best of {len(best)}: " in text

@@ -36,6 +36,7 @@ from .profiles import (
     trend,
     word_bands,
 )
+from .relabeled import place_of_mean
 from .replication import ALL, Replication, replicate
 from .results import ProbeResult, load_result, needs_activations
 from .storage import read_csv
@@ -65,6 +66,7 @@ __all__ = [
     "head_table",
     "load_result",
     "needs_activations",
+    "place_of_mean",
     "probe",
     "profile",
     "ranks",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from .. import plots
 from ..fitting import STATUSES
-from ..probing import WORD_COLUMNS, ProbeResult
+from ..probing import WORD_COLUMNS, ProbeResult, place_of_mean
 
 
 def answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> list[str]:
@@ -65,11 +65,17 @@ def _over_words_answer(result: ProbeResult, units: int) -> str:
             for name in ("held_out_accuracy", "balanced_accuracy")
         )
         parts.append(
-            f"on words left out of the fit the mean unit is right in {unseen:.1%} (guessing: 50%), "
+            f"on words left out of the fit the mean unit is right in {unseen:.1%}{_null(result)}, "
             f"against {seen:.1%} on the words it was fitted to"
         )
     text = "; ".join(parts) or "whether it is the category or only some of its words was not tested"
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _null(result: ProbeResult) -> str:
+    """What the score comes to under other labelings of the words."""
+    place = place_of_mean(result, "held_out_null")
+    return "" if place is None else f" (words relabelled: {place.low:.1%} to {place.high:.1%})"
 
 
 def summary(result: ProbeResult) -> list[str]:

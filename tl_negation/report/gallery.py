@@ -124,9 +124,17 @@ def _laminar(numbers: Numbers) -> Iterator[Picture]:
         "laminar",
         "Over depth",
         f"In each layer, a line per site: share of significant units, mean in-sample accuracy"
-        f"{unseen}; {_n(numbers)}. The dashed line is what guessing gets right.",
+        f"{unseen}; {_n(numbers)}. {_lines(numbers)}",
         drawn(plots.laminar, numbers.table, y=numbers.panels),
     )
+
+
+def _lines(numbers: Numbers) -> str:
+    """Say what the line and the bands beside accuracies are."""
+    base = "The dashed line is the base rate of the larger class."
+    if "null_held_out_low" not in numbers.table:
+        return base
+    return f"{base} Grey: accuracy on words left out after the words' labels were dealt anew."
 
 
 def _word_or_category(numbers: Numbers) -> Iterator[Picture]:
@@ -138,7 +146,8 @@ def _word_or_category(numbers: Numbers) -> Iterator[Picture]:
         "Orange: what is decodable example by example. Blue: what holds over words, which is "
         "accuracy on words left out of the fit, and units that pass the test over word types. "
         "Shuffling which word has which mean activation gives the grey band (the lexical null, "
-        "5 to 95 % of its replicates): units that know words and nothing else reach it.",
+        "5 to 95 % of its replicates): units that know words and nothing else reach it. The blue "
+        "band is the accuracy on words left out after the words' labels were dealt anew.",
         drawn(plots.word_or_category, numbers.table),
         wide=True,
     )
