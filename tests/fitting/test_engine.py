@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.predictions import right_of
 
 from tl_negation.fitting import (
     auc,
     engine,
     firth,
     logistic,
-    predictions_right,
     tensors,
     tensors_firth,
     units_at_once,
@@ -44,11 +44,11 @@ def test_a_third_engine_is_one_entry(monkeypatch):
 
         return call
 
-    operations = {name: noted(tensors, name) for name in ("solve", "predict", "count_wins")}
+    operations = {name: noted(tensors, name) for name in ("solve", "count_right", "count_wins")}
     operations["penalise"] = noted(tensors_firth, "penalise")
     compiled = (
         logistic.fit(VALUES, 18),
-        predictions_right(VALUES, LABELS, GROUPS),
+        right_of(VALUES, LABELS, GROUPS),
         auc(VALUES, 18),
         firth.fit(VALUES, 18),
         units_at_once(VALUES.device, 40),
@@ -57,12 +57,12 @@ def test_a_third_engine_is_one_entry(monkeypatch):
     monkeypatch.setitem(ENGINES, "cpu", third)
     for ours, theirs in zip(logistic.fit(VALUES, 18), compiled[0], strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert torch.equal(predictions_right(VALUES, LABELS, GROUPS), compiled[1])
+    assert torch.equal(right_of(VALUES, LABELS, GROUPS), compiled[1])
     torch.testing.assert_close(auc(VALUES, 18), compiled[2])
     for ours, theirs in zip(firth.fit(VALUES, 18), compiled[3], strict=True):
         torch.testing.assert_close(ours, theirs)
     assert (units_at_once(VALUES.device, 40), compiled[4]) == (77, 1024)
-    assert calls == ["solve", "predict", "count_wins", "penalise"]
+    assert calls == ["solve", "count_right", "count_wins", "penalise"]
 
 
 def test_units_that_an_engine_loses_are_fitted_again(monkeypatch):
@@ -72,16 +72,16 @@ def test_units_that_an_engine_loses_are_fitted_again(monkeypatch):
         return solved._replace(done=torch.tensor([True, False, False, True, True, True]))
 
     def predicts_two_badly(*args):
-        right, _ = ROWS.predict(*args)
-        right[:, 1:3] = ~right[:, 1:3]
-        return right, torch.tensor([False, True, True, False, False, False])
+        right, _ = ROWS.count_right(*args)
+        right[:, :, 1:3] = 1 - right[:, :, 1:3]
+        return right, torch.tensor([[False, True, True, False, False, False]])
 
-    fitted, right = logistic.fit(VALUES, 18), predictions_right(VALUES, LABELS, GROUPS)
-    losing = ROWS._replace(solve=loses_two, predict=predicts_two_badly)
+    fitted, right = logistic.fit(VALUES, 18), right_of(VALUES, LABELS, GROUPS)
+    losing = ROWS._replace(solve=loses_two, count_right=predicts_two_badly)
     monkeypatch.setitem(ENGINES, "cpu", losing)
     for again, once in zip(logistic.fit(VALUES, 18), fitted, strict=True):
         torch.testing.assert_close(again, once)
-    assert torch.equal(predictions_right(VALUES, LABELS, GROUPS), right)
+    assert torch.equal(right_of(VALUES, LABELS, GROUPS), right)
 
 
 def test_a_block_is_bounded_by_units_and_by_entries():
@@ -97,7 +97,7 @@ IMPORTS = """
 import sys, torch
 import tl_negation.fitting
 assert "numba" not in sys.modules
-from tl_negation.fitting import auc, predictions_right, ridge, tensors
+from tl_negation.fitting import auc, count_right, ridge, tensors
 x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 tensors.solve(x, 4, tl_negation.fitting.Scratch())
 assert "numba" not in sys.modules

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import synthetic
+from helpers.predictions import right_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -14,9 +15,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.svm import SVC
 
-from tl_negation.fitting import compiled, engine, tensors
-from tl_negation.fitting import folds as folds_module
-from tl_negation.inference import heldout
+from tl_negation.fitting import compiled_folds, count_right, engine, tensors
+from tl_negation.inference import heldout, relabelings
 from tl_negation.inference.heldout import held_out, selectivity
 from tl_negation.inference.words import TooFewWordsError
 
@@ -73,15 +73,15 @@ def data():
 def test_words_left_out_are_predicted_as_a_scikit_learn_loop_predicts_them(data, way, monkeypatch):
     """As on a CPU, as on other devices, and for units that the compiled iteration lost."""
     if way == "tensors":
-        other = engine.ROWS._replace(predict=tensors.predict)
+        other = engine.ROWS._replace(count_right=tensors.count_right)
         monkeypatch.setitem(engine.ENGINES, "cpu", other)
     if way == "lost":
-        monkeypatch.setattr(compiled, "predicted_right", lambda *args: args[-1].fill(True))
+        monkeypatch.setattr(compiled_folds, "count_right", lambda *args: args[-1].fill(True))
     values, labels, words = data
     values = np.float64(np.float32(values))
     want = predict_all(values[0], labels, words) == labels[:, None]
     groups = np.unique(words, return_inverse=True)[1]
-    got = folds_module.predictions_right(torch.from_numpy(values[0]), labels, groups).numpy()
+    got = right_of(torch.from_numpy(values[0]), labels, groups).numpy()
     np.testing.assert_array_equal(got, want)
     assert 0.3 < want.mean() < 0.95  # neither all right nor a coin
     for unit, word in ((3, "not"), (4, "nor"), (5, "agree")):
@@ -95,9 +95,7 @@ def test_a_gap_in_training_is_cut_in_the_middle(sign):
     words = np.array(["not"] * 3 + ["nor"] * 4 + ["can"] * 3 + ["may"] * 2)
     labels = np.isin(words, ["not", "nor"]).astype(np.int64)
     x = sign * np.array([2, 5, 60, 1.49, 1.51, 1.1, 1.9, 1, 0.5, -3, 0, 0.9])
-    right = folds_module.predictions_right(
-        torch.from_numpy(x)[:, None], labels, np.unique(words, return_inverse=True)[1]
-    )
+    right = right_of(torch.from_numpy(x)[:, None], labels, np.unique(words, return_inverse=True)[1])
     assert right[words == "nor", 0].tolist() == [False, True, False, True]
 
 
@@ -245,12 +243,21 @@ def test_a_unit_constant_in_training_says_class_0():
     _, labels, words = synthetic.small()
     groups = np.unique(words, return_inverse=True)[1]
     x = torch.from_numpy(np.float32(words == "nor")[:, None])
-    assert not folds_module.predictions_right(x, labels, groups)[words == "nor"].any()
+    assert not right_of(x, labels, groups)[words == "nor"].any()
     x = torch.from_numpy(np.float32(words == "may")[:, None])
-    assert folds_module.predictions_right(x, labels, groups)[words == "may"].all()
+    assert right_of(x, labels, groups)[words == "may"].all()
 
 
 # ------------------------------------------------------------------ selectivity
+
+
+def over_words(right, task, words):
+    """Mean over the words of a class, then over the classes, of the share predicted right."""
+    cells = [
+        np.mean([right[words == word].mean() for word in np.unique(words[task == label])])
+        for label in (0, 1)
+    ]
+    return np.mean(cells)
 
 
 def test_selectivity_is_the_real_task_minus_the_mean_of_the_control_tasks():
@@ -259,19 +266,66 @@ def test_selectivity_is_the_real_task_minus_the_mean_of_the_control_tasks():
     got = selectivity(result, tasks=3, folds=4, seed=2, progress=False)
     of = result.contexts
     groups = heldout._groups(of, "fold", 4, 2)
-    scores = [
+    tasks = [labels, *relabelings.control_labels(of, groups, 3, 2)]
+    predicted = [predict_all(values[0, :, :6], task, groups) for task in tasks]
+    scores = np.array(
         [
-            balanced_accuracy_score(task, predicted)
-            for predicted in predict_all(values[0, :, :6], task, groups).T
+            [over_words(column == task, task, words) for column in of_task.T]
+            for task, of_task in zip(tasks, predicted, strict=True)
         ]
-        for task in (labels, *heldout.control_labels(of, groups, 3, 2))
-    ]
-    np.testing.assert_allclose(got.fold_accuracy[0, :6], scores[0])
+    )
+    balanced = [balanced_accuracy_score(labels, column) for column in predicted[0].T]
+    np.testing.assert_allclose(got.fold_accuracy[0, :6], balanced)
+    np.testing.assert_allclose(got.task_accuracy[0, :6], scores[0])
     np.testing.assert_allclose(got.control_accuracy[0, :6], np.mean(scores[1:], axis=0))
-    assert torch.equal(got.selectivity, got.fold_accuracy - got.control_accuracy)
+    assert torch.equal(got.selectivity, got.task_accuracy - got.control_accuracy)
+    rank = (scores >= scores[0] - 1e-9).sum(axis=0)
+    assert got.selectivity_rank[0, :6].tolist() == rank.tolist()
+    assert len(set(rank.tolist())) > 1
     fold = held_out(result, by="fold", folds=4, seed=2, progress=False)
-    assert torch.equal(fold.fold_accuracy, got.fold_accuracy)  # the same splits
+    torch.testing.assert_close(fold.fold_accuracy, got.fold_accuracy)  # the same splits
     assert got.provenance["selectivity"] == {"tasks": 3, "folds": 4, "seed": 2}
+
+
+def test_the_table_of_control_tasks_holds_the_means_over_units():
+    result = result_of(*synthetic.small(seed=4))
+    got = selectivity(result, tasks=3, progress=False)
+    table = got.tables["control_tasks"].set_index(["task", "layer", "site"])["accuracy"]
+    assert len(table) == 4 * 3 * 3
+    for name, part in got.split().items():
+        for row, layer in enumerate(part.layers):
+            real = part.task_accuracy[row].mean().item()
+            control = part.control_accuracy[row].mean().item()
+            assert table[(0, layer, name)] == pytest.approx(real)
+            assert table.loc[1:3, layer, name].mean() == pytest.approx(control)
+
+
+def test_selectivity_of_units_that_know_only_words_does_not_depend_on_their_frequencies():
+    """The demo's counts. Weighed by examples the real task is the easier one by about 6 points:
+    the two frequent words of negation are in one class there, and not in most control tasks.
+    """
+    counts = {"not": 164, "cannot": 14, "n't": 13, "never": 6, "nor": 3}
+    counts |= {"can": 84, "may": 48, "should": 44, "always": 15, "allow": 5, "could": 3, "might": 1}
+    words = np.array(synthetic.tokens_of(counts))
+    labels = np.repeat([1, 0], [200, 200])
+    x = synthetic.lexical_units(words, 1500, np.random.default_rng(0))
+    result = result_of(x[None], labels, words)
+    got = selectivity(result, tasks=30, progress=False)
+    of = result.contexts
+    groups = heldout._groups(of, "fold", 5, 0)
+    tasks = np.stack(relabelings.control_labels(of, groups, 30, 0))
+    right = count_right(result.activations.values[0], tasks, groups, np.arange(400))
+    by_example = [
+        (heldout.example_weights(task) @ counts)[0]
+        for task, counts in zip(tasks, right, strict=True)
+    ]
+    old = got.fold_accuracy[0] - torch.stack(by_example).mean(dim=0)
+    assert old.mean() > 0.04
+    means = got.tables["control_tasks"].groupby("task")["accuracy"].mean()
+    # the real task is one of the labelings, and its mean is over 1,500 units
+    error = math.hypot(means[1:].std(), got.selectivity.std().item() / math.sqrt(1500))
+    assert error < 0.006
+    assert abs(got.selectivity.mean().item()) < 3 * error
 
 
 def test_selectivity_is_seeded():
@@ -318,10 +372,10 @@ def test_control_labels_relabel_whole_words_in_the_real_proportions(made_list, t
     of = synthetic.contexts(labels, words)
     assume(len(set(groups.tolist())) > 1)
     try:
-        found = heldout.control_labels(of, groups, tasks, seed)
+        found = relabelings.control_labels(of, groups, tasks, seed)
     except TooFewWordsError:
         assume(False)
-    again = heldout.control_labels(of, groups, tasks, seed)
+    again = relabelings.control_labels(of, groups, tasks, seed)
     ones = len({word for word, label in zip(words, labels, strict=True) if label})
     assert len(found) == tasks
     for task, repeat in zip(found, again, strict=True):
@@ -368,7 +422,7 @@ def test_control_tasks_that_do_not_exist_are_refused():
     """Two words, one of which has one example: no fold without it keeps both classes."""
     of = synthetic.contexts([1, 0, 0, 0], ["not", "can", "can", "can"])
     with pytest.raises(TooFewWordsError, match=r"no 3 control tasks .* from 2 word types"):
-        heldout.control_labels(of, np.array([0, 0, 1, 1]), 3, 0)
+        relabelings.control_labels(of, np.array([0, 0, 1, 1]), 3, 0)
 
 
 def test_a_word_with_both_labels_has_no_control_task():

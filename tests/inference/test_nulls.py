@@ -10,7 +10,7 @@ from helpers import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_negation.inference import nulls
+from tl_negation.fitting import engine
 from tl_negation.inference.heldout import held_out
 from tl_negation.inference.infer import infer
 from tl_negation.inference.nulls import (
@@ -140,14 +140,13 @@ def test_a_null_that_moves_nothing_has_the_means_of_the_profile(monkeypatch, tes
 
 
 @pytest.mark.parametrize("family", ["layer", "site", "all"])
-def test_some_layers_at_a_time_give_the_same_table(monkeypatch, family):
+def test_some_units_at_a_time_give_the_same_table(monkeypatch, family):
     values, labels, words = synthetic.small(seed=9)
     result = synthetic.result(values, labels, words, family=family, correction="holm")
     options = {"replicates": 2, "held_out_words": True, "progress": False}
     whole = lexical_null(result, **options)
-    for layers in (1, 2):
-        copied = layers * result.activations.values[0].nbytes + 1
-        monkeypatch.setattr(nulls, "COPIED_BYTES", copied)
+    for units in (4, 50):
+        monkeypatch.setitem(engine.ENGINES, "cpu", engine.ROWS._replace(units=units))
         pd.testing.assert_frame_equal(lexical_null(result, **options), whole)
 
 

@@ -235,13 +235,14 @@ def test_summary_with_inference_over_words(full):
     assert "affirmation: can (' can')" not in text  # the tokens as they are
     assert "negation: not ('not'), n't (\"n't\"), never ('never'), nor ('nor')" in text
     assert (
-        f"the mean unit is right in {tested['held_out_accuracy'].mean():.1%} (balanced; guessing: "
-        f"50 %) against {tested['balanced_accuracy'].mean():.1%} on the words"
+        f"the mean unit is right in {tested['held_out_accuracy'].mean():.1%} (balanced; after "
+        "dealing the words' labels anew, 40 times: "
     ) in text
+    assert f") against {tested['balanced_accuracy'].mean():.1%} on the words" in text
     assert (
         f"predicted at {tested['control_accuracy'].mean():.1%}, the real one at "
-        f"{tested['fold_accuracy'].mean():.1%}: mean selectivity "
-        f"{100 * tested['selectivity'].mean():+.1f} points."
+        f"{tested['task_accuracy'].mean():.1%}, each word of a class weighted alike: mean "
+        f"selectivity {100 * tested['selectivity'].mean():+.1f} points (rank "
     ) in text
     best = full.tables["heads"]["held_out_accuracy"]
     assert f"best of {len(best)}: " in text

@@ -88,10 +88,10 @@ def _word_table(table: pd.DataFrame) -> Table:
 
 def _trend_table(table: pd.DataFrame) -> Table:
     view = Table(title="Trend over depth (Spearman)")
-    for name in ("site", "column", "rho", "p", "layers"):
+    for name in ("site", "column", "rho", "layers"):
         view.add_column(name, justify="left" if name in ("site", "column") else "right")
     for row in table.to_dict("records"):
-        numbers = (f"{row['rho']:+.2f}", f"{row['p']:.2g}", str(row["layers"]))
+        numbers = (f"{row['rho']:+.2f}", str(row["layers"]))
         view.add_row(row["site"], row["column"], *numbers)
     return view
 

@@ -11,7 +11,7 @@ pieces of work. :mod:`.engine` chooses how: compiled code on a CPU (:mod:`.rows`
 from . import firth, logistic, ridge
 from .auc import auc
 from .blocks import compute, units_at_once
-from .folds import predictions_right
+from .folds import count_right
 from .newton import standardise
 from .outcomes import NONCONVERGED, OK, QUASI_SEPARATED, SEPARATED, STATUSES
 from .scratch import Scratch
@@ -26,12 +26,12 @@ __all__ = [
     "Scratch",
     "auc",
     "compute",
+    "count_right",
     "firth",
     "log10_p_of_chi_square",
     "log10_p_of_t",
     "log10_p_of_z",
     "logistic",
-    "predictions_right",
     "ridge",
     "standardise",
     "units_at_once",

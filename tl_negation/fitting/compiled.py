@@ -28,8 +28,6 @@ LAST_RISE = 1e-6
 #: difference from, too few of its digits are left: the unit is lost, and fitted with care.
 CANCELLED = 1e-6
 ITERATIONS = 25
-#: The same for a fit that only predicts: 1e-6 is left.
-HELD_OUT_STEP = 1e-2
 
 Row: TypeAlias = np.ndarray
 
@@ -349,63 +347,6 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         out[Column.CONVERGED, unit] = 1.0 if abs(b) < LARGEST else 0.0
 
 
-@part
-def _threshold(z: Row, n1: int, a: float, b: float, share: float, odds: Row, work: Row) -> tuple:
-    """Intercept and slope of the decision that a fit to ``z`` makes, and whether it was lost.
-
-    Class 1 where the probability exceeds its share. Under (quasi-)complete separation the middle
-    of the gap, where a ridge fit goes as its penalty vanishes (Rosset, Zhu & Hastie 2004). NaN
-    where ``z`` is constant.
-    """
-    low1, high1 = extremes(z[:n1])
-    low0, high0 = extremes(z[n1:])
-    if min(low0, low1) == max(high0, high1):
-        return np.nan, np.nan, False
-    if low1 >= high0:
-        return -(low1 + high0) / 2, 1.0, False
-    if high1 <= low0:
-        return (high1 + low0) / 2, -1.0, False
-    a, b, _, _ = _climb(z, n1, a, b, HELD_OUT_STEP, np.inf, odds, work)
-    return a - share, b, not abs(b) < LARGEST
-
-
-@entry
-def predicted_right(
-    x: np.ndarray, n1: int, edges: np.ndarray, out: np.ndarray, lost: np.ndarray
-) -> None:
-    """Whether each example is predicted right by the fit to all folds but its own.
-
-    ``x`` and ``out`` [unit, example] hold class 1 first, and within a class the examples of a fold
-    together: ``edges`` [fold, 4] says where these begin and end in class 1, and in class 0.
-    ``lost`` [unit] is True where an iteration did not arrive, as with NaN and infinities.
-    """
-    n = x.shape[1]
-    z, train, odds, work = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    for unit in range(len(x)):
-        _, sd = moments(x[unit], z)
-        lost[unit] = False
-        out[unit, :n1], out[unit, n1:] = False, True  # class 0 for all: no variance, no fit
-        if sd == 0:
-            continue
-        # All folds start from the fit to all examples, or from where that one started.
-        a0, b0 = discriminant(sum_of(z[:n1]), n1, n)
-        a, b, _, _ = _climb(z, n1, a0, b0, HELD_OUT_STEP, np.inf, odds, work)
-        if not abs(b) < LARGEST:
-            a, b = a0, b0
-        for fold in range(len(edges)):
-            from1, to1, from0, to0 = edges[fold]
-            m1 = n1 - (to1 - from1)  # training examples of class 1
-            m = m1 + n - n1 - (to0 - from0)  # and of both
-            train[:from1], train[from1:m1] = z[:from1], z[to1:n1]
-            cut = m1 + from0 - n1
-            train[m1:cut], train[cut:m] = z[n1:from0], z[to0:]
-            share = math.log(m1 / (m - m1))
-            a_fold, b_fold, missed = _threshold(train[:m], m1, a, b, share, odds[:m], work[:m])
-            lost[unit] |= missed
-            for i in range(from1, to1):
-                out[unit, i] = a_fold + b_fold * z[i] > 0
-            for i in range(from0, to0):
-                out[unit, i] = not a_fold + b_fold * z[i] > 0  # True for NaN: class 0
 
 
 @vectors

@@ -22,9 +22,10 @@ class Engine(NamedTuple):
     ----------
     solve
         ``(x, n1, scratch)`` -> the maximum-likelihood fits; the first ``n1`` examples are class 1.
-    predict
-        ``(x, labels, groups, scratch)`` -> whether each example is predicted right by the fit to
-        the groups that it is not in, ``[example, unit]``, and which units were lost.
+    count_right
+        ``(x, labels, groups, parts, scratch)`` -> how many examples of each part are predicted
+        right by the fit to the groups that they are not in, ``[task, part, unit]``, and which units
+        were lost, ``[task, unit]``.
     count_wins
         ``(x, n1, scratch)`` -> pairs in which the example of class 1 has the larger value, ties
         counted half, and whether all values are finite; per unit.
@@ -40,7 +41,9 @@ class Engine(NamedTuple):
     """
 
     solve: Callable[[Tensor, int, Scratch], Solved]
-    predict: Callable[[Tensor, np.ndarray, np.ndarray, Scratch], tuple[Tensor, Tensor]]
+    count_right: Callable[
+        [Tensor, np.ndarray, np.ndarray, np.ndarray, Scratch], tuple[Tensor, Tensor]
+    ]
     count_wins: Callable[[Tensor, int, Scratch], tuple[Tensor, Tensor]]
     penalise: Callable[[Tensor, int, Tensor, Scratch], Penalised]
     units: int
@@ -52,7 +55,7 @@ class Engine(NamedTuple):
 #: float32.
 ROWS = Engine(
     rows.solve,
-    rows.predict,
+    rows.count_right,
     rows.count_wins,
     rows.penalise,
     units=1024,
@@ -62,7 +65,7 @@ ROWS = Engine(
 #: Tensors of all units. A GPU is idle with less at once; at most 1 GB in float32.
 TENSORS = Engine(
     tensors.solve,
-    tensors.predict,
+    tensors.count_right,
     tensors.count_wins,
     tensors_firth.penalise,
     units=65_536,

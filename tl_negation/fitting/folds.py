@@ -4,7 +4,7 @@ Direction and threshold come from the training part.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import tensors
@@ -12,31 +12,38 @@ from .engine import engine_of
 from .scratch import Scratch
 
 
-def predictions_right(
+def count_right(
     x: Float[Tensor, "example unit"],
-    labels: Int[np.ndarray, " example"],
+    labels: Int[np.ndarray, "task example"],
     groups: Int[np.ndarray, " example"],
+    parts: Int[np.ndarray, " example"],
     scratch: Scratch | None = None,
-) -> Bool[Tensor, "example unit"]:
-    """Whether each example is predicted right by the fit to all groups but its own.
+) -> Float[Tensor, "task part unit"]:
+    """Count the examples that the fit to all groups but their own predicts right.
 
     Parameters
     ----------
     x
         Activations.
-    labels, groups
-        Class (0 or 1) and group of each example.
+    labels
+        Class (0 or 1) of each example, a row per task: several labelings of the same examples cost
+        little more than one.
+    groups
+        Group of each example, left out together.
+    parts
+        Number, from 0, of the part that each example is counted in.
     scratch
         Memory to work in.
 
     Returns
     -------
-    Bool[Tensor, "example unit"]
+    Float[Tensor, "task part unit"]
         A unit without an estimate in a fold (constant in training) predicts class 0 there.
     """
-    right, lost = engine_of(x.device).predict(x, labels, groups, scratch or Scratch())
-    if lost.any():
-        index = lost.nonzero().squeeze(1)
+    right, lost = engine_of(x.device).count_right(x, labels, groups, parts, scratch or Scratch())
+    for task in lost.any(dim=1).nonzero().flatten().tolist():
+        index = lost[task].nonzero().squeeze(1)
         few = x.index_select(1, index)
-        right[:, index], _ = tensors.predict(few, labels, groups, Scratch())
+        again, _ = tensors.count_right(few, labels[task : task + 1], groups, parts, Scratch())
+        right[task, :, index] = again[0]
     return right

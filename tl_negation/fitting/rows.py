@@ -14,8 +14,6 @@ from torch import Tensor
 from .outcomes import Penalised, Solved
 from .scratch import Scratch
 
-_SIDES = ("left", "right")
-
 
 def solve(x: Float[Tensor, "example unit"], n1: int, scratch: Scratch) -> Solved:
     """Fit every column of ``x``, class 1 first."""
@@ -67,32 +65,38 @@ def _accuracies(found: Tensor, column: Any, n1: int, n0: int) -> tuple[Tensor, T
     return (hits + n0 - alarms) / (n1 + n0), (sensitivity + 1 - false_alarms) / 2
 
 
-def predict(
+def count_right(
     x: Float[Tensor, "example unit"],
-    labels: Int[np.ndarray, " example"],
+    labels: Int[np.ndarray, "task example"],
     groups: Int[np.ndarray, " example"],
+    parts: Int[np.ndarray, " example"],
     scratch: Scratch,
-) -> tuple[Bool[Tensor, "example unit"], Bool[Tensor, " unit"]]:
-    """Whether each example is predicted right by the fit to the other groups; and units lost."""
-    from . import compiled
+) -> tuple[Float[Tensor, "task part unit"], Bool[Tensor, "task unit"]]:
+    """Count the examples of each part predicted right by the fits to other groups; units lost."""
+    from . import compiled_folds
 
-    order = np.lexsort((groups, -labels))  # class 1 first, groups together within a class
-    n1 = int(labels.sum())
+    # A cell: examples of one group and part that have the same class in every task.
+    keys = np.vstack([labels, parts, groups])
+    order = np.lexsort(keys)
+    keys = keys[:, order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    cells = np.flatnonzero(first)
+    ends = np.flatnonzero(np.diff(keys[-1, cells], prepend=-1, append=-1))
     rows = scratch.like("rows", x.T)
     torch.index_select(x.T, 1, torch.from_numpy(order), out=rows)
-    out = np.empty(rows.shape, dtype=np.bool_)
-    lost = np.empty(len(rows), dtype=np.bool_)
-    ones, zeros = groups[order[:n1]], groups[order[n1:]]
-    edges = np.array(
-        [
-            [np.searchsorted(part, group, side) for part in (ones, zeros) for side in _SIDES]
-            for group in np.unique(groups)
-        ]
+    out = np.empty((len(rows), len(labels), int(parts.max()) + 1))
+    lost = np.empty((len(rows), len(labels)), dtype=np.bool_)
+    compiled_folds.count_right(
+        rows.numpy(),
+        np.append(cells, len(order)),
+        ends,
+        np.ascontiguousarray(keys[: len(labels), cells]),
+        np.ascontiguousarray(keys[-2, cells]),
+        out,
+        lost,
     )
-    compiled.predicted_right(rows.numpy(), n1, np.add(edges, [0, 0, n1, n1]), out, lost)
-    right = torch.empty(x.shape, dtype=torch.bool, device="cpu")
-    right[torch.from_numpy(order)] = torch.from_numpy(out).T
-    return right, torch.from_numpy(lost)
+    return torch.from_numpy(out).permute(1, 2, 0), torch.from_numpy(lost).T
 
 
 def count_wins(

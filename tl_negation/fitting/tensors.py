@@ -114,13 +114,30 @@ def _rounded_down(value: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(rounded > value, lower, rounded)
 
 
-def predict(
+def count_right(
+    x: Float[Tensor, "example unit"],
+    labels: Int[np.ndarray, "task example"],
+    groups: Int[np.ndarray, " example"],
+    parts: Int[np.ndarray, " example"],
+    scratch: Scratch,
+) -> tuple[Float[Tensor, "task part unit"], Bool[Tensor, "task unit"]]:
+    """Count the examples of each part predicted right by the fits to other groups; none is lost."""
+    out = torch.zeros(
+        len(labels), int(parts.max()) + 1, x.shape[1], dtype=torch.float64, device=x.device
+    )
+    part = torch.from_numpy(parts).to(x.device)
+    for task, counts in zip(labels, out, strict=True):
+        counts.index_add_(0, part, _predicted_right(x, task, groups, scratch).double())
+    return out, torch.zeros(len(labels), x.shape[1], dtype=torch.bool, device=x.device)
+
+
+def _predicted_right(
     x: Float[Tensor, "example unit"],
     labels: Int[np.ndarray, " example"],
     groups: Int[np.ndarray, " example"],
     scratch: Scratch,
-) -> tuple[Bool[Tensor, "example unit"], Bool[Tensor, " unit"]]:
-    """Whether each example is predicted right by the fit to the other groups; no unit is lost."""
+) -> Bool[Tensor, "example unit"]:
+    """Whether each example is predicted right by the fit to the groups that it is not in."""
     order = np.lexsort((groups, -labels))  # class 1 first, groups together within a class
     rows = torch.from_numpy(order).to(x.device)
     _, _, xs = newton.standardise(x[rows], scratch)
@@ -135,7 +152,7 @@ def predict(
         predicted = torch.addcmul(a, _take(xs, test, scratch), b) > 0
         truth = torch.from_numpy(y[test] == 1).to(x.device)[:, None]
         right[rows[torch.from_numpy(test).to(x.device)]] = predicted == truth
-    return right, torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+    return right
 
 
 def _splits(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -3,7 +3,7 @@
 Every fold is an exact refit of every unit; direction and threshold come from the training part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +14,22 @@ from torch import Tensor
 
 from .._shared import Seed, validated
 from ..corpus import Contexts
-from ..fitting import Scratch, compute, predictions_right
+from ..fitting import Scratch, compute, count_right
 from ..probing import ProbeResult, needs_activations
+from .relabelings import (
+    check_relabelings,
+    control_labels,
+    does_not_vary,
+    folds_hold_both,
+    means_table,
+    scores_over_words,
+    words_left_out_null,
+)
 from .words import TooFewWordsError
 
 SPLITS = ("word", "fold", "block", "document")
+#: Accuracies that differ by less are equal; each is a sum of shares, in some order.
+ROUNDING = 1e-9
 
 
 @validated
@@ -27,6 +38,7 @@ def held_out(
     *,
     by: str = "word",
     folds: int = 5,
+    relabelings: int = 40,
     seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
@@ -44,8 +56,11 @@ def held_out(
         than ``folds`` of them.
     folds
         Number of folds, blocks or groups of documents.
+    relabelings
+        By word: how many other labelings of the words, as many in each class, the score is compared
+        with; 0 for none. All of them where there are no more.
     seed
-        Of the random folds.
+        Of the random folds and relabelings.
     progress
         Show a progress bar.
 
@@ -56,7 +71,10 @@ def held_out(
         the two classes of the mean over the class's words of the share predicted right; and
         ``held_out_macro``, the plain mean over words. It also adds the table
         ``held_out_by_word``, from which :func:`tl_negation.profile` makes its bands: the share
-        predicted right of each word (``word, label, layer, site, accuracy``), a mean over units.
+        predicted right of each word (``word, label, layer, site, accuracy``), a mean over units;
+        and, unless a word has both labels, the table ``held_out_null``: ``labeling`` (0: the labels
+        as they are), ``layer, site`` and the mean ``accuracy`` of 64 units of each site, drawn at
+        random, fitted and scored anew under each labeling.
         The others add ``fold_accuracy``, ``block_accuracy`` or ``document_accuracy``, the balanced
         accuracy over all held-out predictions.
 
@@ -71,10 +89,13 @@ def held_out(
 
     Notes
     -----
-    A unit that tells words apart without knowing the category scores about one half on words that
-    its fit did not include (on average over units; a single unit's score depends on as few words
-    as there are). Prediction is class 1 where p exceeds the training share of class 1, so that
-    guessing scores one half whatever the class sizes. A high score shows that the category is
+    Prediction is class 1 where p exceeds the training share of class 1. A unit that tells words
+    apart without knowing the category is right in about one half of the words that its fit did not
+    include, but not in just one half, and far from it by chance where words are few: leaving a word
+    out shifts the mean of its class away from it, and the units of a layer err together. What such
+    a unit scores is what the same units score after the labels of the words were dealt anew, which
+    is the null distribution here. Its p value holds if the words are exchangeable between the
+    classes; it is that of the mean over the units drawn. A high score shows that the category is
     decodable on other words of this kind, not that the model uses the unit.
 
     Examples
@@ -84,29 +105,48 @@ def held_out(
     torch.Size([3, 140])
     >>> found.provenance["held_out_block"]
     {'by': 'block', 'folds': 4, 'seed': None}
+    >>> found = tln.held_out(result, relabelings=20, progress=False)
+    >>> found.tables["held_out_null"].shape  # 21 labelings x 3 layers x 4 sites
+    (252, 4)
     """
     if by not in SPLITS:
         raise ValueError(f"by must be one of {', '.join(SPLITS)}; got {by!r}")
+    check_relabelings(relabelings)
     acts = needs_activations(result, "held_out")
     contexts = acts.contexts
     groups = _groups(contexts, by, folds, seed)
     labels = contexts.labels.numpy()
     check_folds(labels, groups, by)
-    names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
-    words = contexts.word_codes
-    weights = example_weights(labels, words if by == "word" else None)
     cells = _cells(contexts) if by == "word" else []
+    parts = _codes(contexts) if by == "word" else labels
+    names = {"word": ("held_out_accuracy", "held_out_macro")}.get(by, (f"{by}_accuracy",))
+    weights = example_weights(labels, contexts.word_codes if by == "word" else None)
     weights = torch.cat([weights, *(cell.weights[None] for cell in cells)])
     scores = [*names, *(f"cell {i}" for i in range(len(cells)))]
 
     def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
-        return dict(zip(scores, _scores(x, labels, groups, weights, scratch), strict=True))
+        return dict(zip(scores, _scores(x, labels, groups, parts, weights, scratch), strict=True))
 
     columns = compute(acts.values, work, desc=f"held out by {by}", progress=progress)
     shares = [columns.pop(name) for name in scores[len(names) :]]
     about = {"by": by, "folds": len(np.unique(groups)), "seed": seed if by == "fold" else None}
     found = result.with_columns({**result.columns, **columns}, **{f"held_out_{by}": about})
-    return found.with_table("held_out_by_word", _by_word(found, cells, shares)) if cells else found
+    if by != "word":
+        return found
+    found = found.with_table("held_out_by_word", _by_word(found, cells, shares))
+    null = words_left_out_null(acts, relabelings, seed, progress)
+    if null is None:
+        return found
+    return found.with_columns(found.columns, held_out_null=null[1]).with_table(
+        "held_out_null", null[0]
+    )
+
+
+def words_left_out(contexts: Contexts) -> Callable[[Tensor, Scratch], Tensor]:
+    """Return what computes ``held_out_accuracy`` of a block ``[example, unit]``."""
+    labels, words = contexts.labels.numpy(), contexts.word_codes
+    weights, parts = example_weights(labels, words)[:1], _codes(contexts)
+    return lambda x, scratch: _scores(x, labels, words, parts, weights, scratch)[0]
 
 
 class _Cell(NamedTuple):
@@ -115,6 +155,11 @@ class _Cell(NamedTuple):
     word: str
     label: int
     weights: Float[Tensor, " example"]  # of a mean over them
+
+
+def _codes(contexts: Contexts) -> Int[np.ndarray, " example"]:
+    """Number the word and class of every example."""
+    return np.unique(2 * contexts.word_codes + contexts.labels.numpy(), return_inverse=True)[1]
 
 
 def _cells(contexts: Contexts) -> list[_Cell]:
@@ -164,7 +209,10 @@ def selectivity(
     """Compare the accuracy on the real task with that on control tasks that only words decide.
 
     Hewitt & Liang (2019): a control task gives every word type a class at random, in the
-    proportions of the real one. A unit that merely tells words apart is as good at those.
+    proportions of the real one. A unit that merely tells words apart is as good at those. Here
+    every word of a class has the same weight, in the real task and in the control tasks: weighed by
+    examples, a task whose frequent words happen to lie in different classes is an easy one, and
+    selectivity depends on the words' frequencies.
 
     Parameters
     ----------
@@ -173,8 +221,8 @@ def selectivity(
     tasks
         Number of control tasks.
     folds
-        Folds of the out-of-sample balanced accuracy, stratified by word type; the same splits
-        for the real task and all control tasks.
+        Folds of the out-of-sample accuracy, stratified by word type; the same splits for the real
+        task and all control tasks.
     seed
         Of folds and tasks.
     progress
@@ -183,8 +231,12 @@ def selectivity(
     Returns
     -------
     ProbeResult
-        With ``fold_accuracy``, ``control_accuracy`` (mean over tasks) and ``selectivity``, their
-        difference.
+        With ``fold_accuracy``, as :func:`held_out` by fold; ``task_accuracy``, the same predictions
+        averaged over the words of a class, then over the classes; ``control_accuracy``, its mean
+        over the control tasks; ``selectivity``, their difference; and ``selectivity_rank``, the
+        place of the real task among all tasks, from 1, the best (ties count against it). The table
+        ``control_tasks`` has ``task`` (0: the real one), ``layer, site`` and ``accuracy``, a mean
+        over units.
 
     Raises
     ------
@@ -197,13 +249,16 @@ def selectivity(
     Notes
     -----
     Selectivity above 0 says that a unit does better than telling these words apart would let it.
-    It does not show that the model uses the unit.
+    If the words are exchangeable between the classes, every rank is as likely as another: rank 1
+    among ten control tasks has p = 1/11. It does not show that the model uses the unit.
 
     Examples
     --------
     >>> found = tln.selectivity(result, tasks=2, folds=3, progress=False)
-    >>> torch.equal(found.selectivity, found.fold_accuracy - found.control_accuracy)
+    >>> torch.equal(found.selectivity, found.task_accuracy - found.control_accuracy)
     True
+    >>> found.selectivity_rank.unique().tolist()
+    [1.0, 2.0, 3.0]
     """
     check_tasks(tasks)
     acts = needs_activations(result, "selectivity")
@@ -212,16 +267,35 @@ def selectivity(
     labels = contexts.labels.numpy()
     check_folds(labels, groups, "fold")
     controls = control_labels(contexts, groups, tasks, seed)
-    weighted = [(task, example_weights(task)) for task in (labels, *controls)]
+    every, words = np.stack([labels, *controls]), contexts.word_codes
+    first = np.unique(words, return_index=True)[1]
+    balanced = example_weights(labels)[0, torch.from_numpy(first)]
 
     def work(x: Tensor, scratch: Scratch) -> dict[str, Tensor]:
-        real, *control = (_scores(x, y, groups, w, scratch)[0] for y, w in weighted)
-        mean = torch.stack(control).mean(dim=0)
-        return {"fold_accuracy": real, "control_accuracy": mean, "selectivity": real - mean}
+        right = count_right(x, every, groups, words, scratch)
+        in_folds = (balanced.to(x.device) @ right[0]).masked_fill(does_not_vary(x), torch.nan)
+        scores = scores_over_words(x, right, every, words)
+        return {"fold_accuracy": in_folds, **{f"task {i}": row for i, row in enumerate(scores)}}
 
     columns = compute(acts.values, work, desc="selectivity", progress=progress)
+    scores = torch.stack([columns.pop(f"task {i}") for i in range(len(every))])
+    columns |= _selectivity_columns(scores)
     about = {"tasks": tasks, "folds": folds, "seed": seed}
-    return result.with_columns({**result.columns, **columns}, selectivity=about)
+    found = result.with_columns({**result.columns, **columns}, selectivity=about)
+    widths = [site.width for site in result.sites]
+    return found.with_table("control_tasks", means_table(found, scores, widths, "task"))
+
+
+def _selectivity_columns(scores: Float[Tensor, "task layer unit"]) -> dict[str, Tensor]:
+    """Real task, mean of the control tasks, their difference, and the real task's place."""
+    real, mean = scores[0], scores[1:].mean(dim=0)
+    rank = (scores >= real - ROUNDING).sum(dim=0).double().masked_fill(real.isnan(), torch.nan)
+    return {
+        "task_accuracy": real,
+        "control_accuracy": mean,
+        "selectivity": real - mean,
+        "selectivity_rank": rank,
+    }
 
 
 def check_tasks(tasks: int) -> None:
@@ -236,42 +310,6 @@ def check_tasks(tasks: int) -> None:
         raise ValueError(f"selectivity needs at least one control task; got {tasks}")
 
 
-def control_labels(
-    contexts: Contexts, groups: Int[np.ndarray, " example"], tasks: int, seed: int
-) -> list[Int[np.ndarray, " example"]]:
-    """Draw the labels of the control tasks: word types relabelled in the real proportions.
-
-    A relabelling that leaves a training fold without one of the classes (all words of the class
-    are rare) is drawn again.
-
-    Raises
-    ------
-    TooFewWordsError
-        A word has both labels, which no control task can keep; too few of the draws, 100 for
-        each task, are usable.
-    """
-    rng = np.random.default_rng((seed, 1))
-    words, types = contexts.word_codes, contexts.word_types
-    by_type = np.zeros(len(types), dtype=np.int64)
-    by_type[words] = contexts.labels.numpy()
-    both = by_type[words] != contexts.labels.numpy()
-    if both.any():
-        raise TooFewWordsError(
-            f"a control task gives each word type one class; {types[words[both][0]]!r} has both"
-        )
-    found: list[np.ndarray] = []
-    for _ in range(100 * tasks):
-        labels = rng.permutation(by_type)[words]
-        if _folds_hold_both(labels, groups):
-            found.append(labels)
-        if len(found) == tasks:
-            return found
-    raise TooFewWordsError(
-        f"no {tasks} control tasks whose training folds hold both classes could be drawn from "
-        f"{len(types)} word types; use a contrast with more words, or fewer folds"
-    )
-
-
 def check_folds(
     labels: Int[np.ndarray, " example"], groups: Int[np.ndarray, " example"], by: str
 ) -> None:
@@ -282,16 +320,12 @@ def check_folds(
     TooFewWordsError
         Names the split and what to do.
     """
-    if not _folds_hold_both(labels, groups):
+    if not folds_hold_both(labels, groups):
         raise TooFewWordsError(
             f"held out by {by}, a training fold has no example of one class: a class needs at "
             "least two word types (by word) and examples in at least two folds; use a contrast or "
             "text with more of them"
         )
-
-
-def _folds_hold_both(labels: np.ndarray, groups: np.ndarray) -> bool:
-    return all(0 < labels[groups != g].sum() < (groups != g).sum() for g in np.unique(groups))
 
 
 def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarray, " example"]:
@@ -343,15 +377,18 @@ def _scores(
     x: Float[Tensor, "example unit"],
     labels: Int[np.ndarray, " example"],
     groups: Int[np.ndarray, " example"],
+    parts: Int[np.ndarray, " example"],
     weights: Float[Tensor, "score example"],
     scratch: Scratch,
 ) -> Float[Tensor, "score unit"]:
-    """Average whether held-out predictions are right; NaN for units that do not vary."""
-    right = predictions_right(x, labels, groups, scratch)
-    scores = weights.to(x.device) @ right.double()
-    low, high = x.amin(dim=0), x.amax(dim=0)
-    invalid = ~(low.isfinite() & high.isfinite()) | (low == high)
-    return scores.masked_fill(invalid, torch.nan)
+    """Average whether held-out predictions are right; NaN for units that do not vary.
+
+    The examples of a part have the same weights.
+    """
+    right = count_right(x, labels[None], groups, parts, scratch)[0]
+    first = np.unique(parts, return_index=True)[1]
+    scores = weights[:, torch.from_numpy(first)].to(x.device) @ right
+    return scores.masked_fill(does_not_vary(x), torch.nan)
 
 
 def example_weights(

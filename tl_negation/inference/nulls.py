@@ -1,8 +1,8 @@
 """What a scan would show if units knew words and nothing else."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,19 +10,20 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .._shared import Seed, table, validated
 from ..activations import Activations
+from ..corpus import Contexts, class_one_first
+from ..fitting import Scratch, compute, logistic
 from ..models import Site
-from ..probing import ProbeResult, needs_activations, probe, significant
-from .heldout import held_out
+from ..probing import ProbeResult, needs_activations, significant
+from .heldout import words_left_out
 from .words import word_test
 
 #: What is summarised of each replicate, as a mean over tested units.
 MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
-#: Activations that are copied at a time, unless a single layer has more.
-COPIED_BYTES = 2**30
+#: What the shuffles need of a fit; the area under the ROC curve and the errors they do not.
+FITTED = ("status", "accuracy", "balanced_accuracy")
 
 
 @validated
@@ -79,38 +80,72 @@ def lexical_null(
     if replicates < 1:
         raise ValueError(f"the lexical null needs at least one replicate; got {replicates}")
     acts = needs_activations(result, "lexical_null")
-    words, types = acts.contexts.word_codes, acts.contexts.word_types
     rng = np.random.default_rng(seed)
+    sources = [rng.permutation(len(acts.contexts.word_types)) for _ in range(replicates)]
+    shuffles = _fits(acts, sources, held_out_words, progress)
     test = result.provenance["test"]
-    frames = []
-    for replicate in tqdm(range(replicates), desc="lexical null", disable=not progress):
-        source = rng.permutation(len(types))
-        swap = partial(swap_word_means, words=words, source=source)
-        null = _probed(acts, swap, test, held_out_words)
-        frames.append(_means(null).assign(replicate=replicate))
+    frames = [
+        _means(_judged(result, columns, test)).assign(replicate=replicate)
+        for replicate, columns in enumerate(shuffles)
+    ]
     table = pd.concat(frames, ignore_index=True)
     return table[["replicate", *(name for name in table if name != "replicate")]]
 
 
-def _probed(
+def _fits(
     acts: Activations,
-    change: Callable[[Tensor], Tensor],
-    test: Mapping[str, Any],
+    sources: Sequence[Int[np.ndarray, " word"]],
     held_out_words: bool,
+    progress: bool,
+) -> list[dict[str, Tensor]]:
+    """Fit every unit under each shuffle: block by block, so that no activations are copied."""
+    contexts = acts.contexts
+    n1 = int(contexts.labels.sum())
+    order = class_one_first(contexts.labels.to(acts.values.device, torch.int8))
+    unseen = words_left_out(contexts)
+    shuffles = [_of(source, contexts, acts.values.device) for source in sources]
+
+    def work(x: Tensor, scratch: Scratch) -> dict[tuple[int, str], Tensor]:
+        columns: dict[tuple[int, str], Tensor] = {}
+        means = _word_means(x, contexts.word_codes)
+        for i, (source, words) in enumerate(shuffles):
+            moved = x + (means[source] - means).to(x.dtype)[words]
+            in_order = torch.index_select(moved, 0, order, out=scratch.like("sorted", x))
+            fit = logistic.fit(in_order, n1, scratch)
+            found = {name: getattr(fit, name) for name in FITTED} | _p_values(fit)
+            if held_out_words:
+                found["held_out_accuracy"] = unseen(moved, scratch)
+            columns |= {(i, name): column for name, column in found.items()}
+        return columns
+
+    columns = compute(acts.values, work, desc="lexical null", progress=progress)
+    return [
+        {name: column for (i, name), column in columns.items() if i == shuffle}
+        for shuffle in range(len(sources))
+    ]
+
+
+def _of(source: np.ndarray, contexts: Contexts, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The words that means come from, and the word of each example, on the device."""
+    return torch.from_numpy(source).to(device), torch.from_numpy(contexts.word_codes).to(device)
+
+
+def _p_values(fit: logistic.Fit) -> dict[str, Tensor]:
+    """p of Wald's test and of the likelihood ratio's."""
+    z = (fit.beta / fit.se).abs()
+    lr = fit.lr.clamp_min(0)
+    return {
+        "p": torch.erfc(z / math.sqrt(2)),
+        "lr_p": torch.erfc(torch.sqrt(lr / 2)),
+    }
+
+
+def _judged(
+    result: ProbeResult, columns: dict[str, Tensor], test: Mapping[str, Any]
 ) -> ProbeResult:
-    """Probe changed activations, some layers at a time: a copy of all may not fit into memory."""
-    step = max(1, COPIED_BYTES // acts.values[0].nbytes)
-    parts = []
-    for start in range(0, len(acts.layers), step):
-        rows = slice(start, start + step)
-        some = replace(acts, values=change(acts.values[rows]), layers=acts.layers[rows])
-        part = probe(some, progress=False, **test)
-        part = held_out(part, progress=False) if held_out_words else part
-        parts.append(replace(part, activations=None))
-    columns = {name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns}
-    # A family may reach over layers.
-    columns["significant"] = significant(columns, acts.sites, len(acts.layers), **test)
-    return replace(parts[0], columns=columns, layers=acts.layers)
+    """Say which units pass the test; a family may reach over layers."""
+    columns["significant"] = significant(columns, result.sites, len(result.layers), **test)
+    return replace(result, columns=columns, activations=None, display=None, tables={})
 
 
 @validated
@@ -233,14 +268,20 @@ def swap_word_means(
     source: Int[np.ndarray, " word"],
 ) -> Float[Tensor, "layer example unit"]:
     """Give every word the mean activations of another, its ``source``; keep the spread within."""
-    one_hot = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(values.device)
-    to_means = (one_hot / one_hot.sum(dim=0)).T
+    source, words = (torch.from_numpy(of).to(values.device) for of in (source, words))
     moved = values.clone()
     for layer, out in zip(values, moved, strict=True):
-        means = to_means @ layer.double()
-        change = means[torch.from_numpy(source).to(means.device)] - means
-        out.add_((one_hot @ change).to(out.dtype))
+        means = _word_means(layer, words.cpu().numpy())
+        out.add_((means[source] - means).to(out.dtype)[words])
     return moved
+
+
+def _word_means(
+    x: Float[Tensor, "example unit"], words: Int[np.ndarray, " example"]
+) -> Float[Tensor, "word unit"]:
+    """Average each unit over the examples of each word, in float64."""
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(words)).double().to(x.device)
+    return (one_hot / one_hot.sum(dim=0)).T @ x.double()
 
 
 @validated

@@ -42,9 +42,8 @@ Y_LABELS = {
     "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
 }
-#: Accuracies in which both classes have the same weight: guessing gets half of them right.
-BALANCED = ("held_out_accuracy", "balanced_accuracy", "fold_accuracy", "block_accuracy")
-BALANCED += ("document_accuracy",)
+#: Profile column -> the columns between which it lies under other labelings of the words.
+NULLS = {"held_out_accuracy": ("null_held_out_low", "null_held_out_high")}
 
 
 @validated
@@ -92,8 +91,9 @@ def laminar(
     for ``held_out_accuracy``, 90 % of the means over words resampled within each class
     (:func:`tl_negation.word_bands`). Attention and MLP in the same Axes:
     ``laminar(profile(result, by="module"))``.
-    A dashed line beside accuracies shows what guessing gets right: the base rate of the larger
-    class, or one half if both classes have the same weight.
+    The grey bands beside ``held_out_accuracy`` are, site by site, the 5 to 95 % of the same measure
+    after the labels of the words were dealt anew. A dashed line beside in-sample accuracies is the
+    base rate of the larger class.
     A line shows how much can be decoded from single units of a layer. It does not show that the
     model uses it, nor that it is the category rather than the word.
 
@@ -115,8 +115,7 @@ def laminar(
         for panel, name in zip(axes, names, strict=True):
             _profile_panel(panel, table, name)
             about = _profile_title(table, names, n_contexts) if panel is axes[0] else ""
-            bands = "bands: 5 to 95 % over words resampled in each class"
-            text = "\n".join(filter(None, (about, bands if f"{name}_low" in table else "")))
+            text = "\n".join(filter(None, (about, _bands(table, name))))
             headline(panel, text, 10.0 if about else 8.5)
         axes[-1].set_xlabel("layer")
         if narrow(axes[-1]):
@@ -153,9 +152,12 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
         if {f"{name}_low", f"{name}_high"} <= set(part):
             low, high = (scale * part[f"{name}_{end}"] for end in ("low", "high"))
             ax.fill_between(part["layer"], low, high, color=colour, alpha=0.12, lw=0, zorder=1)
+        if {*NULLS.get(name, "?")} <= set(part):
+            low, high = (scale * part[end] for end in NULLS[name])
+            ax.fill_between(part["layer"], low, high, color=GREY, alpha=0.12, lw=0, zorder=0)
         ends.append((_last_known(values), _line_label(str(site), part), colour))
-    if (guess := _guess(table, name)) is not None:
-        rate, text = guess
+    if (base := _base_rate(table, name)) is not None:
+        rate, text = base
         ax.axhline(rate, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         ends.append((rate, f"{text} {rate:.1f}%", GREY))
     _panel_scale(ax, name, percent)
@@ -175,10 +177,18 @@ def _handles(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     return list(named.values()), list(named)
 
 
-def _guess(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
-    """Return what guessing gets right, in per cent, and its name; None unless an accuracy."""
-    if name in BALANCED:
-        return 50.0, "guessing"
+def _bands(table: pd.DataFrame, name: str) -> str:
+    """Say what the bands of a panel are."""
+    parts = []
+    if f"{name}_low" in table:
+        parts.append("coloured bands: 5 to 95 % over words resampled in each class")
+    if {*NULLS.get(name, "?")} <= set(table):
+        parts.append("grey: the same measure, words relabelled")
+    return "; ".join(parts)
+
+
+def _base_rate(table: pd.DataFrame, name: str) -> tuple[float, str] | None:
+    """Return what guessing the larger class gets right, in per cent, and its name."""
     if name.startswith("accuracy") and "base_rate" in table:
         return 100 * float(table["base_rate"].iloc[0]), "base rate"
     return None
@@ -254,7 +264,8 @@ def word_or_category(
         units. Second row: the share of units significant over words (max-T over word types), and
         by example (the profile's ``test``). The grey band is the lexical null: the same accuracy
         in sample, or share by example, after shuffling which word has which mean activation (5 to
-        95 % of the replicates).
+        95 % of the replicates). The blue band is the accuracy on words left out after their labels
+        were dealt anew.
 
     Raises
     ------
@@ -290,7 +301,7 @@ def word_or_category(
             _compared(column[0], part, _ACCURACY, "null_accuracy")
             _compared(column[1], part, _SHARE, "null_share_significant")
             column[0].axhline(100 * part["base_rate"].iloc[0], color="#1a1a1a", lw=1, ls="--")
-            column[0].axhline(50, color="#1a1a1a", lw=1, ls=":")
+            _relabelled(column[0], part)
             column[0].set_title(f"{label_of(site)} ({int(part['units'].max()):,} units a layer)")
             layer_ticks(column[1])
             column[1].set_ylim(-3, 103)
@@ -318,6 +329,15 @@ def _below_each_other(axes: np.ndarray) -> bool:
     if first is None or last is None:  # Axes of the user's, not from subplots
         return False
     return axes.shape[1] > 1 and first.rowspan.start != last.rowspan.start
+
+
+def _relabelled(ax: Axes, part: pd.DataFrame) -> None:
+    """Draw what accuracy on words left out comes to under other labelings of the words."""
+    ends = NULLS["held_out_accuracy"]
+    if {*ends} <= set(part):
+        low, high = (100 * part[end] for end in ends)
+        label = "words left out, relabelled, 5-95 %"
+        ax.fill_between(part["layer"], low, high, color="#0072B2", alpha=0.2, lw=0, label=label)
 
 
 def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:
@@ -353,7 +373,7 @@ def _describe(axes: np.ndarray, text: str) -> None:
 
 
 def _shared_legends(axes: np.ndarray, base_rate: float) -> None:
-    guesses = {f"base rate {base_rate:.1%}": "--", "guessing, balanced": ":"}
+    guesses = {f"base rate {base_rate:.1%}": "--"}
     lines = [Line2D([], [], color="#1a1a1a", lw=1, ls=dashes) for dashes in guesses.values()]
     if _below_each_other(axes):
         handles, names = _handles(axes[:, 0])

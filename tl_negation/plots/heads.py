@@ -76,8 +76,8 @@ def heads(
     Returns
     -------
     array of Axes
-        Colours of shares run from 0 to 100 %. Those of accuracies begin at 50 %, which is guessing
-        if both classes have the same weight.
+        Colours of shares run from 0 to 100 %, those of accuracies from 50 %. What a head scores
+        where the classes mean nothing is not 50 %: see :func:`tl_negation.head_probe`.
 
     Raises
     ------

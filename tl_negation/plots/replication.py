@@ -56,7 +56,7 @@ def replication(
     -------
     array of Axes
         First, the rank correlation of the effects of all units. Second, the share of the first
-        result's units that keep their sign in the second (dashed: one half, as by chance). Third,
+        result's units that keep their sign in the second. Third,
         the share of them that the second result finds too (dotted: the share of all units that it
         finds).
 
@@ -100,7 +100,6 @@ def replication(
         _lines(axes[1], signs, "share", "same sign (%)", _count(signs, "units"))
         _lines(axes[2], overlap, "again", "found again (%)", _count(overlap, "first"))
         axes[0].axhline(0, color=GREY, lw=1, zorder=1)
-        axes[1].axhline(50, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
         _chance(axes[2], overlap)
         headline(axes[0], _title(source, test, found))
         axes[-1].set_xlabel("layer")

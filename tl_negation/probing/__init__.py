@@ -42,6 +42,7 @@ from .profiles import (
     under_preset,
     word_bands,
 )
+from .relabeled import place_of_mean
 from .replication import ALL, Replication, replicate
 from .results import ProbeResult, load_result, needs_activations
 from .storage import read_csv
@@ -78,6 +79,7 @@ __all__ = [
     "needs_activations",
     "over_words_figures",
     "over_words_sentences",
+    "place_of_mean",
     "probe",
     "profile",
     "ranks",

@@ -134,8 +134,12 @@ WORD_COLUMNS = {
     "document_accuracy": Column(
         "balanced accuracy in cross-validation, each document whole in one fold", ranks=True
     ),
-    "control_accuracy": Column("mean fold accuracy on control tasks that only the words decide"),
-    "selectivity": Column("fold accuracy minus control accuracy (Hewitt & Liang 2019)", ranks=True),
+    "task_accuracy": Column(
+        "accuracy in the same cross-validation, mean over the words of a class, then over classes"
+    ),
+    "control_accuracy": Column("mean of the same over control tasks that only the words decide"),
+    "selectivity": Column("task accuracy minus control accuracy (Hewitt & Liang 2019)", ranks=True),
+    "selectivity_rank": Column("place of the real task among all tasks, from 1, the best"),
     "cluster_se": Column("standard error of beta that allows for words as clusters"),
     "cluster_t": Column("beta / cluster_se"),
     "cluster_p": Column(
@@ -199,6 +203,9 @@ SUMMARY_COLUMNS = {
     ),
     "held_out_accuracy_high": Column(
         "95 % of the means over words resampled within each class are below"
+    ),
+    "held_out_p": Column(
+        "share of all labelings of the words under which words left out are predicted as well"
     ),
     "rho": Column("Spearman's rank correlation with depth"),
     "layers": Column("layers with a value"),

@@ -9,6 +9,8 @@ import pandas as pd
 
 from .claims import by_example_sentence, claim, over_words_sentences
 
+from .relabeled import place_of_mean
+
 if TYPE_CHECKING:  # results imports this module
     from .results import ProbeResult
 
@@ -63,18 +65,39 @@ def _held_out(result: ProbeResult) -> str:
     seen = _mean(result, "balanced_accuracy")
     unseen = _mean(result, "held_out_accuracy")
     return (
-        f"On words left out of the fit, the mean unit is right in {unseen:.1%} (balanced; "
-        f"guessing: 50 %) against {seen:.1%} on the words it was fitted to."
+        f"On words left out of the fit, the mean unit is right in {unseen:.1%} (balanced"
+        f"{_null(result)}) against {seen:.1%} on the words it was fitted to."
+    )
+
+
+def _null(result: ProbeResult) -> str:
+    """What the score comes to where the words' labels are dealt anew."""
+    place = place_of_mean(result, "held_out_null")
+    if place is None:
+        return ""
+    return (
+        f"; after dealing the words' labels anew, {place.labelings} times: {place.low:.1%} to "
+        f"{place.high:.1%}, p = {place.p:.2g}"
     )
 
 
 def _selectivity(result: ProbeResult) -> str:
-    names = ("control_accuracy", "fold_accuracy", "selectivity")
-    control, real, difference = (_mean(result, name) for name in names)
+    # A run of an earlier version weighed examples, and has no accuracy over words.
+    weighed = "task_accuracy" in result.columns
+    real = _mean(result, "task_accuracy" if weighed else "fold_accuracy")
+    control, difference = (_mean(result, name) for name in ("control_accuracy", "selectivity"))
     return (
         f"Control tasks that only the words decide are predicted at {control:.1%}, the real one at "
-        f"{real:.1%}: mean selectivity {100 * difference:+.1f} points."
+        f"{real:.1%}{', each word of a class weighted alike' * weighed}: mean selectivity "
+        f"{100 * difference:+.1f} points{_rank(result)}."
     )
+
+
+def _rank(result: ProbeResult) -> str:
+    place = place_of_mean(result, "control_tasks")
+    if place is None:
+        return ""
+    return f" (rank {place.at_least + 1} among the {place.labelings + 1} tasks)"
 
 
 def _heads(table: pd.DataFrame) -> str:

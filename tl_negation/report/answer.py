@@ -14,6 +14,7 @@ from ..probing import (
     example_test,
     over_words_figures,
     over_words_sentences,
+    place_of_mean,
 )
 
 
@@ -68,10 +69,16 @@ def _over_words_answer(result: ProbeResult) -> list[str]:
             for name in ("held_out_accuracy", "balanced_accuracy")
         )
         sentences.append(
-            f"On words left out of the fit the mean unit is right in {unseen:.1%} (guessing: 50%), "
+            f"On words left out of the fit the mean unit is right in {unseen:.1%}{_null(result)}, "
             f"against {seen:.1%} on the words it was fitted to."
         )
     return sentences
+
+
+def _null(result: ProbeResult) -> str:
+    """What the score comes to under other labelings of the words."""
+    place = place_of_mean(result, "held_out_null")
+    return "" if place is None else f" (words relabelled: {place.low:.1%} to {place.high:.1%})"
 
 
 def summary(result: ProbeResult) -> list[str]:

@@ -143,9 +143,17 @@ def _laminar(numbers: Numbers) -> Iterator[Picture]:
         "laminar",
         "Over depth",
         f"In each layer, a line per site: {unseen}share of units significant by example, mean "
-        f"in-sample accuracy; {_n(numbers)}. The dashed line is what guessing gets right.",
+        f"in-sample accuracy; {_n(numbers)}. {_lines(numbers)}",
         drawn(plots.laminar, numbers.table, y=numbers.panels),
     )
+
+
+def _lines(numbers: Numbers) -> str:
+    """Say what the line and the bands beside accuracies are."""
+    base = "The dashed line is the base rate of the larger class."
+    if "null_held_out_low" not in numbers.table:
+        return base
+    return f"{base} Grey: accuracy on words left out after the words' labels were dealt anew."
 
 
 def _word_or_category(numbers: Numbers) -> Iterator[Picture]:
@@ -157,7 +165,8 @@ def _word_or_category(numbers: Numbers) -> Iterator[Picture]:
         "Blue: what holds over words, which is accuracy on words left out of the fit, and units "
         "that pass the test over word types. Orange: what is decodable by example. Shuffling "
         "which word has which mean activation gives the grey band (the lexical null, "
-        "5 to 95 % of its replicates): units that know words and nothing else reach it.",
+        "5 to 95 % of its replicates): units that know words and nothing else reach it. The blue "
+        "band is the accuracy on words left out after the words' labels were dealt anew.",
         drawn(plots.word_or_category, numbers.table),
         wide=True,
     )
