@@ -6,8 +6,8 @@ import torch
 from helpers import synthetic
 
 from tl_negation.inference import error_rates
+from tl_negation.inference.every_labeling_tensors import statistics
 from tl_negation.inference.precision import weigh, word_means
-from tl_negation.inference.relabelling_tensors import statistics
 from tl_negation.inference.words import exchangeable, labelings_of, word_test
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers import synthetic
 
+from tl_negation.inference.every_labeling_tensors import statistics
 from tl_negation.inference.groups import group_test
 from tl_negation.inference.heads import rotate
 from tl_negation.inference.precision import gram_of, weigh, word_means
-from tl_negation.inference.relabelling_tensors import statistics
 from tl_negation.inference.shares import share_table
 from tl_negation.inference.words import TooFewWordsError, exchangeable, labelings_of, word_test
 

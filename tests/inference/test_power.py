@@ -8,9 +8,9 @@ from helpers import synthetic
 from scipy.stats import nct
 from scipy.stats import t as student
 
+from tl_negation.inference.labelings import Asked
 from tl_negation.inference.power import cautions, shifts, smallest_p, spread_of
 from tl_negation.inference.precision import word_means
-from tl_negation.inference.relabelling import Asked
 from tl_negation.inference.words import exchangeable, labelings_of, word_test
 
 STORY = synthetic.story_contexts()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_ind
 
-from tl_negation.inference import relabelling_compiled, words
+from tl_negation.inference import every_labeling_compiled, words
 from tl_negation.inference.precision import weigh, word_means
 from tl_negation.inference.words import TooFewWordsError, exchangeable, word_test
 from tl_negation.probing.families import family_ids
@@ -254,7 +254,7 @@ def test_a_larger_family_costs_power_and_a_unit_alone_has_its_own_p():
 def test_blocks_do_not_matter(seven, monkeypatch):
     values, labels, names = synthetic.small(seed=2)
     whole = run(values, labels, names)
-    monkeypatch.setattr(relabelling_compiled, "STRETCH", 5)  # 105 units in the family
+    monkeypatch.setattr(every_labeling_compiled, "STRETCH", 5)  # 105 units in the family
     cut = run(values, labels, names)
     for name in ("words_t", "words_p", "words_p_maxt", "words_q"):
         assert torch.equal(whole.columns[name], cut.columns[name])

@@ -347,8 +347,6 @@ def fit(x: np.ndarray, n1: int, out: np.ndarray) -> None:
         out[Column.CONVERGED, unit] = 1.0 if abs(b) < LARGEST else 0.0
 
 
-
-
 @vectors
 def _places(bits: Row) -> float:
     """Sum of the places, counted from 1, at which the lowest bit is set."""

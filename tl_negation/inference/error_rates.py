@@ -1,13 +1,14 @@
 """Which units of a family are found: false discovery rate and exceedance, by permutation.
 
-The family-wise error is that of :func:`tl_negation.inference.relabelling.stepped_down`.
+The family-wise error is that of :func:`tl_negation.inference.every_labeling.stepped_down`.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from .every_labeling import bins_of, exceeding
+from .labelings import Asked
 from .precision import Weighted
-from .relabelling import Asked, bins_of, exceeding
 
 #: What ``significant_words`` may control.
 ERRORS = ("fwer", "fdx", "fdr")

@@ -14,9 +14,10 @@ from jaxtyping import Float
 
 from .._shared import Seed, nearest, sequence, validated
 from ..probing import ProbeResult, needs_activations
+from .every_labeling import reached
 from .grouping import KEYS, groups_of
+from .labelings import SIDES, Asked
 from .precision import Weighted, WordMeans, gram_of, weigh, word_means
-from .relabelling import SIDES, Asked, reached
 from .shares import share_table
 from .words import check_alternative, exchangeable, labelings_of
 

@@ -16,7 +16,7 @@ from ..activations import Activations
 from ..corpus import Contexts, class_one_first
 from ..fitting import Scratch, compute, logistic
 from ..models import Site
-from ..probing import ProbeResult, needs_activations, significant
+from ..probing import ProbeResult, needs_activations, probe, significant
 from .heldout import words_left_out
 from .words import word_test
 
@@ -268,11 +268,11 @@ def swap_word_means(
     source: Int[np.ndarray, " word"],
 ) -> Float[Tensor, "layer example unit"]:
     """Give every word the mean activations of another, its ``source``; keep the spread within."""
-    source, words = (torch.from_numpy(of).to(values.device) for of in (source, words))
+    given, of = (torch.from_numpy(codes).to(values.device) for codes in (source, words))
     moved = values.clone()
     for layer, out in zip(values, moved, strict=True):
-        means = _word_means(layer, words.cpu().numpy())
-        out.add_((means[source] - means).to(out.dtype)[words])
+        means = _word_means(layer, words)
+        out.add_((means[given] - means).to(out.dtype)[of])
     return moved
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .labelings import Asked
 from .precision import WordMeans, between_variance
-from .relabelling import Asked
 
 #: Probability with which the smallest shift that is stated would have been found.
 POWER = 0.8

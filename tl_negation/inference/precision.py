@@ -37,7 +37,7 @@ class WordMeans(NamedTuple):
 
 
 class Weighted(NamedTuple):
-    """Units ready for relabelling; NaN for units that are constant over words or not finite.
+    """Units ready for every labeling; NaN for units that are constant over words or not finite.
 
     Attributes
     ----------

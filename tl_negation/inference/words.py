@@ -21,10 +21,11 @@ from .._shared import Seed, real, validated
 from ..corpus import Contexts
 from ..probing import ProbeResult, family_ids, needs_activations
 from .error_rates import check_error, exceedance, false_rate
+from .every_labeling import reached, stepped_down
 from .grouping import groups_of
+from .labelings import SIDES, Asked, Progress, Reached
 from .power import cautions, shifts, smallest_p, spread_of
 from .precision import ROUNDING, Weighted, weigh, word_means
-from .relabelling import SIDES, Asked, Progress, Reached, reached, stepped_down
 from .shares import share_table
 
 ALTERNATIVES = tuple(SIDES)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .claims import by_example_sentence, claim, over_words_sentences
-
 from .relabeled import place_of_mean
 
 if TYPE_CHECKING:  # results imports this module

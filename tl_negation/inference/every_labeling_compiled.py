@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ..fitting import labelings as kernels
+from .labelings import SLACK, Asked, Progress, Reached, SteppedDown
 from .precision import Weighted
-from .relabelling import SLACK, Asked, Progress, Reached, SteppedDown
 
 #: Units of a stretch.
 STRETCH = 4096
@@ -27,7 +27,7 @@ def reached(
     k: int,
     progress: Progress,
 ) -> Reached:
-    """See :func:`tl_negation.inference.relabelling.reached`; ``k``: labelings that may reach it."""
+    """See :func:`tl_negation.inference.every_labeling.reached`; ``k``: labelings that may reach it."""
     d, w, codes = _arrays(units, asked)
     n = len(asked.labelings)
     observed, single = np.empty(len(d)), np.empty(len(d), np.int64)
@@ -51,7 +51,7 @@ def reached(
 
 
 def stepped_down(units: Weighted, asked: Asked, progress: Progress) -> SteppedDown:
-    """See :func:`tl_negation.inference.relabelling.stepped_down`.
+    """See :func:`tl_negation.inference.every_labeling.stepped_down`.
 
     Each stretch is looked at twice: for its own largest values, and again when those of all the
     stretches before it are known.
@@ -76,7 +76,7 @@ def stepped_down(units: Weighted, asked: Asked, progress: Progress) -> SteppedDo
 
 
 def exceeding(units: Weighted, asked: Asked, column: np.ndarray) -> np.ndarray:
-    """See :func:`tl_negation.inference.relabelling.exceeding`."""
+    """See :func:`tl_negation.inference.every_labeling.exceeding`."""
     d, w, codes = _arrays(units, asked)
     shape = (len(asked.labelings), _size(column))
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from tl_negation.fitting.labelings import BINS
-from tl_negation.inference import relabelling_compiled, relabelling_tensors
+from tl_negation.inference import every_labeling_compiled, every_labeling_tensors
+from tl_negation.inference.every_labeling import bins_of
+from tl_negation.inference.labelings import SIDES, Asked
 from tl_negation.inference.precision import Weighted
-from tl_negation.inference.relabelling import SIDES, Asked, bins_of
 
-ENGINES = [relabelling_compiled, relabelling_tensors]
+ENGINES = [every_labeling_compiled, every_labeling_tensors]
 UNITS, GROUPS = 40, 3
 
 
@@ -111,8 +112,8 @@ def test_blocks_do_not_matter(case, monkeypatch):
     units, asked, _ = case
     groups = np.zeros(UNITS, np.int64)
     for engine, name, size in (
-        (relabelling_compiled, "STRETCH", 7),
-        (relabelling_tensors, "BLOCK", 7 * len(asked.labelings)),
+        (every_labeling_compiled, "STRETCH", 7),
+        (every_labeling_tensors, "BLOCK", 7 * len(asked.labelings)),
     ):
         whole = engine.reached(units, asked, groups, groups, 2, lambda _: None)
         stepped = engine.stepped_down(units, asked, lambda _: None)

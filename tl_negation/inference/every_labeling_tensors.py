@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..fitting.labelings import BINS
+from .labelings import SLACK, Asked, Progress, Reached, SteppedDown
 from .precision import Weighted
-from .relabelling import SLACK, Asked, Progress, Reached, SteppedDown
 
 #: Elements of a [unit, labeling] block: 64 MB in float64.
 BLOCK = 8_000_000
@@ -37,7 +37,7 @@ def reached(
     k: int,
     progress: Progress,
 ) -> Reached:
-    """See :func:`tl_negation.inference.relabelling.reached`; ``k``: labelings that may reach it."""
+    """See :func:`tl_negation.inference.every_labeling.reached`; ``k``: labelings that may reach it."""
     device, n = units.weights.device, len(asked.labelings)
     group, family = (torch.from_numpy(numbers).to(device) for numbers in (groups, families))
     counts, bins = (
@@ -58,7 +58,7 @@ def reached(
 
 
 def stepped_down(units: Weighted, asked: Asked, progress: Progress) -> SteppedDown:
-    """See :func:`tl_negation.inference.relabelling.stepped_down`."""
+    """See :func:`tl_negation.inference.every_labeling.stepped_down`."""
     device = units.weights.device
     largest = torch.full((len(asked.labelings),), -torch.inf, dtype=torch.float64, device=device)
     counts = []
@@ -73,7 +73,7 @@ def stepped_down(units: Weighted, asked: Asked, progress: Progress) -> SteppedDo
 
 
 def exceeding(units: Weighted, asked: Asked, column: np.ndarray) -> np.ndarray:
-    """See :func:`tl_negation.inference.relabelling.exceeding`."""
+    """See :func:`tl_negation.inference.every_labeling.exceeding`."""
     device, n, width = units.weights.device, len(asked.labelings), int(column.max()) + 1
     of_bin = torch.from_numpy(column).to(device)
     counts = torch.zeros(n * width, dtype=torch.int64, device=device)
