@@ -27,7 +27,7 @@ def reached(
     k: int,
     progress: Progress,
 ) -> Reached:
-    """See :func:`tl_negation.inference.every_labeling.reached`; ``k``: labelings that may reach it."""
+    """See :func:`.every_labeling.reached`; ``k`` labelings may reach a unit."""
     d, w, codes = _arrays(units, asked)
     n = len(asked.labelings)
     observed, single = np.empty(len(d)), np.empty(len(d), np.int64)

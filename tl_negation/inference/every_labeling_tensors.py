@@ -37,7 +37,7 @@ def reached(
     k: int,
     progress: Progress,
 ) -> Reached:
-    """See :func:`tl_negation.inference.every_labeling.reached`; ``k``: labelings that may reach it."""
+    """See :func:`.every_labeling.reached`; ``k`` labelings may reach a unit."""
     device, n = units.weights.device, len(asked.labelings)
     group, family = (torch.from_numpy(numbers).to(device) for numbers in (groups, families))
     counts, bins = (
