@@ -61,7 +61,7 @@ def test_cases_of_exceedance_differ():
 
 def test_without_false_units_exceedance_is_max_t_in_a_single_step():
     result, value = made(6.0)
-    got = word_test(result, error="fdx", gamma=0, alpha=0.1, progress=False)
+    got = word_test(result, error="fdx", gamma=0.0, alpha=0.1, progress=False)
     p = (value.max(axis=0) >= value[:, :1] - 1e-9).mean(axis=1)
     np.testing.assert_array_equal(got.significant_words[0], p <= 0.1)
     assert got.provenance["word_test"]["gamma"] == 0

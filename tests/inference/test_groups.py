@@ -187,6 +187,8 @@ def test_what_is_refused(case):
         group_test(result, by=["site", "site"])
     with pytest.raises(TypeError, match=r"by must be a list; got 'layer': write \['layer'\]"):
         group_test(result, by="layer")
+    with pytest.raises(ValueError, match="alpha must lie between 0 and 1; got 5"):
+        group_test(result, alpha=5.0)
     with pytest.raises(ValueError, match="one of two-sided, greater, less; got 'up'"):
         group_test(result, alternative="up")
     with pytest.raises(ValueError, match="group_test needs the activations"):

@@ -7,6 +7,7 @@ import torch
 from helpers import synthetic
 from scipy.stats import nct
 from scipy.stats import t as student
+from statsmodels.stats.power import TTestIndPower
 
 from tl_negation.inference.labelings import Asked
 from tl_negation.inference.power import cautions, shifts, smallest_p, spread_of
@@ -56,14 +57,15 @@ def _critical(shift, icc):
     return nct.isf(0.8, 13, shift * np.sqrt(one * (weight.sum() - one) / weight.sum()))
 
 
-def test_the_referees_example():
-    """STATISTICS, 12: 74,880 units, 5 + 5 words: a shift of 10.7 SDs between words."""
+def test_the_shift_is_that_of_a_t_test_where_words_are_frequent():
+    """5 + 5 words, one of 74,880 units: statsmodels knows the power of the pooled t test."""
     types = table([10_000] * 5, [10_000] * 5)
     p = 1 - 0.95 ** (1 / 74_880)
     t = student.isf(p / 2, 8)
     got = shifts(types, 1.0, asked(types), t**2 / (8 + t**2), 0.05)
-    assert got["shift_family"] == pytest.approx(10.7, abs=0.1)
-    assert got["shift_alone"] == pytest.approx(2.0, abs=0.1)  # Cohen's table: n = 5 a group
+    for name, level in (("shift_family", p), ("shift_alone", 0.05)):
+        power = TTestIndPower().power(got[name], nobs1=5, alpha=level)
+        assert power == pytest.approx(0.8, abs=1e-4)
 
 
 def test_no_shift_is_stated_where_none_would_do():

@@ -10,6 +10,8 @@ from tl_negation.inference.precision import between_variance, gram_of, weigh, wo
 from tl_negation.inference.words import exchangeable
 
 VALUES, LABELS, NAMES = synthetic.small(seed=4)
+#: Some units that do not know words.
+VALUES[:, :, :3] = np.random.default_rng(4).normal(size=(3, len(LABELS), 3))
 OF = synthetic.contexts(LABELS, NAMES)
 TYPES = tuple(exchangeable(OF)["word"])
 MEANS = word_means(torch.from_numpy(VALUES), OF.words, TYPES)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from .._shared import Seed, nearest, sequence, validated
-from ..probing import ProbeResult, needs_activations
+from ..probing import ProbeResult, check_level, needs_activations
 from .every_labeling import reached
 from .grouping import KEYS, groups_of
 from .labelings import SIDES, Asked
@@ -71,7 +71,7 @@ def group_test(
     TooFewWordsError
         (A ValueError.) As :func:`word_test`.
     ValueError
-        An unknown key or alternative; the result was read from disk.
+        An unknown key or alternative; ``alpha`` is outside (0, 1); the result was read from disk.
 
     Notes
     -----
@@ -90,6 +90,7 @@ def group_test(
     True
     """
     check_alternative(alternative)
+    check_level(alpha)
     by = _checked_keys(by)
     acts = needs_activations(result, "group_test")
     types = exchangeable(acts.contexts)

@@ -77,7 +77,7 @@ def _at_least(
     mean, spread = counts.mean(axis=1), counts.std(axis=1)
     highest = _quantile(_standardised(counts).max(axis=0, initial=0)[None], 1 - alpha)
     together = observed - (mean + highest * spread)
-    return np.maximum(alone, 0), np.maximum(together, 0)
+    return np.maximum(alone, 0).astype(float), np.maximum(together, 0)
 
 
 def _quantile(values: np.ndarray, level: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .._shared import Seed, real, validated
 from ..corpus import Contexts
-from ..probing import ProbeResult, family_ids, needs_activations
+from ..probing import ProbeResult, check_level, family_ids, needs_activations
 from .error_rates import check_error, exceedance, false_rate
 from .every_labeling import reached, stepped_down
 from .grouping import groups_of
@@ -134,7 +134,7 @@ def word_test(
         (A ValueError.) A class has only one word type, so that no permutation test over words
         exists; there are fewer labelings than 20; a word has both labels.
     ValueError
-        An unknown family, alternative, statistic or error; ``gamma`` is not from 0 to below 1; the
+        An unknown family, alternative, statistic or error; ``gamma`` is not from 0 to below 1; ``alpha`` is outside (0, 1); the
         result was read from disk.
 
     Warns
@@ -165,6 +165,7 @@ def word_test(
     True
     """
     check_alternative(alternative)
+    check_level(alpha)
     check_error(error, gamma)
     if statistic not in STATISTICS:
         raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}; got {statistic!r}")

@@ -89,10 +89,21 @@ def check_test(*, test: str, alpha: float, family: str, correction: str) -> None
         ``alpha`` is outside (0, 1); the test, the family or the correction is unknown.
     """
     _check_name("test", test, EXAMPLE_TESTS)
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
+    check_level(alpha)
     check_family(family)
     check_correction(correction)
+
+
+def check_level(alpha: float) -> None:
+    """Refuse a level that no test can have.
+
+    Raises
+    ------
+    ValueError
+        ``alpha`` is outside (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
 
 
 def check_family(family: str) -> None:
