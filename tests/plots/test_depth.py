@@ -57,9 +57,10 @@ class TestLaminar:
         assert any(np.allclose(one.get_ydata(), 50) for one in lower.lines)
         assert not any("base rate" in text.get_text() for text in upper.texts)
 
-    def test_balanced_accuracy_has_its_own_guess(self, result):
+    def test_no_line_at_one_half_is_drawn_that_was_not_measured(self, result):
         ax = plots.laminar(profile(result).assign(held_out_accuracy=0.6), y="held_out_accuracy")
-        assert "guessing 50.0%" in [text.get_text() for text in ax.texts]
+        assert not any("50" in text.get_text() for text in ax.texts)
+        assert not any(np.allclose(one.get_ydata(), 50) for one in ax.lines)
 
     def test_every_line_is_named_at_its_end_with_its_units(self, result):
         names = {text.get_text() for text in plots.laminar(result)[0].texts}
@@ -278,7 +279,7 @@ class TestWordOrCategory:
             (0, "in sample"): "accuracy",
             (0, "words left out"): "held_out_accuracy",
             (1, "by example"): "share_significant",
-            (1, "over words (max-T)"): "share_significant_words",
+            (1, "over words"): "share_words",
         }
         for column, site in enumerate(("q", "k", "mlp_pre")):
             rows = table[table["site"] == site]
@@ -294,27 +295,29 @@ class TestWordOrCategory:
         for column, site in enumerate(("q", "k", "mlp_pre")):
             rows = table[table["site"] == site]
             for row, name in enumerate(("null_accuracy", "null_share_significant")):
-                [band] = axes[row, column].collections
+                bands = axes[row, column].collections
+                [band] = [one for one in bands if one.get_label() == "lexical null, 5-95 %"]
                 corners = band.get_paths()[0].vertices
                 for i, layer in enumerate(LAYERS):
                     heights = corners[np.isclose(corners[:, 0], layer), 1]
                     ends = [100 * rows[f"{name}_{end}"].iloc[i] for end in ("low", "high")]
                     np.testing.assert_allclose([heights.min(), heights.max()], ends)
 
-    def test_base_rate_and_guessing_are_drawn_and_named(self, over_words):
+    def test_the_base_rate_is_drawn_and_named(self, over_words):
         axes = plots.word_or_category(over_words)
         heights = [one.get_ydata()[0] for one in axes[0, 0].lines if len(one.get_ydata()) == 2]
-        np.testing.assert_allclose(heights, [100 * over_words.base_rate, 50])
+        np.testing.assert_allclose(heights, [100 * over_words.base_rate])
         names = [text.get_text() for text in axes[0, -1].get_legend().get_texts()]
         assert f"base rate {over_words.base_rate:.1%}" in names
-        assert "guessing, balanced" in names
+        assert not any("guessing" in name for name in names)
         assert "lexical null, 5-95 %" in names
         title = axes[0, 0].figure.get_suptitle().replace("\n", " ")
         assert "over words, and by example (likelihood-ratio test); n = 40 contexts" in title
 
     def test_a_table_without_bands_is_drawn_without(self, over_words):
         table = profile(over_words)
-        table = table[[name for name in table if not name.startswith("null_")]]
+        bands = ("null_", "share_words_")
+        table = table[[name for name in table if not name.startswith(bands)]]
         axes = plots.word_or_category(table)
         assert not any(ax.collections for ax in axes.flat)
         assert "contexts" not in axes[0, 0].figure.get_suptitle()
@@ -334,7 +337,7 @@ class TestWordOrCategory:
         assert texts_overlap(plots.word_or_category(over_words)[0, 0].figure) == []
 
     def test_refuses_a_result_without_inference_over_words(self, result):
-        with pytest.raises(ValueError, match="lacks held_out_accuracy, share_significant_words"):
+        with pytest.raises(ValueError, match="lacks held_out_accuracy, share_words"):
             plots.word_or_category(result)
         with pytest.raises(TypeError, match="type ProbeResult or DataFrame; got NoneType"):
             plots.word_or_category(None)

@@ -38,7 +38,7 @@ def texts(path):
 class TestSave:
     def test_text_is_text_in_an_svg(self, result, tmp_path):
         path = plots.save(plots.laminar(result), tmp_path / "new" / "figure.svg")
-        assert {"layer", "significant units (%)", "q (20 units)"} <= set(texts(path))
+        assert {"layer", "by example (%)", "q (20 units)"} <= set(texts(path))
         assert "<image" not in path.read_text("utf-8")
 
     def test_fonts_of_a_pdf_can_be_edited_and_nothing_is_an_image(self, result, tmp_path):

@@ -10,7 +10,16 @@ from helpers import synthetic
 from tl_negation.inference.words import word_test
 from tl_negation.probing.claims import over_words_figures
 
-COLUMNS = ("layer", "site", "units", "share", "share_expected", "share_high", "p_maxt", "at_least")
+COLUMNS = (
+    "layer",
+    "site",
+    "units",
+    "share",
+    "share_expected",
+    "share_high",
+    "p_maxt",
+    "at_least_all",
+)
 ROWS = [
     (2, "q", 20, 0.40, 0.05, 0.12, 0.01, 0.25),
     (2, "k", 8, 0.05, 0.05, 0.20, 0.90, 0.0),
@@ -59,7 +68,7 @@ def test_groups_come_first_then_units_then_the_count_by_example(tested):
 
 
 def test_groups_of_which_nothing_can_be_stated(tested):
-    table = GROUPS.assign(p_maxt=0.4, at_least=0.0)
+    table = GROUPS.assign(p_maxt=0.4, at_least_all=0.0)
     found = with_words(tested, 0).with_table("groups", table)
     first, *_, last = found.summary().splitlines()
     assert first == (

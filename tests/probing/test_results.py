@@ -222,7 +222,10 @@ def test_summary_of_a_plain_probe(result):
 
 def test_summary_with_inference_over_words(full):
     text = full.summary()
-    assert text.startswith("Over words (50 labelings")
+    groups = full.tables["groups"]
+    passed = int((groups["p_maxt"] <= 0.05).sum())
+    assert text.startswith(f"Over words, {passed} of 9 layer-site groups pass")
+    assert 0 < passed < 9
     assert text.index("On words left out") < text.index("By example (")
     frame = full.to_frame()
     tested = frame[frame["lr_p"].notna()]
@@ -258,8 +261,9 @@ def test_summary_with_inference_over_words(full):
 def test_the_claim_follows_the_test_over_words(full, passed, claim):
     significant = torch.zeros(3, synthetic.WIDTH, dtype=torch.bool)
     significant[0, :passed] = True
-    columns = {**full.columns, "significant_words": significant}
-    assert claim in full.with_columns(columns).summary().splitlines()[-1]
+    of = full.with_columns({**full.columns, "significant_words": significant})
+    nothing = full.tables["groups"].assign(at_least_all=0.0)
+    assert claim in of.with_table("groups", nothing).summary().splitlines()[-1]
 
 
 def test_reprs(result):

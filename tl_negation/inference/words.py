@@ -134,8 +134,8 @@ def word_test(
         (A ValueError.) A class has only one word type, so that no permutation test over words
         exists; there are fewer labelings than 20; a word has both labels.
     ValueError
-        An unknown family, alternative, statistic or error; ``gamma`` is not from 0 to below 1; ``alpha`` is outside (0, 1); the
-        result was read from disk.
+        An unknown family, alternative, statistic or error; ``gamma`` is not from 0 to below 1;
+        ``alpha`` is outside (0, 1); the result was read from disk.
 
     Warns
     -----

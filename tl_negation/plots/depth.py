@@ -38,7 +38,8 @@ Y_LABELS = {
     "accuracy": "in-sample accuracy,\nmean over units (%)",
     "accuracy_significant_positive": "in-sample accuracy, mean over\nsignificant, for class 1 (%)",
     "accuracy_significant_negative": "in-sample accuracy, mean over\nsignificant, for class 0 (%)",
-    "share_significant_words": "units significant\nover words (%)",
+    "share_words": "units significant over words,\neach by itself (%)",
+    "share_significant_words": "units significant\nover words (max-T) (%)",
     "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
 }
@@ -232,8 +233,13 @@ _ACCURACY = (
     ("accuracy", "in sample", "#D55E00", "s", "-"),
 )
 _SHARE = (
-    ("share_significant_words", "over words (max-T)", "#0072B2", "o", "-"),
+    ("share_words", "over words", "#0072B2", "o", "-"),
     ("share_significant", "by example", "#D55E00", "s", "-"),
+)
+#: In a run of an earlier version, which has no test of groups.
+_EARLIER_SHARE = (
+    ("share_significant_words", "over words (max-T)", "#0072B2", "o", "-"),
+    _SHARE[1],
 )
 
 
@@ -261,11 +267,11 @@ def word_or_category(
     -------
     array of Axes
         ``[2, site]``. First row: accuracy on words left out of the fit and in sample, means over
-        units. Second row: the share of units significant over words (max-T over word types), and
-        by example (the profile's ``test``). The grey band is the lexical null: the same accuracy
-        in sample, or share by example, after shuffling which word has which mean activation (5 to
-        95 % of the replicates). The blue band is the accuracy on words left out after their labels
-        were dealt anew.
+        units. Second row: the share of units significant over words, each by itself
+        (``share_words``), and by example (the profile's ``test``). The grey band is the lexical
+        null: the same accuracy in sample, or share by example, after shuffling which word has which
+        mean activation (5 to 95 % of the replicates). The blue bands are the accuracy on words left
+        out (5 to 95 %), and the share over words (up to 95 %), under other labelings of the words.
 
     Raises
     ------
@@ -289,8 +295,10 @@ def word_or_category(
     >>> [ax.get_title(loc="left") for ax in axes[0, :2]]
     ['q (20 units a layer)', 'k (20 units a layer)']
     """
-    needed = [column for column, *_ in (*_ACCURACY, *_SHARE)]
-    table, n_contexts = _profile_table(result, needed)
+    table, n_contexts = _profile_table(result, ())
+    earlier = "share_words" not in table and "share_significant_words" in table
+    shares = _EARLIER_SHARE if earlier else _SHARE
+    check_drawable(table, [column for column, *_ in (*_ACCURACY, *shares)], "the profile")
     sites = names_in(table["site"])
     with styled():
         axes = _site_grid(len(sites), width) if axes is None else axes
@@ -299,9 +307,9 @@ def word_or_category(
         for column, site in zip(axes.T, sites, strict=True):
             part = table[table["site"] == site]
             _compared(column[0], part, _ACCURACY, "null_accuracy")
-            _compared(column[1], part, _SHARE, "null_share_significant")
+            _compared(column[1], part, shares, "null_share_significant")
             column[0].axhline(100 * part["base_rate"].iloc[0], color="#1a1a1a", lw=1, ls="--")
-            _relabelled(column[0], part)
+            _relabelled(column, part)
             column[0].set_title(f"{label_of(site)} ({int(part['units'].max()):,} units a layer)")
             layer_ticks(column[1])
             column[1].set_ylim(-3, 103)
@@ -331,13 +339,16 @@ def _below_each_other(axes: np.ndarray) -> bool:
     return axes.shape[1] > 1 and first.rowspan.start != last.rowspan.start
 
 
-def _relabelled(ax: Axes, part: pd.DataFrame) -> None:
-    """Draw what accuracy on words left out comes to under other labelings of the words."""
+def _relabelled(axes: np.ndarray, part: pd.DataFrame) -> None:
+    """Draw what the blue lines come to under other labelings of the words."""
+    look = {"color": "#0072B2", "alpha": 0.2, "lw": 0}
     ends = NULLS["held_out_accuracy"]
     if {*ends} <= set(part):
         low, high = (100 * part[end] for end in ends)
-        label = "words left out, relabelled, 5-95 %"
-        ax.fill_between(part["layer"], low, high, color="#0072B2", alpha=0.2, lw=0, label=label)
+        axes[0].fill_between(part["layer"], low, high, label="relabelled, 5-95 %", **look)
+    if "share_words_high" in part:
+        high = 100 * part["share_words_high"]
+        axes[1].fill_between(part["layer"], 0, high, label="relabelled, to 95 %", **look)
 
 
 def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:

@@ -1,4 +1,4 @@
-"""How many units know the category over words, by depth."""
+"""From how many units the category is decodable over words, by depth."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .._shared import validated
-from ..probing import ProbeResult
+from ..probing import ProbeResult, level_over_words
 from .style import (
     GREY,
     label_of,
@@ -25,7 +25,6 @@ _NEEDED = ("layer", "site", "units", "share", "share_expected", "share_high", "p
 _BAND = "#d4d4d4"
 #: Inches of a panel, side by side; below them, so many panels in a row.
 PANEL, HEIGHT = 2.15, 2.6
-LEVEL = 0.05
 
 
 @validated
@@ -35,7 +34,7 @@ def over_words(
     axes: np.ndarray | None = None,
     width: float | None = None,
 ) -> np.ndarray:
-    """Draw the share of units that know the category over words, layer by layer.
+    """Draw the share of units from which the category is decodable over words, layer by layer.
 
     Parameters
     ----------
@@ -55,7 +54,7 @@ def over_words(
         itself; the grey area ends where 95 % of the labelings do, the grey line is their mean: what
         is expected of units that know words and nothing else. The coloured area is the share that
         is tuned at least, with 95 % confidence for each layer by itself. A filled mark passes the
-        test over all layers and sites at once.
+        test over all layers and sites at once (at the level of the test; at .05 for a table).
 
     Raises
     ------
@@ -77,7 +76,7 @@ def over_words(
     >>> [ax.get_title(loc="left") for ax in axes[:2]]
     ['q (20 units a layer)', 'k (20 units a layer)']
     """
-    table = _table_of(result)
+    table, level = _table_of(result)
     check_drawable(table, _NEEDED, "the table of groups")
     sites = names_in(table["site"])
     with styled():
@@ -85,23 +84,24 @@ def over_words(
         if len(panels) != len(sites):
             raise ValueError(f"an Axes is needed for each site, {len(sites)}; got {len(panels)}")
         for ax, site in zip(panels, sites, strict=True):
-            _panel(ax, table[table["site"] == site], site, site_style(site, sites)[:2])
+            _panel(ax, table[table["site"] == site], site, site_style(site, sites)[:2], level)
         top = 100 * float(table[["share", "share_high"]].to_numpy().max())
         for ax in panels:
             ax.set_ylim(0, min(100, max(12, 1.12 * top)))
         if axes is None:
-            _describe(panels, table)
+            _describe(panels, table, level)
     return panels
 
 
-def _table_of(source: ProbeResult | pd.DataFrame) -> pd.DataFrame:
+def _table_of(source: ProbeResult | pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Return the groups to draw, and the level at which they pass."""
     if isinstance(source, pd.DataFrame):
-        return source
+        return source, 0.05
     if "groups" not in source.tables:
         raise ValueError(
             "the result has no table of groups; tl_negation.word_test, infer or scan make one"
         )
-    return source.tables["groups"]
+    return source.tables["groups"], level_over_words(source)
 
 
 def _grid(sites: int, width: float | None) -> np.ndarray:
@@ -115,7 +115,7 @@ def _grid(sites: int, width: float | None) -> np.ndarray:
     return figure.subplots(sites, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
 
 
-def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str]) -> None:
+def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str], level: float) -> None:
     colour, marker = look
     part = part.sort_values("layer")
     layer, share = part["layer"].to_numpy(), 100 * part["share"].to_numpy(float)
@@ -123,7 +123,7 @@ def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str]) -> No
     ax.plot(layer, 100 * part["share_expected"], color=GREY, lw=0.9, ls=(0, (4, 3)))
     ax.fill_between(layer, 0, 100 * part["at_least"], color=colour, alpha=0.28, lw=0)
     ax.plot(layer, share, color=colour, lw=1.3)
-    passed = part["p_maxt"].to_numpy() <= LEVEL
+    passed = part["p_maxt"].to_numpy() <= level
     size = {"ls": "none", "marker": marker, "markersize": 4, "markeredgecolor": colour}
     ax.plot(layer[~passed], share[~passed], markerfacecolor="white", **size)
     ax.plot(layer[passed], share[passed], markerfacecolor=colour, **size)
@@ -131,15 +131,15 @@ def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str]) -> No
     layer_ticks(ax)
 
 
-def _describe(panels: np.ndarray, table: pd.DataFrame) -> None:
+def _describe(panels: np.ndarray, table: pd.DataFrame, level: float) -> None:
     figure = root_figure(panels[0])
     stacked = len(panels) > 1 and panels[0].get_position().x0 == panels[1].get_position().x0
     for ax in panels if stacked else panels[:1]:
         ax.set_ylabel("units (%)")
     for ax in panels[-1:] if stacked else panels:
         ax.set_xlabel("layer")
-    passed = int((table["p_maxt"] <= LEVEL).sum())
-    text = f"Units that know the category over words: {passed} of {len(table)} groups pass (max-T)"
+    passed = int((table["p_maxt"] <= level).sum())
+    text = f"Category decodable over words: {passed} of {len(table)} groups of units pass (max-T)"
     figure.suptitle(wrapped(text, 0.95 * size_of(panels[0])[0], 10.0), fontsize=10)
     mark = {"color": "#1a1a1a", "marker": "o", "markersize": 4}
     figure.legend(

@@ -6,7 +6,7 @@ result, whichever room computes it; ``families`` holds the multiple-testing corr
 ``storage`` reads and writes the files of a run.
 """
 
-from .claims import over_words_figures, over_words_sentences
+from .claims import level_over_words, over_words_figures, over_words_sentences
 from .columns import (
     COLUMNS,
     ESTIMATE_COLUMNS,
@@ -77,6 +77,7 @@ __all__ = [
     "family_ids",
     "has_test",
     "head_table",
+    "level_over_words",
     "load_result",
     "needs_activations",
     "over_words_figures",

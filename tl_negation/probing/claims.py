@@ -19,7 +19,7 @@ _GROUPED_BY = ("layer", "site", "head", "module")
 def over_words(result: ProbeResult) -> str:
     """Say in a line what holds over words, or that nothing was tested."""
     groups = _groups(result)
-    parts = [] if groups is None else [_groups_passed(groups, _level(result))]
+    parts = [] if groups is None else [_groups_passed(groups, level_over_words(result))]
     if "significant_words" in result.columns:
         passed, units = _passed(result, "significant_words")
         parts.append(f"{passed:,} of {units:,} units significant (max-T over {_scope(result)})")
@@ -32,7 +32,7 @@ def over_words_sentences(result: ProbeResult) -> list[str]:
     Where nothing was tested over words, the only sentence says so, and why if that is known.
     """
     groups = _groups(result)
-    found = [] if groups is None else [_group_sentence(groups, _level(result))]
+    found = [] if groups is None else [_group_sentence(groups, level_over_words(result))]
     if "significant_words" in result.columns:
         found.append(_unit_sentence(result))
     return found or [_not_tested(result)]
@@ -43,7 +43,7 @@ def over_words_figures(result: ProbeResult) -> list[tuple[str, str]]:
     figures = []
     groups = _groups(result)
     if groups is not None:
-        passed = int((groups["p_maxt"] <= _level(result)).sum())
+        passed = int((groups["p_maxt"] <= level_over_words(result)).sum())
         kind = _kind(groups)
         figures += [
             (f"{passed:,} of {len(groups):,}", f"{kind} that pass over words (max-T)"),
@@ -121,8 +121,8 @@ def _unit_sentence(result: ProbeResult) -> str:
 
 def _groups(result: ProbeResult) -> pd.DataFrame | None:
     """Return the test of groups of units, if it was run."""
-    table = result.tables.get("groups")
-    return table if table is not None and {"units", "p_maxt", "at_least"} <= set(table) else None
+    table = result.tables.get("groups", pd.DataFrame())
+    return table if {"units", "p_maxt", "at_least_all"} <= set(table) else None
 
 
 def _groups_passed(table: pd.DataFrame, level: float) -> str:
@@ -141,24 +141,23 @@ def _group_sentence(table: pd.DataFrame, level: float) -> str:
     least = _at_least(table)
     if not least > 0:
         return f"{sentence}; no share of units above 0 can be stated with confidence."
-    best = table.iloc[int(table["at_least"].fillna(0).to_numpy().argmax())]
+    best = table.iloc[int(table["at_least_all"].fillna(0).to_numpy().argmax())]
     where = ", ".join(f"{name} {best[name]}" for name in _GROUPED_BY if name in table)
     return (
         f"{sentence}; the category is decodable over words from at least {least:.1%} of all units "
-        f"and at least {best['at_least']:.1%} of those of {where or 'the group'}."
+        f"and at least {best['at_least_all']:.1%} of those of {where or 'the group'}."
     )
 
 
 def _at_least(groups: pd.DataFrame) -> float:
     """Bound the share of all units: the bounds of the groups hold at once, so they add up."""
-    known = groups[groups["at_least"].notna()]
-    return float((known["at_least"] * known["units"]).sum() / groups["units"].sum())
+    known = groups[groups["at_least_all"].notna()]
+    return float((known["at_least_all"] * known["units"]).sum() / groups["units"].sum())
 
 
-def _level(result: ProbeResult) -> float:
+def level_over_words(result: ProbeResult) -> float:
     """Return the level of the tests over words."""
-    about = result.provenance.get("group_test") or result.provenance.get("word_test") or {}
-    return about.get("alpha", 0.05)
+    return result.provenance.get("word_test", {}).get("alpha", 0.05)
 
 
 def _passed(result: ProbeResult, column: str) -> tuple[int, int]:
