@@ -167,7 +167,9 @@ def test_no_labels_overlap_nor_are_cut_off(name, width):
     assert texts_overlap(figure) == []
 
 
-@pytest.mark.parametrize("name", sorted({*FIGURES} - {"heads", "word_or_category", "over_words", "ablation"}))
+@pytest.mark.parametrize(
+    "name", sorted({*FIGURES} - {"heads", "word_or_category", "over_words", "ablation"})
+)
 def test_a_narrow_axes_of_ones_own_is_labelled_below(name):
     rows = {"laminar": 2, "attention_and_mlp": 2, "replication": 3}.get(name, 1)
     size = {"figsize": (7, 6), "layout": "constrained"}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..probing import ProbeResult, example_test, trend
+from ..probing import ProbeResult, example_test, level_over_words, trend
 from ..runs import read_profile, summary
 
 #: Words, names and paths are printed as they are: "[red]" in one is no colour.
@@ -30,7 +30,8 @@ def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**summary(result, table=table), "written": written}))
         return
-    for view in (_word_table(table), _profile_table(table), _trend_table(trend(table))):
+    views = (_word_table(table), _profile_table(table), _trend_table(trend(table)))
+    for view in (*_group_tables(table, level_over_words(result)), *views):
         console.print(view)
     for line in result.summary().splitlines():
         console.print(f"- {line}", highlight=False)
@@ -39,6 +40,35 @@ def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
     console.print("written:")
     for path in written:
         console.print(f"  {path}", soft_wrap=True, highlight=False)
+
+
+def _group_tables(table: pd.DataFrame, level: float) -> Iterator[Table]:
+    """Share of units tuned over words in every layer, the sites side by side, if it was tested."""
+    if "share_words" not in table:
+        return
+    view = Table(
+        title="Units from which the category is decodable over words, by layer",
+        caption=(
+            f"sig.: significant over words, each unit by itself (alpha {level}); null: 95 % of "
+            "the labelings of the words stay below; * passes over all layers and sites at "
+            "once (max-T); least: the share that is tuned at least, with 95 % confidence"
+        ),
+        padding=(0, 0),
+    )
+    sites = list(dict.fromkeys(table["site"]))
+    view.add_column("layer", justify="right")
+    for site in sites:
+        view.add_column(f"{site}\nsig.", justify="right", no_wrap=True)
+        view.add_column("\nnull", justify="right", no_wrap=True)
+        view.add_column("\nleast", justify="right", no_wrap=True)
+    for layer, rows in table.groupby("layer", sort=False):
+        cells = []
+        for row in rows.set_index("site").loc[sites].to_dict("records"):
+            star = "*" if row["share_words_p_maxt"] <= level else " "
+            ends = (row["share_words_high"], row["at_least_words"])
+            cells += [f"{row['share_words']:.0%}{star}", *(f"{end:.0%}" for end in ends)]
+        view.add_row(str(layer), *cells)
+    yield view
 
 
 def _profile_table(table: pd.DataFrame) -> Table:
@@ -71,6 +101,8 @@ def _word_table(table: pd.DataFrame) -> Table:
     """What holds over words, and the figures by example beside it, per site."""
     view = Table(title="Word or category? Means over layers")
     names = {
+        "share_words": "significant over words\n(each unit by itself)",
+        "share_words_expected": "expected\nof words alone",
         "share_significant_words": "significant\n(words, max-T)",
         "held_out_accuracy": "accuracy, words\nleft out (balanced)",
         "selectivity": "selectivity",
@@ -102,7 +134,10 @@ def comparison_table(table: pd.DataFrame) -> Table:
     names = {
         "examples_1": "n, class 1", "examples_0": "n, class 0", "words_1": "words, class 1",
         "words_0": "words, class 0", "base_rate": "base rate",
-        "share_significant_words": "sig. over words", "held_out_accuracy": "acc., words left out",
+        "groups_passed": "groups that pass (max-T)", "groups": "of",
+        "share_words": "sig. over words, alone", "share_words_expected": "expected",
+        "at_least_words": "tuned at least", "share_significant_words": "sig. over words, max-T",
+        "held_out_accuracy": "acc., words left out",
         "selectivity": "selectivity", "share_significant": "sig. by example",
         "accuracy": "acc. in sample", "fold_accuracy": "acc. in folds",
         "best_unit": "best unit in folds", "best_fold_accuracy": "its accuracy",
@@ -121,7 +156,7 @@ def comparison_table(table: pd.DataFrame) -> Table:
 def _cell(name: str, value: Any) -> str:
     if value is None or pd.isna(value):
         return "-"
-    if name.startswith(("examples", "words")):
+    if name.startswith(("examples", "words", "groups")):
         return str(int(value))
     return value if isinstance(value, str) else f"{value:.1%}"
 

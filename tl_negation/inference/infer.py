@@ -56,8 +56,10 @@ def infer(
     Returns
     -------
     ProbeResult
-        With the columns of the first four, and the tables ``held_out_by_word`` and
-        ``lexical_null`` (of :func:`null_bands`) in ``result.tables``.
+        With the columns of the first four, and in ``result.tables`` what they leave there:
+        ``groups`` (the answer: how many units of each layer and site are tuned, over words),
+        ``held_out_by_word``, ``held_out_null``, ``control_tasks`` and ``lexical_null`` (of
+        :func:`null_bands`).
 
     Raises
     ------
@@ -78,7 +80,7 @@ def infer(
     >>> sorted(set(found.columns) - set(plain.columns))[:4]
     ['control_accuracy', 'firth_accuracy', 'firth_balanced_accuracy', 'firth_beta']
     >>> list(found.tables)
-    ['held_out_by_word', 'lexical_null']
+    ['groups', 'held_out_by_word', 'held_out_null', 'control_tasks', 'lexical_null']
     """
     result = penalise(result)
     test = {"permutations": permutations, "family": family, "alternative": alternative}

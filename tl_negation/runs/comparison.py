@@ -22,7 +22,7 @@ from ..corpus import (
 )
 from ..inference import TooFewWordsError, add_extras, held_out, infer
 from ..models import TransformerLensModel, check_site_names, load_model
-from ..probing import ProbeResult, probe
+from ..probing import ProbeResult, level_over_words, probe
 
 
 @validated
@@ -66,7 +66,11 @@ def compare(
         A row per contrast: the contrast itself, carried at each distance, anticipated (for
         ``NEGATION``) and a control of arbitrary words (:func:`tl_negation.control`). Columns:
         ``contrast, examples_1, examples_0, words_1, words_0, base_rate``; what holds over words:
-        ``share_significant_words`` (of all units), ``held_out_accuracy`` and ``selectivity``;
+        of the groups of units, a layer's site each (:func:`tl_negation.group_test`), how many there
+        are (``groups``) and pass over all of them (``groups_passed``), the ``share_words`` of units
+        significant each by itself, ``share_words_expected``, and the share of all units that is
+        tuned at least (``at_least_words``); ``share_significant_words`` (of all units, max-T),
+        ``held_out_accuracy`` and ``selectivity``;
         then, by example, ``share_significant`` (of the units that the likelihood-ratio test exists
         for), ``accuracy`` (in sample) and ``fold_accuracy``: means over tested units; the
         ``best_unit`` by fold accuracy and its ``best_fold_accuracy``, with ``heads`` the mean over
@@ -140,6 +144,7 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
         row[f"words_{group['label']}"] = len(group["word_types"])
     row["base_rate"] = result.base_rate
     if "significant_words" in result.columns:
+        row |= _groups(result)
         row["share_significant_words"] = float(result.columns["significant_words"].double().mean())
     row |= _means(result, ("held_out_accuracy", "selectivity"))
     row["share_significant"] = float(result.columns["significant"].sum() / result.tested.sum())
@@ -150,6 +155,19 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
         row["heads_held_out"] = table["held_out_accuracy"].mean()
         row["best_head_held_out"] = table["held_out_accuracy"].max()
     return {**row, "note": note}
+
+
+def _groups(result: ProbeResult) -> dict[str, float]:
+    """Count the groups of units that pass over words, and average their shares over units."""
+    table = result.tables["groups"]
+    share = table["units"] / table["units"].sum()
+    names = {"share": "share_words", "share_expected": "share_words_expected"}
+    names |= {"at_least_all": "at_least_words"}
+    return {
+        "groups": len(table),
+        "groups_passed": int((table["p_maxt"] <= level_over_words(result)).sum()),
+        **{name: float((share * table[column]).sum()) for column, name in names.items()},
+    }
 
 
 def _means(result: ProbeResult, names: Sequence[str]) -> dict[str, float]:
