@@ -43,8 +43,9 @@ REPORT = importlib.import_module("tl_negation.report")
 WINDOW = {"before": 6, "after": 2}
 QUICK = {**WINDOW, "permutations": 60, "tasks": 2, "progress": False}
 FILES = [
-    "calibration.csv", "contexts.parquet", "display.parquet", "figures", "held_out_by_word.csv",
-    "lexical_null.csv", "profile.csv", "report.html", "run.json", "trend.csv", "units.parquet",
+    "calibration.csv", "contexts.parquet", "control_tasks.csv", "display.parquet", "figures",
+    "groups.csv", "held_out_by_word.csv", "held_out_null.csv", "lexical_null.csv", "profile.csv",
+    "report.html", "run.json", "trend.csv", "units.parquet",
 ]  # fmt: skip
 FEW = Contrast("few", {"no": ("not",), "yes": ("can", "may")})
 
@@ -96,7 +97,8 @@ def test_a_scan_is_its_stages_one_after_the_other(written, model, text):
 def test_provenance_says_what_a_result_always_prints(written, text):
     result, _ = written
     about = result.provenance
-    assert about["test"] == {"alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+    rule = {"test": "lr", "alpha": 0.05, "family": "layer", "correction": "bonferroni"}
+    assert about["test"] == rule
     assert about["word_test"]["labelings"] == 60
     assert about["word_test"]["seed"] == about["selectivity"]["seed"] == 3
     assert about["preset"] is None

@@ -56,10 +56,10 @@ class Ablation:
     >>> found
     Ablation (zero) of 5 units of ... at the target: change of the log-probability of the next
     2 tokens; 6 negation, 6 affirmation contexts, 19 matched random sets, seed 0
-      negation: -0.16... nats; random sets ... (-0.0... to +0.2...), p = 0.15
+      negation: +0.02... nats; random sets ... (-0.1... to +0.0...), p = 0.55
     ...
     >>> found.examples["change"].groupby(found.examples["group"]).mean().round(2).to_dict()
-    {'affirmation': 0.05, 'negation': -0.16}
+    {'affirmation': 0.2, 'negation': 0.03}
     """
 
     table: pd.DataFrame
@@ -195,9 +195,9 @@ def ablate(
     >>> found = tln.ablate(model, contexts, result.top(5), "zero", **few)
     >>> found.to_frame()[["class", "effect", "random_q025", "random_q975", "p"]].round(2)
                             class  effect  random_q025  random_q975     p
-    0                    negation   -0.16        -0.09         0.25  0.15
-    1                 affirmation    0.05        -0.12         0.23  0.55
-    2  negation minus affirmation   -0.21        -0.26         0.19  0.15
+    0                    negation    0.03        -0.13         0.08  0.55
+    1                 affirmation    0.20        -0.06         0.10  0.05
+    2  negation minus affirmation   -0.18        -0.14         0.09  0.10
     """
     units = check_units(units)
     check_draws(draws)

@@ -72,8 +72,8 @@ def tuned_heads(result: ProbeResult, n: int = 3, *, site: str = "q") -> pd.DataF
     --------
     >>> tln.views.tuned_heads(result, 2)[["layer", "site", "head", "units", "significant"]]
        layer site  head  units  significant
+    1      0    q     1      4            4
     0      0    q     0      4            3
-    1      0    q     1      4            3
     """
     heads = head_table(result)
     known = heads["site"].unique().tolist()
@@ -137,7 +137,7 @@ def head_attention(
     --------
     >>> heads = tln.views.tuned_heads(result, 1)
     >>> tln.views.head_attention(model, contexts, heads, n=2)
-    View(attention of layer 0, head 0; .save(path) writes it as a page)
+    View(attention of layer 0, head 1; .save(path) writes it as a page)
     """
     chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)

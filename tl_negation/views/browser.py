@@ -145,7 +145,7 @@ def spread_units(result: ProbeResult, n: int = 18, *, parts: int = 3) -> pd.Data
     >>> tln.views.spread_units(result, 3)[["layer", "site", "head", "index"]]
          layer     site  head  index
     104      0  mlp_pre     0     44
-    184      1        v     1      0
+    208      1  mlp_pre     0      8
     362      2  mlp_pre     0     22
     """
     if min(parts, n) < 1:
