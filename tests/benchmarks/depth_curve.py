@@ -38,7 +38,8 @@ def row(model: tln.TransformerLensModel, contexts: tln.Contexts, layers: list[in
         "later, share": share(later, "share"),
         "expected": share(groups, "share_expected"),
         "later, at least (median group)": f"{later['at_least'].median():.1%}",
-        "all, at least": share(groups, "at_least_all"),
+        "all units, p": round(about["all_units"]["p"], 4),
+        "all units, at least": f"{about['all_units']['at_least']:.1%}",
         "units (max-T)": int(found.columns["significant_words"].sum()),
         "shift for .8": about["shift_family"] and round(about["shift_family"], 1),
     }

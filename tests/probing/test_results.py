@@ -262,8 +262,10 @@ def test_the_claim_follows_the_test_over_words(full, passed, claim):
     significant = torch.zeros(3, synthetic.WIDTH, dtype=torch.bool)
     significant[0, :passed] = True
     of = full.with_columns({**full.columns, "significant_words": significant})
-    nothing = full.tables["groups"].assign(at_least_all=0.0)
-    assert claim in of.with_table("groups", nothing).summary().splitlines()[-1]
+    about = dict(full.provenance["word_test"])
+    about["all_units"] = {**about["all_units"], "at_least": 0.0}
+    of = replace(of, provenance={**full.provenance, "word_test": about})
+    assert claim in of.summary().splitlines()[-1]
 
 
 def test_reprs(result):

@@ -254,7 +254,7 @@ class TestViews:
             report(infer(synthetic.result(*synthetic.small()), **options), tmp_path / "report.html")
         )
         assert page.tags["figure"] == len(PLAIN) + 2
-        assert page.tags["svg"] == page.tags["figure"] + 1  # one of its own for a phone
+        assert page.tags["svg"] == page.tags["figure"] + 2  # two have one of their own for a phone
         assert "Shuffling which word has which mean activation gives the grey band" in page.text
         assert "lexical null replicates: 2" in page.text
         assert "bands" not in page.text.split("Provenance")[-1]

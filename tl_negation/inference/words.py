@@ -185,7 +185,9 @@ def word_test(
         rule = Rule(error, gamma, alpha)
         columns, critical = _columns(some, asked, found, ids[chosen], rule, bar.update)
     sizes = np.bincount(groups, minlength=len(table))
-    table = table.join(share_table(found.counts.cpu().numpy(), sizes, alpha))
+    counts = found.counts.cpu().numpy()
+    table = table.join(share_table(counts, sizes, alpha))
+    together = share_table(counts.sum(axis=0, keepdims=True), sizes.sum(keepdims=True), alpha)
     smallest, spread = smallest_p(asked), spread_of(means, types, tested)
     about = {
         "family": family,
@@ -198,6 +200,7 @@ def word_test(
         "exact": exact,
         "seed": None if exact else seed,
         "smallest_p": smallest,
+        "all_units": _of_all(together),
         **spread,
         **shifts(types, spread["icc"], asked, critical, alpha),
         "word_types": {
@@ -211,6 +214,12 @@ def word_test(
     whole = {name: _spread(values, tested, result) for name, values in columns.items()}
     result = result.with_columns({**result.columns, **whole}, word_test=about)
     return result.with_table("groups", table)
+
+
+def _of_all(table: pd.DataFrame) -> dict[str, float]:
+    """What the test of groups says of all units as one group."""
+    names = ("units", "share", "share_expected", "share_high", "p", "at_least")
+    return {name: float(table[name].iloc[0]) for name in names}
 
 
 def check_alternative(alternative: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # results imports this module
 
 #: Columns by which the groups of the table ``groups`` may be told apart.
 _GROUPED_BY = ("layer", "site", "head", "module")
+_DECODABLE = "the category is decodable over words from at least"
 
 
 def over_words(result: ProbeResult) -> str:
@@ -32,9 +33,9 @@ def over_words_sentences(result: ProbeResult) -> list[str]:
     Where nothing was tested over words, the only sentence says so, and why if that is known.
     """
     groups = _groups(result)
-    found = [] if groups is None else [_group_sentence(groups, level_over_words(result))]
+    found = [] if groups is None else [_group_sentence(result, groups)]
     if "significant_words" in result.columns:
-        found.append(_unit_sentence(result))
+        found += [_unit_sentence(result), *_power_sentences(result)]
     return found or [_not_tested(result)]
 
 
@@ -47,7 +48,7 @@ def over_words_figures(result: ProbeResult) -> list[tuple[str, str]]:
         kind = _kind(groups)
         figures += [
             (f"{passed:,} of {len(groups):,}", f"{kind} that pass over words (max-T)"),
-            (f"{_at_least(groups):.1%}", "of all units, at least: decodable over words"),
+            (f"{_at_least(result, groups):.1%}", "of all units, at least: decodable over words"),
         ]
     if "significant_words" in result.columns:
         passed, units = _passed(result, "significant_words")
@@ -90,8 +91,8 @@ def _scope(result: ProbeResult) -> str:
 def claim(result: ProbeResult) -> str:
     """Return what may be written of the category, without the full stop."""
     groups = _groups(result)
-    if groups is not None and (least := _at_least(groups)) > 0:
-        return f"the category is decodable over words from at least {least:.1%} of the units"
+    if groups is not None and (least := _at_least(result, groups)) > 0:
+        return f"{_DECODABLE} {least:.1%} of the units"
     if "significant_words" not in result.columns:
         return "whether anything holds over words has not been tested (tl_negation.infer)"
     passed, _ = _passed(result, "significant_words")
@@ -119,6 +120,27 @@ def _unit_sentence(result: ProbeResult) -> str:
     )
 
 
+def _power_sentences(result: ProbeResult) -> list[str]:
+    """Say what the test could have found with these words, and what casts doubt on it."""
+    about = result.provenance["word_test"]
+    if "icc" not in about:  # of an earlier version
+        return []
+    found = [
+        f"a shift of {shift:.1f} SDs between words {where}"
+        for name, where in (("shift_family", "over all of them"), ("shift_alone", "by itself"))
+        if (shift := about[name]) is not None
+    ]
+    power = "With these words a unit would be found in four of five cases with "
+    power += " or ".join(found)
+    variances = ", ".join(f"{name} {of:.2f}" for name, of in about["between_variance"].items())
+    spread = (
+        f"of the variance of the median unit {about['icc']:.0%} lies between the words of a class "
+        f"(ICC; mean over units: {variances})"
+    )
+    cautions = [f"{text[0].upper()}{text[1:]}." for text in about["cautions"]]
+    return [f"{power}; {spread}." if found else f"{spread[0].upper()}{spread[1:]}.", *cautions]
+
+
 def _groups(result: ProbeResult) -> pd.DataFrame | None:
     """Return the test of groups of units, if it was run."""
     table = result.tables.get("groups", pd.DataFrame())
@@ -136,21 +158,30 @@ def _kind(groups: pd.DataFrame) -> str:
     return f"{by} groups" if by else "groups"
 
 
-def _group_sentence(table: pd.DataFrame, level: float) -> str:
-    sentence = f"Over words, {_groups_passed(table, level)}"
-    least = _at_least(table)
+def _group_sentence(result: ProbeResult, table: pd.DataFrame) -> str:
+    sentence = f"Over words, {_groups_passed(table, level_over_words(result))}"
+    least = _at_least(result, table)
     if not least > 0:
         return f"{sentence}; no share of units above 0 can be stated with confidence."
+    if not table["at_least_all"].max() > 0:
+        return f"{sentence}; {_DECODABLE} {least:.1%} of all units."
     best = table.iloc[int(table["at_least_all"].fillna(0).to_numpy().argmax())]
     where = ", ".join(f"{name} {best[name]}" for name in _GROUPED_BY if name in table)
     return (
-        f"{sentence}; the category is decodable over words from at least {least:.1%} of all units "
-        f"and at least {best['at_least_all']:.1%} of those of {where or 'the group'}."
+        f"{sentence}; {_DECODABLE} {least:.1%} of all units, "
+        f"and from at least {best['at_least_all']:.1%} of those of {where or 'the group'}."
     )
 
 
-def _at_least(groups: pd.DataFrame) -> float:
-    """Bound the share of all units: the bounds of the groups hold at once, so they add up."""
+def _at_least(result: ProbeResult, groups: pd.DataFrame) -> float:
+    """Bound the share of all units that is tuned.
+
+    From the test of all units as one group; without it the bounds of the groups, which hold at
+    once, add up.
+    """
+    about = result.provenance.get("word_test", {}).get("all_units")
+    if about is not None:
+        return float(about["at_least"])
     known = groups[groups["at_least_all"].notna()]
     return float((known["at_least_all"] * known["units"]).sum() / groups["units"].sum())
 

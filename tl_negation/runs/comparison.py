@@ -157,7 +157,7 @@ def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -
     return {**row, "note": note}
 
 
-def _groups(result: ProbeResult) -> dict[str, float]:
+def _groups(result: ProbeResult) -> dict[str, int | float]:
     """Count the groups of units that pass over words, and average their shares over units."""
     table = result.tables["groups"]
     share = table["units"] / table["units"].sum()

@@ -73,7 +73,7 @@ def write_run(
     --------
     >>> run = tln.write_run(result, "run", progress=False)
     >>> sorted(path.name for path in run.iterdir())  # doctest: +ELLIPSIS
-    ['contexts.parquet', ..., 'figures', 'groups.csv', ..., 'run.json', 'trend.csv', 'units.parquet']
+    ['contexts.parquet', ..., 'figures', 'groups.csv', ..., 'trend.csv', 'units.parquet']
     >>> tln.load_result(run).to_frame().equals(result.to_frame())
     True
     """
