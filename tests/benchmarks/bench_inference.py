@@ -6,7 +6,9 @@ the reference's number of words. The loops are timed on a few units and extrapol
     env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE \\
         python tests/benchmarks/bench_inference.py --json inference.json
 
-The parts of tl_negation take minutes at full size, so they are timed once (--repeats for more).
+The parts of tl_negation take long at full size, so they are timed once (--repeats for more). The
+bare product is what any test over all labelings has to compute at least: float32 word means times
+labelings, and the largest of each labeling. "times" divides by it, Firth's fit by the probe.
 """
 
 import argparse
@@ -30,12 +32,14 @@ from tl_negation.inference.clusters import cluster_robust
 from tl_negation.inference.heldout import held_out, selectivity
 from tl_negation.inference.nulls import lexical_null
 from tl_negation.inference.penalised import penalise
-from tl_negation.inference.words import word_test
+from tl_negation.inference.precision import word_means
+from tl_negation.inference.words import exchangeable, labelings_of, word_test
 from tl_negation.probing.families import adjusted
 from tl_negation.probing.probe import probe
 
 TASKS = 10
 FOLDS = 5
+PROBE = "the plain scan's probe"
 
 
 def arguments() -> argparse.Namespace:
@@ -61,10 +65,11 @@ def main() -> None:
     chosen = np.linspace(0, result.status.numel() - 1, args.loop_units).round().astype(int)
     flat = acts.values.transpose(1, 2).flatten(0, 1)[chosen].T.double().numpy()
     loops = Loops(flat, acts.labels.numpy(), np.array(acts.contexts.words), args.permutations)
+    penalise(result, units="all")  # compiled by now, as the others are
     words = word_test(result, permutations=args.permutations, progress=False)
     options: dict[str, Any] = {"progress": False}
     parts: dict[str, tuple[Callable[[], object], Callable[[], object] | None]] = {
-        "word test, max-T": (
+        "word test, max-T and groups": (
             lambda: word_test(result, permutations=args.permutations, **options),
             loops.permutations,
         ),
@@ -76,7 +81,15 @@ def main() -> None:
         "lexical null, 20 deals": (lambda: lexical_null(result, replicates=20, **options), None),
     }
     rows = [_timed(name, ours, loop, args, result) for name, (ours, loop) in parts.items()]
-    rows.insert(0, {"part": "the plain scan's probe", "s": _common.clock(lambda: probe(acts))})
+    bare = BareProduct(acts, args.permutations)
+    ordinary = {"part": PROBE, "s": _common.clock(lambda: probe(acts, progress=False))}
+    product = {"part": "the bare product of that test", "s": _common.clock(bare)}
+    rows = [ordinary, product, *rows]
+    for row, of in (("word test, max-T and groups", product), ("Firth, all units", ordinary)):
+        found = next(one for one in rows if one["part"] == row)
+        found["times"] = found["s"] / of["s"]
+    memory = _common.extra_memory(lambda: word_test(result, progress=False))
+    rows[2]["memory"] = memory / acts.values.nbytes
     _show(rows, args, result)
     report = {"machine": facts, "settings": vars(args) | {"json": None}, "parts": rows}
     _common.write_json(args.json, report)
@@ -92,6 +105,21 @@ def _with_words(acts: Any, seed: int) -> Any:
         for name, row in zip(names, rng.choice(rows, len(names), replace=False), strict=True):
             examples.loc[row, "word"] = name
     return replace(acts, contexts=replace(acts.contexts, examples=examples))
+
+
+class BareProduct:
+    """Word means times labelings in float32, and the largest of each, a layer at a time."""
+
+    def __init__(self, acts: Any, permutations: int):
+        types = exchangeable(acts.contexts)
+        labelings, _ = labelings_of(types, permutations, 0)
+        self.labelings = labelings.float()
+        means = word_means(acts.values, acts.contexts.words, tuple(types["word"])).means
+        self.means = means.float().reshape(len(acts.layers), -1, len(types))
+
+    def __call__(self) -> None:
+        for layer in self.means:
+            (self.labelings @ layer.T).amax(dim=1)
 
 
 class Loops:
@@ -167,6 +195,8 @@ def _show(rows: list[dict], args: argparse.Namespace, result: Any) -> None:
             f"{row['s']:.1f}",
             f"{row['loop_s'] / 3600:.1f} h" if "loop_s" in row else "",
             f"{row['ratio']:,.0f}" if "ratio" in row else "",
+            f"{row['times']:.1f}" if "times" in row else "",
+            f"{row['memory']:.2f}" if "memory" in row else "",
         )
         for row in rows
     ]
@@ -174,7 +204,7 @@ def _show(rows: list[dict], args: argparse.Namespace, result: Any) -> None:
     _common.show_table(
         f"{len(result.contexts)} examples x {result.status.numel():,} units, all parts {total:.0f} "
         f"s; loops timed on {args.loop_units} units and extrapolated",
-        ("", "seconds", "loop", "ratio"),
+        ("", "seconds", "loop", "ratio", "times", "memory (activations)"),
         table,
     )
 
