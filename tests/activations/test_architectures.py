@@ -65,6 +65,7 @@ def test_all_sites_are_hugging_faces_own(family, name, folder):
     torch.testing.assert_close(acts.values, expected(family, sites), **CLOSE)
 
 
+@pytest.mark.slow
 @CASE
 def test_each_site_alone_in_the_last_layer(family, name, folder):
     """Nothing behind it is computed, and the other positions are left out where they can be."""

@@ -88,6 +88,7 @@ def test_a_finished_store_is_opened_without_the_model(model, tmp_path, monkeypat
     assert alone.contexts.contrast == contexts.contrast
 
 
+@pytest.mark.slow
 def test_probe_and_inference_of_a_store(folder, tmp_path):
     text = tln.load_text([_text(tmp_path)] * 2)  # documents, so that one can be left out
     options = {"before": 6, "after": 2, "permutations": 100, "tasks": 2, "progress": False}

@@ -130,6 +130,7 @@ def test_a_plan_weighs_what_a_run_weighs(folders, story):
     assert (times > 0).all()
 
 
+@pytest.mark.slow
 def test_a_loaded_model_and_a_longer_text(folders, story):
     table = plan(tiny_models.load(folders["llama"]), text=story, tokens=1e6, **WINDOW)
     short = plan(folders["llama"], text=story, tokenizer=folders["llama"], **WINDOW)
@@ -148,6 +149,7 @@ def test_without_a_text_the_rate_is_the_measured_one_and_is_stated():
     )
 
 
+@pytest.mark.slow
 def test_drawn_contexts_are_at_most_the_number_asked_for():
     table = plan(LARGE, tokens=1e7, per_class=1000, hardware="h100", dtype="bfloat16", devices=2)
     assert value(table, "text", "contexts used") == 2000
@@ -155,6 +157,7 @@ def test_drawn_contexts_are_at_most_the_number_asked_for():
     assert value(few, "text", "contexts used") == value(few, "text", "contexts found")
 
 
+@pytest.mark.slow
 def test_hours_elsewhere_follow_from_published_peaks_and_the_printed_share():
     asked = {"tokens": 1e9, "dtype": "bfloat16", "devices": 8}
     table = plan(LARGE, hardware="h100", **asked)

@@ -22,14 +22,13 @@ from tl_negation import collect, find_contexts, load_result, load_text, profile,
 from tl_negation._shared import prepends_bos
 from tl_negation.models.loading import load_tokenizer
 
-pytestmark = [pytest.mark.demo, pytest.mark.data]
+pytestmark = [pytest.mark.demo, pytest.mark.data, pytest.mark.slow]
 #: DESIGN.md: a plain Hugging Face + statsmodels loop under the reference notebook's rules.
 SIGNIFICANT = {0: 72.8, 1: 83.3, 2: 75.0, 3: 69.7, 4: 66.1, 21: 40.4, 22: 37.0, 29: 39.3}
 EARLY = range(5)  # a sixth of the passes' cost
 SCAN = importlib.import_module("tl_negation.runs.scan")  # the package has the function there
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", tiny_models.CLASSES)
 def test_its_activations_are_hugging_faces(name):
     hf, model = demo_model.hugging_face(), demo_model.load(name)
@@ -47,7 +46,6 @@ def test_it_was_trained_without_bos():
     assert prepends_bos(demo_model.load().tokenizer) is False
 
 
-@pytest.mark.slow
 def test_the_demo_writes_a_run(tmp_path, monkeypatch):
     out = tmp_path / "demo"
     models = {"demo": demo_model.load()}
@@ -166,7 +164,6 @@ def assert_accuracy_of_the_first_layers(result):
     assert (first.min(), first.max()) == pytest.approx((79, 79), abs=8)
 
 
-@pytest.mark.slow
 def test_every_unit_agrees_with_a_statsmodels_loop(every_layer):
     result, acts = every_layer, every_layer.activations
     x = np.concatenate(list(acts.values.double().numpy()), axis=1)
@@ -200,7 +197,6 @@ def test_layer_0_knows_the_token_and_no_more(early):
     assert baseline["distinct_rows"] == baseline["tokens"] == tokens == 28
 
 
-@pytest.mark.slow
 def test_the_references_figures_in_every_layer(every_layer):
     assert_share_of_significant_units(every_layer)
     assert_accuracy_of_the_first_layers(every_layer)
