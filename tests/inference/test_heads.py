@@ -1,5 +1,7 @@
 """Statements about heads: the ridge probe against scikit-learn, and what a rotation may change."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from tl_negation.fitting import ridge as ridge_module
 from tl_negation.inference import heads
 from tl_negation.inference.heads import head_probe, rotate
+from tl_negation.inference.relabelings import relabelings_of
 from tl_negation.inference.words import TooFewWordsError
 from tl_negation.probing.probe import probe
 
@@ -94,6 +97,34 @@ def test_held_out_words_of_a_head_agree_with_a_scikit_learn_loop(acts, penalty):
                 want = scored(head_of(acts, row, site, head), labels, words, penalty)
                 np.testing.assert_allclose(table.loc[(layer, site, head)], want, rtol=1e-12)
     assert table["held_out_accuracy"].nunique() > 15
+
+
+def test_the_null_of_a_head_is_its_score_under_other_labelings(acts):
+    table = head_probe(acts, relabelings=7, seed=3, progress=False)
+    scores = []
+    for labels in relabelings_of(acts.contexts, 7, 3):
+        other = replace(acts, contexts=synthetic.contexts(labels, acts.contexts.words))
+        scores.append(head_probe(other, progress=False)["held_out_accuracy"].to_numpy())
+    first, others = scores[0], np.array(scores[1:])
+    np.testing.assert_array_equal(table["held_out_accuracy"], first)
+    for name, level in (("low", 0.05), ("high", 0.95)):
+        want = np.quantile(others, level, axis=0)
+        np.testing.assert_allclose(table[f"null_held_out_{name}"], want, rtol=1e-12)
+    np.testing.assert_allclose(table["held_out_p"], (1 + (others >= first - 1e-9).sum(0)) / 8)
+    assert 0.5 < table["null_held_out_high"].mean() < 1
+    assert table["held_out_p"].min() == 1 / 8
+
+
+def test_relabelings_of_heads_that_cannot_be_are_refused(acts):
+    with pytest.raises(ValueError, match=r"relabelings must be 0 \(none\) or more; got -1"):
+        head_probe(acts, relabelings=-1)
+    labels, words = [1, 1, 0, 0, 1, 0], ["not", "nor", "can", "may", "to", "to"]
+    both = synthetic.activations(
+        np.random.default_rng(0).normal(size=(1, 6, synthetic.WIDTH)),
+        synthetic.contexts(labels, words),
+    )
+    with pytest.raises(ValueError, match="gives each word one class; a word here has both"):
+        head_probe(both, relabelings=3)
 
 
 def test_rows_run_by_layer_then_site_then_head(acts):

@@ -22,9 +22,12 @@ from ..activations import Activations
 from ..fitting import ridge
 from ..models import Site
 from .heldout import check_folds, example_weights
+from .relabelings import check_relabelings, relabelings_of
 
 #: Heads fitted together: 64 heads of 64 units on 398 examples are 13 MB in float64.
 CHUNK = 64
+#: Scores that differ by less are equal.
+ROUNDING = 1e-9
 
 
 @validated
@@ -85,7 +88,12 @@ def _rotated(values: Tensor, site: Site, generator: torch.Generator) -> Tensor:
 
 @validated
 def head_probe(
-    acts: Activations, *, penalty: Annotated[float, real] = 1.0, progress: bool = True
+    acts: Activations,
+    *,
+    penalty: Annotated[float, real] = 1.0,
+    relabelings: int = 0,
+    seed: Seed = 0,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Probe every head by all of its units together, scored on words left out.
 
@@ -97,6 +105,11 @@ def head_probe(
         Ridge: half of it times the squared weights is added to the logistic loss. The activations
         of a head are centred and divided by one number, their root mean variance in the training
         part, so that the penalty does not depend on the basis or scale of the head.
+    relabelings
+        How many other labelings of the words, as many in each class, every head is fitted and
+        scored under, too; 0 for none. Each takes as long as the probe itself.
+    seed
+        Of the relabelings.
     progress
         Show a progress bar.
 
@@ -106,25 +119,33 @@ def head_probe(
         A row per layer, attention site and head: ``layer, site, head, held_out_accuracy`` (mean
         over the two classes of the mean over the class's words of the share of examples that the
         fit to all other words predicts right) and ``accuracy``, the balanced accuracy in sample;
-        NaN for a head with a value that is not finite, or with all units constant.
+        NaN for a head with a value that is not finite, or with all units constant. With
+        ``relabelings`` also ``null_held_out_low`` and ``null_held_out_high``, between which 90 % of
+        the head's scores under other labelings lie, and ``held_out_p``, the share of all labelings
+        that reach its score (one-sided).
 
     Raises
     ------
     TooFewWordsError
         (A ValueError.) A class of one word type.
     ValueError
-        There is no attention site; the penalty is not positive.
+        There is no attention site; the penalty is not positive; ``relabelings`` is negative, or
+        a word has both labels, which no relabeling can keep.
 
     Notes
     -----
     A head that scores high holds the category in a linear combination of its units; that the
-    model reads that combination is not shown. The best of many heads looks better than it is.
+    model reads that combination is not shown. The best of many heads looks better than it is. A
+    head that knows words alone is not right in one half of them but anywhere around it: compare
+    with the relabelings.
 
     Examples
     --------
     >>> table = tln.head_probe(acts, progress=False)
     >>> list(table), len(table)  # 3 layers x 3 sites x 5 heads
     (['layer', 'site', 'head', 'held_out_accuracy', 'accuracy'], 45)
+    >>> list(tln.head_probe(acts, relabelings=5, progress=False))[5:]
+    ['null_held_out_low', 'null_held_out_high', 'held_out_p']
     """
     if penalty <= 0 or not math.isfinite(penalty):
         raise ValueError(f"the ridge penalty must be positive; got {penalty}")
@@ -132,9 +153,14 @@ def head_probe(
     if not sites:
         names = ", ".join(site.name for site in acts.sites)
         raise ValueError(f"a head probe needs an attention site (q, k, v); there are {names}")
-    labels = acts.labels.numpy()
+    check_relabelings(relabelings)
     words = acts.contexts.word_codes
-    check_folds(labels, words, "word")
+    check_folds(acts.labels.numpy(), words, "word")
+    labelings = relabelings_of(acts.contexts, relabelings, seed)
+    if relabelings and len(labelings) == 1:
+        raise ValueError(
+            "a relabeling gives each word one class; a word here has both: leave relabelings at 0"
+        )
     frames = []
     for site in sites:
         heads = rearrange(
@@ -143,8 +169,11 @@ def head_probe(
             head=site.heads,
         )
         chunks = tqdm(heads.split(CHUNK), desc=f"heads of {site.name}", disable=not progress)
-        scores = torch.cat([_scores(x.double(), labels, words, penalty) for x in chunks])
-        frames.append(_head_rows(site, acts.layers, scores.cpu().numpy()))
+        scores = [
+            torch.stack([_scores(x.double(), labels, words, penalty) for labels in labelings])
+            for x in chunks
+        ]
+        frames.append(_head_rows(site, acts.layers, torch.cat(scores, dim=1).cpu().numpy()))
     return pd.concat(frames, ignore_index=True).sort_values(["layer"], kind="stable")
 
 
@@ -182,13 +211,22 @@ def _predicted_right(
     return (predicted == (y[test] == 1)).double()
 
 
-def _head_rows(site: Site, layers: Sequence[int], scores: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(
+def _head_rows(
+    site: Site, layers: Sequence[int], scores: Float[np.ndarray, "labeling head 2"]
+) -> pd.DataFrame:
+    table = pd.DataFrame(
         {
             "layer": np.repeat(layers, site.heads),
             "site": site.name,
             "head": np.tile(np.arange(site.heads), len(layers)),
-            "held_out_accuracy": scores[:, 0],
-            "accuracy": scores[:, 1],
+            "held_out_accuracy": scores[0, :, 0],
+            "accuracy": scores[0, :, 1],
         }
     )
+    if len(scores) == 1:
+        return table
+    found, others = scores[0, :, 0], scores[1:, :, 0]
+    low, high = np.quantile(others, (0.05, 0.95), axis=0)
+    p = (1 + (others >= found - ROUNDING).sum(axis=0)) / len(scores)
+    p = np.where(np.isnan(found), np.nan, p)
+    return table.assign(null_held_out_low=low, null_held_out_high=high, held_out_p=p)

@@ -103,8 +103,16 @@ def _heads(table: pd.DataFrame) -> str:
     best = table.iloc[table["held_out_accuracy"].argmax()]
     means = table.groupby("site")["held_out_accuracy"].mean()
     by_site = ", ".join(f"{site} {mean:.1%}" for site, mean in means.items())
+    null = ""
+    if "held_out_p" in table:
+        ends = (table[f"null_held_out_{end}"].mean() for end in ("low", "high"))
+        passed = int((table["held_out_p"] <= 0.05).sum())
+        null = (
+            f" (labels of the words dealt anew: {' to '.join(f'{end:.1%}' for end in ends)}; "
+            f"{passed:,} of {len(table):,} heads have p <= .05, each by itself)"
+        )
     return (
-        f"Heads, all units of a head together, on words left out: mean {by_site}; best of "
+        f"Heads, all units of a head together, on words left out: mean {by_site}{null}; best of "
         f"{len(table):,}: layer {best['layer']}, {best['site']}, head {best['head']}, "
         f"{best['held_out_accuracy']:.1%} (the best of many looks better than it is)."
     )
