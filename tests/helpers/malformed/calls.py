@@ -317,7 +317,30 @@ def inference() -> dict[str, Case]:
         "word_test": Case(
             tln.word_test,
             quiet,
-            result | seed | {"permutations": count(), "family": families, "alternative": sides},
+            result
+            | seed
+            | {
+                "permutations": count(),
+                "family": families,
+                "alternative": sides,
+                "statistic": name_not_in("weighted", "pooled"),
+                "error": name_not_in("fwer", "fdx", "fdr"),
+                "gamma": no_number | st.floats(1.0) | st.floats(max_value=-1e-9),
+                "alpha": no_number | st.floats(1.0) | st.floats(max_value=0.0),
+            },
+        ),
+        "group_test": Case(
+            tln.group_test,
+            {"result": plain},
+            result
+            | seed
+            | {
+                "by": nothings.filter(lambda by: by not in ([], ()))
+                | st.sampled_from([["lay"], "layer", ["site", "site"], [1]]),
+                "permutations": count(),
+                "alternative": sides,
+                "alpha": no_number | st.floats(1.0) | st.floats(max_value=0.0),
+            },
         ),
         "held_out": Case(
             tln.held_out,
@@ -366,6 +389,8 @@ def inference() -> dict[str, Case]:
             {
                 "acts": no_result | st.just(replace(acts, values=acts.values[:, :4], contexts=one)),
                 "penalty": no_number | not_finite | not_positive,
+                "relabelings": count(0),
+                "seed": count(0),
             },
         ),
         "add_extras": Case(

@@ -227,6 +227,9 @@ def _figures(folder: Path) -> dict[str, Case]:
         "plots.word_or_category": Case(
             plots.word_or_category, result, {"result": no_result, "axes": no_axes}
         ),
+        "plots.over_words": Case(
+            plots.over_words, result, {"result": no_result, "axes": no_axes}
+        ),
         "plots.heads": Case(
             plots.heads, source, {"source": no_result, "site": sites, "y": things} | ax
         ),
