@@ -263,7 +263,7 @@ Count = Annotated[int, count]
 TokenCount = Annotated[int, tokens]
 
 
-def nearest(value: str, known: Iterable[str]) -> str:
+def nearest(value: Any, known: Iterable[str]) -> str:
     """End a message with the known name that is nearest to an unknown one, if one is near."""
-    close = get_close_matches(value, list(known), n=1)
+    close = get_close_matches(value, list(known), n=1) if isinstance(value, str) else []
     return f": did you mean {close[0]!r}?" if close else ""
