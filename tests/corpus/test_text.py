@@ -30,6 +30,8 @@ def write(tmp_path):
         (b"\xfe\xff\x00n\x00o", "no", "utf-16"),
         ("na\u00efve".encode("latin-1"), "na\u00efve", "latin-1"),
         (b"I don\x92t, na\xefve", "I don\u2019t, na\u00efve", "cp1252"),
+        (b"I don\xd5t, na\x95ve", "I don\u2019t, na\u00efve", "mac_roman"),
+        (b"LI\xc7\xd5ES", "LI\u00c7\u00d5ES", "latin-1"),
         ("I don\u2019t".encode("utf-32"), "I don\u2019t", "utf-32"),
         ("I don\u2019t".encode("utf-32-be").join([b"\0\0\xfe\xff", b""]), "I don\u2019t", "utf-32"),
         (

@@ -32,6 +32,9 @@ _JSON = re.compile(r'\[\s*[{"]|\[\s*\[\s*["{]|\{\s*"[^"\n]*"\s*:')
 _SEVERAL_BYTES = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
+#: The apostrophe of an old Macintosh, which Latin-1 and Windows-1252 read as a capital O with a
+#: tilde: never after a small letter and before one of these endings.
+_MACINTOSH = re.compile(rb"[a-z]\xd5(?:[dmst]|ll|re|ve)\b")
 
 
 def decode(data: bytes, name: str) -> tuple[str, str]:
@@ -55,6 +58,8 @@ def decode(data: bytes, name: str) -> tuple[str, str]:
     damaged = text.count("\ufffd")
     if len(_SEVERAL_BYTES.findall(data)) > damaged:
         return text, f"utf-8, {damaged} damaged characters replaced"
+    if _MACINTOSH.search(data):
+        return _decode_as("mac_roman", data, name)
     # 0x80-0x9F are control characters in Latin-1 and typographic marks in Windows-1252.
     windows = any(0x80 <= byte <= 0x9F for byte in set(data))
     return _decode_as("cp1252" if windows else "latin-1", data, name)

@@ -263,8 +263,8 @@ def load_text(
     Notes
     -----
     UTF-8 (with or without byte-order mark) and UTF-16 with one are recognised for certain. Anything
-    else is read as Latin-1, or as Windows-1252 if it uses that encoding's typographic marks: a
-    guess, which ``Text.encoding`` records.
+    else is read as Latin-1, as Windows-1252 if it uses that encoding's typographic marks, or as Mac
+    Roman if it has that encoding's apostrophe: a guess, which ``Text.encoding`` records.
 
     Examples
     --------
