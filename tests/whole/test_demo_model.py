@@ -17,9 +17,13 @@ from helpers import demo_model, tiny_models
 from helpers.command_line import invoke, plain
 from helpers.hugging_face_oracles import llama_oracle
 from helpers.oracles import wald_loop
+from scipy.stats import spearmanr
 
 from tl_negation import collect, find_contexts, load_result, load_text, profile, scan
 from tl_negation._shared import prepends_bos
+from tl_negation.interventions.attribution import estimates
+from tl_negation.interventions.measurement import measure
+from tl_negation.interventions.setting import make_setting
 from tl_negation.models.loading import load_tokenizer
 
 pytestmark = [pytest.mark.demo, pytest.mark.data, pytest.mark.slow]
@@ -124,6 +128,37 @@ def test_default_rule_on_the_embedded_text(tokenizer):
     assert all(" " not in row.surface for row in contexts.examples.itertuples())
     # the rate that plan() states
     assert 1000 * len(contexts) / contexts.source["tokens"] == pytest.approx(10.5, abs=0.6)
+
+
+# ------------------------------------------------------------------ what units do
+
+
+def test_the_gradients_estimates_are_the_effects_of_single_units():
+    """Units of every site drawn at random, each replaced alone: bounds below what was measured.
+
+    With 10 contexts and 60 units of a site the rank correlations were .997, .998, .999 and .90.
+    """
+    model, text = demo_model.load(), load_text("builtin:python-docs")
+    contexts = find_contexts(text, model.tokenizer, before=40, after=6).sample(20)
+    sites = ("q", "k", "v", "mlp_pre")
+    acts = collect(model, contexts, sites, layers=[3, 26], progress=False)
+    setting = make_setting(
+        model, contexts, acts, sites=(), layers=None, how="mean", per_class=2, follow=5, seed=0,
+        batch_size=None, keep=True, progress=False,
+    )  # fmt: skip
+    rng, places = np.random.default_rng(0), list(setting.slices())
+    drawn = [p.positions.start + rng.choice(p.site.width, 6, replace=False) for p in places]
+    changes, _ = measure(setting, list(np.concatenate(drawn)[:, None]), "units")
+    labels = setting.examples["label"].to_numpy()
+    exact = np.stack([changes[:, labels == label].mean(axis=1) for label in (0, 1)])
+    estimated = estimates(setting).numpy()
+    for name in sites:
+        rows = [i for i, place in enumerate(places) if place.site.name == name]
+        x = np.concatenate([estimated[:, drawn[i]] for i in rows], axis=1).ravel()
+        y = np.concatenate([exact[:, 6 * i : 6 * i + 6] for i in rows], axis=1).ravel()
+        of_mlp = name == "mlp_pre"
+        assert spearmanr(x, y).statistic > (0.8 if of_mlp else 0.95), name
+        assert (x @ y) / (x @ x) == pytest.approx(1, abs=0.4 if of_mlp else 0.15), name
 
 
 # ------------------------------------------------------------------ the reference's figures
