@@ -27,6 +27,17 @@ AGE = np.array([float(age) for age, outcomes in _BY_AGE for _ in outcomes])
 DISEASE = np.array([int(one) for _, outcomes in _BY_AGE for one in outcomes])
 
 
+def swap_word_means(values, words, source):
+    """Give every word the mean activations of another, its ``source``; keep the spread within."""
+    moved = values.clone()
+    for word, other in enumerate(source):
+        rows = words == word
+        before = values[:, rows].double().mean(dim=1, keepdim=True)
+        after = values[:, words == other].double().mean(dim=1, keepdim=True)
+        moved[:, rows] = (values[:, rows] + (after - before)).to(values.dtype)
+    return moved
+
+
 def logit_loop(x, y):
     """One statsmodels fit per column: beta, intercept, se, z, p, lr, lr_p, accuracy, ..."""
     n, n1 = len(y), int(np.sum(y))

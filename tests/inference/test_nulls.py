@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from helpers import synthetic
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from helpers.oracles import swap_word_means
 
 from tl_negation.fitting import engine
 from tl_negation.inference import nulls
+from tl_negation.inference.generated import without_category
 from tl_negation.inference.heldout import held_out
 from tl_negation.inference.infer import infer
 from tl_negation.inference.nulls import (
@@ -19,9 +19,8 @@ from tl_negation.inference.nulls import (
     lexical_null,
     null_bands,
     null_p_values,
-    swap_word_means,
 )
-from tl_negation.inference.words import TooFewWordsError, word_test
+from tl_negation.inference.words import TooFewWordsError
 from tl_negation.probing.probe import probe
 from tl_negation.probing.profiles import profile
 
@@ -31,64 +30,6 @@ def small():
     values, labels, words = synthetic.small(seed=9)
     codes, types = pd.factorize(words)
     return torch.from_numpy(values).float(), labels, words, codes, list(types)
-
-
-# ------------------------------------------------------------------ swap_word_means
-
-
-def test_giving_each_word_its_own_mean_changes_nothing(small):
-    values, _, _, codes, types = small
-    assert torch.equal(swap_word_means(values, codes, np.arange(len(types))), values)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.permutations(range(9)))
-def test_a_shuffle_moves_the_means_and_nothing_else(source):
-    values, _, words = synthetic.small(seed=9)
-    codes, _ = pd.factorize(words)
-    moved = swap_word_means(torch.from_numpy(values), codes, np.array(source)).numpy()
-    for word in range(9):
-        rows, from_rows = codes == word, codes == source[word]
-        before, after = values[:, rows], moved[:, rows]
-        np.testing.assert_allclose(after.mean(axis=1), values[:, from_rows].mean(axis=1))
-        np.testing.assert_allclose(
-            after - after.mean(axis=1, keepdims=True),
-            before - before.mean(axis=1, keepdims=True),
-            atol=1e-12 * np.abs(values).max(),
-        )
-
-
-def test_a_shuffle_is_the_same_for_all_units_and_layers(small):
-    """So that their correlations stay: the shuffle of a sum is the sum of the shuffles."""
-    values, _, _, codes, _ = small
-    values = values.double()
-    source = np.random.default_rng(0).permutation(9)
-    both = torch.cat([values, values[:, :, :1] + values[:, :, 1:2]], dim=2)
-    moved = swap_word_means(both, codes, source)
-    torch.testing.assert_close(moved[:, :, -1], moved[:, :, 0] + moved[:, :, 1])
-    torch.testing.assert_close(moved[:, :, :-1], swap_word_means(values, codes, source))
-
-
-def test_equal_rows_of_a_word_stay_equal(small):
-    values, _, _, codes, _ = small
-    values = values.clone()
-    rows = np.flatnonzero(codes == 0)
-    values[:, rows] = values[:, rows[:1]]
-    moved = swap_word_means(values, codes, np.roll(np.arange(9), 1))
-    assert (moved[:, rows] == moved[:, rows[:1]]).all()
-    assert not torch.equal(moved[:, rows], values[:, rows])
-
-
-def test_what_is_not_finite_stays_in_its_unit(small):
-    values, _, _, codes, _ = small
-    broken = values.clone()
-    broken[1, 4, 6] = torch.nan
-    source = np.roll(np.arange(9), 1)
-    clean, moved = swap_word_means(values, codes, source), swap_word_means(broken, codes, source)
-    others = torch.ones(3, synthetic.WIDTH, dtype=torch.bool)
-    others[1, 6] = False
-    assert torch.isnan(moved[1, 4, 6])
-    assert torch.equal(moved.transpose(1, 2)[others], clean.transpose(1, 2)[others])
 
 
 # ------------------------------------------------------------------ lexical_null
@@ -258,30 +199,77 @@ def test_where_the_token_decides_there_are_as_many_rows_as_tokens():
 # ------------------------------------------------------------------ null_p_values
 
 
-def test_a_shuffle_of_all_units_is_the_lexical_null_tested(small):
-    values, labels, words, codes, types = small
-    p = null_p_values(synthetic.result(values, labels, words), deals=1, units=10**6, seed=4)
-    rng = np.random.default_rng(4)
-    order = rng.choice(3 * synthetic.WIDTH, 3 * synthetic.WIDTH, replace=False)
-    swapped = swap_word_means(values, codes, rng.permutation(len(types)))
-    null = word_test(synthetic.result(swapped, labels, words), seed=4, progress=False)
-    by_example, over_words = (p[name].to_numpy() for name in p)
-    np.testing.assert_allclose(by_example, null.p.flatten()[order], rtol=1e-9)
-    np.testing.assert_array_equal(over_words, null.words_p.flatten()[order])
+def test_generated_units_have_the_spread_of_the_real_ones_and_no_category():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 40, 80)
+    by_word = np.array([1] * 30 + [0] * 50)
+    words = np.repeat(np.arange(80), sizes)
+    effects = rng.normal(size=(80, 2)) @ np.array([[2.0, 1.0], [0.0, 1.0]])
+    x = effects[words] + 3.0 * by_word[words][:, None] + rng.normal(size=(len(words), 2))
+    values = torch.from_numpy(np.concatenate([x, rng.normal(size=(len(words), 1))], axis=1))
+    made = [without_category(values, words, by_word[words], rng).numpy() for _ in range(100)]
+    means = np.array([[one[words == w].mean(axis=0) for w in range(80)] for one in made])
+    residuals = made[0] - means[0][words]
+    within = (residuals**2).sum(axis=0) / (len(words) - 80)
+    np.testing.assert_allclose(within, 1, rtol=0.2)  # drawn from examples whose variance is 1
+    frequent = sizes >= 10
+    between = means[:, frequent].std(axis=0).mean(axis=0)
+    real = [effects[by_word == c] - effects[by_word == c].mean(axis=0) for c in (1, 0)]
+    want = np.sqrt(sum((part**2).sum(0) for part in real) / 78)
+    np.testing.assert_allclose(between[:2], want, rtol=0.2)
+    assert between[2] < 0.35  # knows no words: nothing but the noise of the means
+    correlation = np.corrcoef(means[:, frequent].reshape(-1, 3).T)[0, 1]
+    assert correlation == pytest.approx(np.corrcoef(np.concatenate(real).T)[0, 1], abs=0.15)
+    difference = means[:, by_word == 1].mean(axis=1) - means[:, by_word == 0].mean(axis=1)
+    np.testing.assert_allclose(difference.mean(axis=0) / (difference.std(axis=0) / 10), 0, atol=3.5)
+
+
+def test_what_is_not_finite_stays_in_its_unit():
+    values, labels, words = synthetic.small(seed=9)
+    codes, _ = pd.factorize(words)
+    x = torch.from_numpy(values[0])
+    broken = x.clone()
+    broken[4, 6] = torch.inf
+    clean, made = (
+        without_category(of, codes, labels, np.random.default_rng(1)) for of in (x, broken)
+    )
+    assert not made[:, 6].isfinite().any()
+    others = [unit for unit in range(x.shape[1]) if unit != 6]
+    assert torch.equal(made[:, others], clean[:, others])
 
 
 def test_units_that_know_words_pass_by_example_and_not_over_words():
     values, labels, words = synthetic.small()
-    p = null_p_values(synthetic.result(values, labels, words), deals=30, units=60, seed=1)
+    result = synthetic.result(values, labels, words)
+    p = null_p_values(result, deals=30, units=60, seed=1)
     assert p.shape == (30 * 60, 2)
     assert p.notna().all(axis=None)
     rejected = (p <= 0.05).mean()
-    assert rejected["by example (Wald)"] > 0.25
+    assert rejected["by example (likelihood-ratio test)"] > 0.25
     assert rejected["over words (permutation)"] < 0.08
-    assert (
-        null_p_values(synthetic.result(values, labels, words), deals=2, units=5, seed=1)
-        == (null_p_values(synthetic.result(values, labels, words), deals=2, units=5, seed=1))
-    ).all(axis=None)
+    again, once = (null_p_values(result, deals=2, units=5, seed=1) for _ in range(2))
+    pd.testing.assert_frame_equal(again, once)
+    wald = synthetic.result(values, labels, words, test="wald")
+    assert "by example (Wald test)" in null_p_values(wald, deals=1, units=5)
+
+
+def test_a_test_that_does_not_hold_its_level_is_found_out():
+    """Three rare words against twelve frequent ones: means that are not weighed are not alike."""
+    rng = np.random.default_rng(0)
+    names = [f"rare {i}" for i in range(3)] + [f"frequent {i}" for i in range(12)]
+    words = np.repeat(names, [2] * 3 + [60] * 12)
+    labels = np.array([int(word.startswith("rare")) for word in words])
+    x = synthetic.lexical_units(words, 105, rng, noise=0.9).reshape(1, len(words), -1)
+    result = synthetic.bare(synthetic.activations(x, synthetic.contexts(labels, words)))
+    size = {
+        statistic: (
+            null_p_values(result, deals=20, units=105, statistic=statistic, permutations=400)
+            <= 0.05
+        )["over words (permutation)"].mean()
+        for statistic in ("pooled", "weighted")
+    }
+    assert size["pooled"] > 0.15
+    assert size["weighted"] < 0.09
 
 
 def test_null_p_values_refuse(small):

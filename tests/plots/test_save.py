@@ -149,4 +149,7 @@ def test_calibration_is_drawn_from_its_tables(result):
     for one, other in zip(first.lines, second.lines, strict=True):
         np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
     labels = [text.get_text() for text in second.get_legend().get_texts()]
-    assert labels[1:] == ["by example (Wald) (n = 60)", "over words (permutation) (n = 60)"]
+    assert labels[1:] == [
+        "by example (likelihood-ratio test) (n = 60)",
+        "over words (permutation) (n = 60)",
+    ]

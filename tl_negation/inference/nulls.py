@@ -16,9 +16,10 @@ from ..activations import Activations
 from ..corpus import Contexts, class_one_first
 from ..fitting import Scratch, compute, logistic
 from ..models import Site
-from ..probing import ProbeResult, needs_activations, probe, significant
+from ..probing import ProbeResult, example_test, needs_activations, probe, significant
+from .generated import without_category
 from .heldout import words_left_out
-from .words import word_test
+from .words import exchangeable, labelings_of, word_test
 
 #: What is summarised of each replicate, as a mean over tested units.
 MEANS = ("accuracy", "balanced_accuracy", "held_out_accuracy")
@@ -155,32 +156,38 @@ def null_p_values(
     deals: int = 40,
     units: int = 500,
     permutations: int = 10_000,
+    statistic: str = "weighted",
     seed: Seed = 0,
 ) -> pd.DataFrame:
     """Test units that know words and nothing else, to see how often each test says otherwise.
 
-    The words' mean activations are shuffled among the words, as in :func:`lexical_null`, in units
-    drawn at random from all layers and sites.
+    The units are drawn anew from what real units are like: of units chosen at random from all
+    layers and sites, the variance between the words of a class and within a word, and the
+    correlation among them. Word effects are normal, residuals those of the word's own examples;
+    word counts and labels stay as they are. There is no difference between the classes, so that
+    whatever a test finds is false.
 
     Parameters
     ----------
     result
         With its activations (not one read from disk).
     deals
-        Number of shuffles.
+        How many times units are drawn.
     units
-        Units drawn for each shuffle; all units if there are fewer.
+        Units of each draw; all units if there are fewer.
     permutations
         As in :func:`word_test`.
+    statistic
+        As in :func:`word_test`.
     seed
-        Of units, shuffles and labelings.
+        Of units, words' effects, residuals and labelings.
 
     Returns
     -------
     DataFrame
-        A row per shuffle and unit: ``by example (Wald)`` and ``over words (permutation)``, p
-        values of each unit by itself, uncorrected; NaN for a unit without one. For
-        :func:`tl_negation.plots.calibration`.
+        A row per draw and unit: ``by example (...)``, by the test that ``result`` was probed with,
+        and ``over words (permutation)``: p values of each unit by itself, uncorrected; NaN for a
+        unit without one. For :func:`tl_negation.plots.calibration`.
 
     Raises
     ------
@@ -191,35 +198,41 @@ def null_p_values(
 
     Notes
     -----
-    The units of one shuffle are correlated: the share of rejections varies more than that of as
-    many independent tests.
+    The units of one draw are correlated: the share of rejections varies more than that of as many
+    independent tests. Both classes get the same variance between words; where theirs differ, no
+    test over few words holds its level (see the method page). A shuffle of the words' own means
+    would show nothing: its p over words is that of another labeling of the same data.
 
     Examples
     --------
     >>> p = tln.null_p_values(result, deals=2, units=10, permutations=100)
     >>> list(p), len(p)
-    (['by example (Wald)', 'over words (permutation)'], 20)
+    (['by example (likelihood-ratio test)', 'over words (permutation)'], 20)
     """
     if min(deals, units) < 1:
         raise ValueError(
             f"at least one shuffle (deals) of one unit is needed; got {deals} of {units}"
         )
     acts = needs_activations(result, "null_p_values")
-    words, types = acts.contexts.word_codes, acts.contexts.word_types
+    words, labels = acts.contexts.word_codes, acts.contexts.labels.numpy()
+    labelings_of(exchangeable(acts.contexts), permutations, seed)  # refuses too few words
+    test = example_test(result.provenance["test"])
     rng = np.random.default_rng(seed)
     n_layers, _, n_units = acts.values.shape
     units = min(units, n_layers * n_units)
     tables = []
     for _ in range(deals):
         layer, unit = np.divmod(rng.choice(n_layers * n_units, units, replace=False), n_units)
-        values = acts.values[torch.from_numpy(layer), :, torch.from_numpy(unit)].T[None]
-        swapped = swap_word_means(values, words, rng.permutation(len(types)))
+        values = acts.values[torch.from_numpy(layer), :, torch.from_numpy(unit)].T
+        made = without_category(values, words, labels, rng)[None]
         site = Site("drawn", "", "mlp", 1, units)  # from several sites, probed as if they were one
-        drawn = replace(acts, values=swapped, layers=(0,), sites=(site,))
-        found = word_test(
-            probe(drawn, progress=False), permutations=permutations, seed=seed, progress=False
-        )
-        p = {"by example (Wald)": found.p, "over words (permutation)": found.words_p}
+        drawn = replace(acts, values=made, layers=(0,), sites=(site,))
+        options = {"permutations": permutations, "statistic": statistic, "seed": seed}
+        found = word_test(probe(drawn, progress=False), progress=False, **options)
+        p = {
+            f"by example ({test.name} test)": found.columns[test.p],
+            "over words (permutation)": found.words_p,
+        }
         tables.append(pd.DataFrame({name: row[0].cpu().numpy() for name, row in p.items()}))
     return pd.concat(tables, ignore_index=True)
 
@@ -260,20 +273,6 @@ def null_bands(table: Annotated[pd.DataFrame, table("layer", "site")]) -> pd.Dat
         for end, q in ends.items()
     ]
     return pd.concat(parts, axis=1).reset_index()
-
-
-def swap_word_means(
-    values: Float[Tensor, "layer example unit"],
-    words: Int[np.ndarray, " example"],
-    source: Int[np.ndarray, " word"],
-) -> Float[Tensor, "layer example unit"]:
-    """Give every word the mean activations of another, its ``source``; keep the spread within."""
-    given, of = (torch.from_numpy(codes).to(values.device) for codes in (source, words))
-    moved = values.clone()
-    for layer, out in zip(values, moved, strict=True):
-        means = _word_means(layer, words)
-        out.add_((means[given] - means).to(out.dtype)[of])
-    return moved
 
 
 def _word_means(

@@ -172,7 +172,7 @@ def calibration(
     >>> p = tln.null_p_values(result, permutations=50, units=20)
     >>> ax = tln.plots.calibration(p)
     >>> [text.get_text() for text in ax.get_legend().get_texts()][1:]
-    ['by example (Wald) (n = ...)', 'over words (permutation) (n = ...)']
+    ['by example (likelihood-ratio test) (n = ...)', 'over words (permutation) (n = ...)']
     """
     tables = _calibration_tables(p)
     widest = max(tables.values(), key=lambda table: -table["level"].iloc[0])

@@ -191,9 +191,9 @@ def _calibration(numbers: Numbers) -> Iterator[Picture]:
     yield Picture(
         "calibration",
         "Both tests on units that know only words",
-        "Which word has which mean activation was shuffled, so that these units know words and "
-        "nothing about the category. A calibrated test rejects as often as its nominal level, "
-        "which is the dashed line; a test above it finds a category that is not there.",
+        "These units are drawn anew: words differ as they do in real units, the classes do not. A "
+        "calibrated test rejects as often as its nominal level, which is the dashed line; a test "
+        "above it finds a category that is not there.",
         drawn(
             plots.calibration,
             numbers.result.tables["calibration"],
