@@ -16,10 +16,10 @@ from tl_negation.probing.profiles import (
     check_preset,
     head_table,
     profile,
-    trend,
     under_preset,
 )
 from tl_negation.probing.results import ProbeResult
+from tl_negation.probing.trends import trend
 
 NAN = float("nan")
 OK, SEPARATED, CONSTANT = (STATUSES.index(name) for name in ("ok", "separated", "constant"))

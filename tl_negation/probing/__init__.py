@@ -39,7 +39,6 @@ from .profiles import (
     effect_table,
     head_table,
     profile,
-    trend,
     under_preset,
     word_bands,
 )
@@ -47,6 +46,7 @@ from .relabeled import place_of_mean
 from .replication import ALL, Replication, replicate
 from .results import ProbeResult, load_result, needs_activations
 from .storage import read_csv
+from .trends import trend
 
 __all__ = [
     "ALL",
