@@ -101,13 +101,13 @@ def _word_table(table: pd.DataFrame) -> Table:
     """What holds over words, and the figures by example beside it, per site."""
     view = Table(title="Word or category? Means over layers")
     names = {
-        "share_words": "significant over words\n(each unit by itself)",
-        "share_words_expected": "expected\nof words alone",
-        "share_significant_words": "significant\n(words, max-T)",
-        "held_out_accuracy": "accuracy, words\nleft out (balanced)",
-        "selectivity": "selectivity",
-        "share_significant": "significant\n(by example)",
-        "accuracy": "accuracy\nin sample",
+        "share_words": "sig. over\nwords",
+        "share_words_expected": "ex-\npected",
+        "share_significant_words": "the same,\nmax-T",
+        "held_out_accuracy": "acc., words\nleft out",
+        "selectivity": "selec-\ntivity",
+        "share_significant": "sig. by\nexample",
+        "accuracy": "acc. in\nsample",
     }
     names = {name: head for name, head in names.items() if name in table}
     view.add_column("site")

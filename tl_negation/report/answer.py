@@ -99,7 +99,7 @@ def caution(audit: Mapping[str, Any], *, intervened: bool) -> list[str]:
         "Whether the model uses these units: "
         + ("see what the units do." if intervened else "no intervention was run."),
         f"Whether it is the category rather than the word: {'; '.join(words)}. With this few "
-        "words, a unit that only tells these words apart passes the same test.",
+        "words, a unit that only tells these words apart passes the test by example.",
         "How well it can be decoded in another text: accuracy is in-sample, and higher still for "
         "units that were selected for being significant.",
     ]
