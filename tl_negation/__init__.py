@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .corpus import find_contexts as find_contexts
     from .corpus import load_text as load_text
     from .fitting import STATUSES as STATUSES
+    from .inference import TooFewPairsError as TooFewPairsError
     from .inference import TooFewWordsError as TooFewWordsError
     from .inference import add_extras as add_extras
     from .inference import cluster_robust as cluster_robust
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .inference import lexical_null as lexical_null
     from .inference import null_bands as null_bands
     from .inference import null_p_values as null_p_values
+    from .inference import pair_test as pair_test
     from .inference import penalise as penalise
     from .inference import rotate as rotate
     from .inference import selectivity as selectivity
@@ -154,6 +156,7 @@ _ROOMS = {
         "word_bands",
     ),
     "inference": (
+        "TooFewPairsError",
         "TooFewWordsError",
         "add_extras",
         "cluster_robust",
@@ -169,6 +172,7 @@ _ROOMS = {
         "penalise",
         "rotate",
         "selectivity",
+        "pair_test",
         "word_test",
     ),
     "interventions": (

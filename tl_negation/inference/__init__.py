@@ -11,6 +11,7 @@ from .heads import head_probe, rotate
 from .heldout import held_out, selectivity
 from .infer import check_infer, infer
 from .nulls import distinct_rows, lexical_null, null_bands, null_p_values
+from .pairs import TooFewPairsError, pair_test
 from .penalised import penalise
 from .words import ALTERNATIVES, TooFewWordsError, exchangeable, word_test
 
@@ -18,6 +19,7 @@ __all__ = [
     "ALTERNATIVES",
     "EXTRAS",
     "Extra",
+    "TooFewPairsError",
     "TooFewWordsError",
     "add_calibration",
     "add_extras",
@@ -33,6 +35,7 @@ __all__ = [
     "lexical_null",
     "null_bands",
     "null_p_values",
+    "pair_test",
     "penalise",
     "rotate",
     "selectivity",

@@ -5,18 +5,22 @@ all keys of it, can: under the observed labeling of the words more of its units 
 among its own labelings, than under other labelings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from .._shared import Seed, nearest, sequence, validated
+from ..activations import Activations
 from ..probing import ProbeResult, check_level, needs_activations
 from .every_labeling import reached
 from .grouping import KEYS, groups_of
 from .labelings import SIDES, Asked
+from .pairs import flipped_of, flips_of, has_pairs, members
 from .precision import Weighted, WordMeans, gram_of, weigh, word_means
 from .shares import share_table
 from .words import check_alternative, exchangeable, labelings_of
@@ -33,6 +37,8 @@ def group_test(
     seed: Seed = 0,
 ) -> pd.DataFrame:
     """Test groups of units over word types, and bound the share of their units that is tuned.
+
+    Where the examples carry pairs, over pairs: see :func:`pair_test`.
 
     Parameters
     ----------
@@ -69,7 +75,7 @@ def group_test(
     Raises
     ------
     TooFewWordsError
-        (A ValueError.) As :func:`word_test`.
+        (A ValueError.) As :func:`word_test`; TooFewPairsError as :func:`pair_test`.
     ValueError
         An unknown key or alternative; ``alpha`` is outside (0, 1); the result was read from disk.
 
@@ -93,28 +99,51 @@ def group_test(
     check_level(alpha)
     by = _checked_keys(by)
     acts = needs_activations(result, "group_test")
-    types = exchangeable(acts.contexts)
-    labelings, _ = labelings_of(types, permutations, seed)
-    means = word_means(acts.values, acts.contexts.words, tuple(types["word"]))
-    units = weigh(means)
-    tested = torch.isfinite(units.deviations).all(dim=1)
+    over = _pairs if has_pairs(acts.contexts) else _words
+    design = over(acts, permutations, SIDES[alternative], seed)
+    tested = torch.isfinite(design.units.deviations).all(dim=1)
     numbers, table = groups_of(result, by, tested.cpu().numpy())
-    asked = Asked(labelings.numpy().astype(np.int64), SIDES[alternative])
-    found = reached(
-        Weighted(*(part[tested] for part in units)),
-        asked,
-        numbers,
-        np.zeros_like(numbers),
-        alpha=alpha,
-    )
+    some = Weighted(*(part[tested] for part in design.units))
+    found = reached(some, design.asked, numbers, np.zeros_like(numbers), alpha=alpha)
     counts, sizes = found.counts.cpu().numpy(), np.bincount(numbers, minlength=len(table))
     if "head" not in by:
         return table.join(share_table(counts, sizes, alpha))
-    chosen = WordMeans(means.means[tested], means.counts, means.within[tested])
-    between = _between(chosen, numbers, asked.labelings, len(table))
+    between = _between(design, tested.nonzero().squeeze(1), numbers, len(table))
     rows = share_table(counts, sizes, alpha, between)
-    f = (len(types) - 2) * between[:, 0] / (1 - between[:, 0]).clip(min=0)
+    f = design.freedom * between[:, 0] / (1 - between[:, 0]).clip(min=0)
     return table.join(rows.assign(statistic=f))
+
+
+class _Design(NamedTuple):
+    """What is labelled, how, and the Gram matrix of some units with the weights they share."""
+
+    units: Weighted
+    asked: Asked
+    freedom: int
+    gram: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def _words(acts: Activations, permutations: int, side: int, seed: int) -> _Design:
+    types = exchangeable(acts.contexts)
+    labelings, _ = labelings_of(types, permutations, seed)
+    means = word_means(acts.values, acts.contexts.words, tuple(types["word"]))
+
+    def gram(units: Tensor) -> tuple[Tensor, Tensor]:
+        return gram_of(WordMeans(means.means[units], means.counts, means.within[units]))
+
+    asked = Asked(labelings.numpy().astype(np.int64), side)
+    return _Design(weigh(means), asked, len(types) - 2, gram)
+
+
+def _pairs(acts: Activations, permutations: int, side: int, seed: int) -> _Design:
+    flipped = flipped_of(acts.contexts)
+    n = len(flipped.names)
+    units = members(acts.values, flipped)
+
+    def gram(some: Tensor) -> tuple[Tensor, Tensor]:
+        return units.deviations[some].T @ units.deviations[some], units.weights[0]
+
+    return _Design(units, flips_of(n, permutations, seed, side)[0], n - 1, gram)
 
 
 def _checked_keys(by: Sequence[str]) -> list[str]:
@@ -131,19 +160,21 @@ def _checked_keys(by: Sequence[str]) -> list[str]:
 
 
 def _between(
-    found: WordMeans, groups: np.ndarray, labelings: np.ndarray, n_groups: int
+    design: _Design,
+    tested: Int[Tensor, " tested"],
+    groups: Int[np.ndarray, " tested"],
+    n_groups: int,
 ) -> Float[np.ndarray, "group labeling"]:
     """Share of the sum of squares between the classes, of all units of a group together.
 
     The sums of squares of a group are those of its units, added up, so a rotation of the units
     leaves them as they are.
     """
-    table = torch.from_numpy(labelings.astype(np.float64)).to(found.means.device)
+    table = torch.from_numpy(design.asked.labelings.astype(np.float64)).to(tested.device)
     rows = []
     for group in range(n_groups):
-        chosen = torch.from_numpy(np.flatnonzero(groups == group)).to(found.means.device)
-        part = WordMeans(found.means[chosen], found.counts, found.within[chosen])
-        gram, weights = gram_of(part)
+        chosen = torch.from_numpy(np.flatnonzero(groups == group)).to(tested.device)
+        gram, weights = design.gram(tested[chosen])
         b, total = table @ weights, weights.sum()
         between = ((table @ gram) * table).sum(dim=1) * total / (b * (total - b))
         rows.append(between / (gram.diagonal() / weights).sum())

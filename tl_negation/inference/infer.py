@@ -1,11 +1,14 @@
 """The inference that a claim needs, in one call."""
 
+from typing import Any
+
 from .._shared import Seed, validated
 from ..probing import ProbeResult, check_family
 from .heldout import check_tasks, held_out, selectivity
 from .nulls import lexical_null, null_bands
+from .pairs import has_pairs, pair_test
 from .penalised import penalise
-from .words import check_alternative, word_test
+from .words import TooFewWordsError, check_alternative, word_test
 
 
 def check_infer(*, family: str, alternative: str, tasks: int) -> None:
@@ -84,10 +87,24 @@ def infer(
     """
     result = penalise(result)
     test = {"permutations": permutations, "family": family, "alternative": alternative}
-    result = word_test(result, seed=seed, progress=progress, **test)
+    result = _tested(result, {**test, "seed": seed, "progress": progress})
     result = held_out(result, by="word", progress=progress)
     result = selectivity(result, tasks=tasks, seed=seed, progress=progress)
     null = lexical_null(result, replicates=replicates, seed=seed, progress=progress)
     about = {"replicates": replicates, "seed": seed}
     result = result.with_columns(result.columns, lexical_null=about)
     return result.with_table("lexical_null", null_bands(null))
+
+
+def _tested(result: ProbeResult, test: dict[str, Any]) -> ProbeResult:
+    """Test over words; where the examples carry pairs over these, and over words if they allow it.
+
+    The table ``groups`` is then that of the pairs.
+    """
+    if not has_pairs(result.contexts):
+        return word_test(result, **test)
+    try:
+        result = word_test(result, **test)
+    except TooFewWordsError as error:
+        result = result.with_columns(result.columns, words_left_out=str(error))
+    return pair_test(result, **test)

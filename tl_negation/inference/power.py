@@ -90,13 +90,21 @@ def shifts(
         ``shift_alone``, ``shift_family``: of a unit by itself, and over its family. None where
         words do not differ, or no shift is large enough.
     """
+    return shifts_of(len(types) - 2, _precision(types, icc), asked, critical, alpha)
+
+
+def shifts_of(
+    freedom: int, scale: float, asked: Asked, critical: float, alpha: float
+) -> dict[str, float | None]:
+    """Smallest shifts by the noncentral t distribution; see :func:`shifts`.
+
+    ``scale``: noncentrality for a shift of one SD.
+    """
     from scipy.stats import t as student
 
-    freedom = len(types) - 2
     level = alpha if asked.side else alpha / 2
     alone = float(student.isf(level, freedom))
     family = float(np.sqrt(freedom * critical / (1 - critical))) if critical < 1 else np.inf
-    scale = _precision(types, icc)
     return {
         "shift_alone": _shift(alone, freedom, scale),
         "shift_family": _shift(family, freedom, scale),

@@ -8,31 +8,26 @@ the word types.
 import math
 import warnings
 from itertools import combinations
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .._shared import Seed, real, validated
 from ..corpus import Contexts
-from ..probing import ProbeResult, check_level, family_ids, needs_activations
-from .error_rates import check_error, exceedance, false_rate
-from .every_labeling import reached, stepped_down
-from .grouping import groups_of
-from .labelings import SIDES, Asked, Progress, Reached
+from ..probing import ProbeResult, check_family, check_level, needs_activations
+from .error_rates import check_error
+from .labelings import SIDES, Asked
+from .over_labelings import Rule, found_under, spread_out
 from .power import cautions, shifts, smallest_p, spread_of
-from .precision import ROUNDING, Weighted, weigh, word_means
-from .shares import share_table
+from .precision import weigh, word_means
 
 ALTERNATIVES = tuple(SIDES)
 #: How words are weighed: by the precision of their means, or alike.
 STATISTICS = ("weighted", "pooled")
-#: What the units of the groups that every test reports have in common.
-GROUPS = ("layer", "site")
 #: Fewest labelings with which a p value of 5 % exists.
 FEWEST_LABELINGS = 20
 
@@ -166,29 +161,19 @@ def word_test(
     """
     check_alternative(alternative)
     check_level(alpha)
+    check_family(family)
     check_error(error, gamma)
     if statistic not in STATISTICS:
         raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}; got {statistic!r}")
     acts = needs_activations(result, "word_test")
-    ids = family_ids(result.sites, len(result.layers), family).ravel()
     types = exchangeable(acts.contexts)
     labelings, exact = labelings_of(types, permutations, seed)
     asked = Asked(labelings.numpy().astype(np.int64), SIDES[alternative])
     means = word_means(acts.values, acts.contexts.words, tuple(types["word"]))
     units = weigh(means, equal=statistic == "pooled")
-    tested = torch.isfinite(units.deviations).all(dim=1)
-    some = Weighted(*(part[tested] for part in units))
-    chosen = tested.cpu().numpy()
-    groups, table = groups_of(result, GROUPS, chosen)
-    with tqdm(total=2 * len(groups), desc="word test", unit="unit", disable=not progress) as bar:
-        found = reached(some, asked, groups, ids[chosen], alpha=alpha, progress=bar.update)
-        rule = Rule(error, gamma, alpha)
-        columns, critical = _columns(some, asked, found, ids[chosen], rule, bar.update)
-    sizes = np.bincount(groups, minlength=len(table))
-    counts = found.counts.cpu().numpy()
-    table = table.join(share_table(counts, sizes, alpha))
-    together = share_table(counts.sum(axis=0, keepdims=True), sizes.sum(keepdims=True), alpha)
-    smallest, spread = smallest_p(asked), spread_of(means, types, tested)
+    rule = Rule(family, error, gamma, alpha)
+    found = found_under(result, units, asked, rule, len(types) - 2, "word test", progress)
+    smallest, spread = smallest_p(asked), spread_of(means, types, found.tested)
     about = {
         "family": family,
         "alternative": alternative,
@@ -200,9 +185,9 @@ def word_test(
         "exact": exact,
         "seed": None if exact else seed,
         "smallest_p": smallest,
-        "all_units": _of_all(together),
+        "all_units": found.all_units,
         **spread,
-        **shifts(types, spread["icc"], asked, critical, alpha),
+        **shifts(types, spread["icc"], asked, found.critical, alpha),
         "word_types": {
             str(group): dict(zip(rows["word"], map(list, rows["tokens"]), strict=True))
             for group, rows in types.groupby("group", sort=False)
@@ -211,15 +196,10 @@ def word_test(
     about["cautions"] = cautions(types, about)
     if smallest > alpha:
         warnings.warn(about["cautions"][0], stacklevel=2)
-    whole = {name: _spread(values, tested, result) for name, values in columns.items()}
-    result = result.with_columns({**result.columns, **whole}, word_test=about)
-    return result.with_table("groups", table)
-
-
-def _of_all(table: pd.DataFrame) -> dict[str, float]:
-    """What the test of groups says of all units as one group."""
-    names = ("units", "share", "share_expected", "share_high", "p", "at_least")
-    return {name: float(table[name].iloc[0]) for name in names}
+    columns = found.named("words")
+    columns["words_icc"] = spread_out(units.icc[found.tested], found.tested, result)
+    result = result.with_columns({**result.columns, **columns}, word_test=about)
+    return result.with_table("groups", found.groups)
 
 
 def check_alternative(alternative: str) -> None:
@@ -280,73 +260,6 @@ def _all_labelings(label: np.ndarray, n1: int) -> np.ndarray:
     np.put_along_axis(rows, chosen, 1, axis=1)
     observed = (rows == label).all(axis=1)
     return np.concatenate([rows[observed], rows[~observed]])
-
-
-class Rule(NamedTuple):
-    """What ``significant_words`` controls; see :func:`word_test`."""
-
-    error: str
-    gamma: float
-    alpha: float
-
-
-def _columns(
-    units: Weighted,
-    asked: Asked,
-    found: Reached,
-    ids: Int[np.ndarray, " unit"],
-    rule: Rule,
-    progress: Progress,
-) -> tuple[dict[str, Tensor], float]:
-    """Compute the columns of the tested units, and the hardest family's critical value."""
-    n = len(asked.labelings)
-    p_maxt, q, passed = (torch.full_like(found.observed, torch.nan) for _ in range(3))
-    critical = 0.0
-    for family in np.unique(ids):
-        member = torch.from_numpy(np.flatnonzero(ids == family)).to(found.observed.device)
-        rising = member[found.observed[member].argsort(stable=True)]
-        some = Weighted(*(part[rising] for part in units))
-        counts, largest = stepped_down(some, asked, progress)
-        p_maxt[rising] = _never_rising(counts.double() / n)
-        critical = max(critical, float(largest.quantile(1 - rule.alpha)))
-        observed = found.observed[rising].cpu().numpy()
-        tail = found.bins[family].flip(0).cumsum(0).flip(0).cpu().numpy()
-        q[rising] = torch.from_numpy(false_rate(observed, tail, n)).to(q)
-        if rule.error == "fdx":
-            is_found = exceedance(some, asked, observed, rule.gamma, rule.alpha)
-            passed[rising] = torch.from_numpy(is_found.astype(float)).to(passed)
-    significant = {"fwer": p_maxt <= rule.alpha, "fdr": q <= rule.alpha, "fdx": passed == 1}
-    return {
-        "words_t": _t_of(units, found.observed, asked),
-        "words_p": found.single.double() / n,
-        "words_p_maxt": p_maxt,
-        "words_q": q,
-        "words_icc": units.icc,
-        "significant_words": significant[rule.error],
-    }, critical
-
-
-def _t_of(units: Weighted, observed: Tensor, asked: Asked) -> Float[Tensor, " unit"]:
-    """Turn the share of the sum of squares into the t statistic, with its sign."""
-    one = torch.from_numpy(asked.labelings[0].astype(np.float64)).to(observed.device)
-    share = observed.abs()
-    rest = 1 - share
-    rest = torch.where(rest <= ROUNDING, 0.0, rest)
-    t = torch.sqrt(share * (len(one) - 2) / rest)
-    return torch.where(units.deviations @ one < 0, -t, t)
-
-
-def _spread(values: Tensor, tested: Tensor, result: ProbeResult) -> Tensor:
-    """Lay the values of the tested units out over all units."""
-    blank = False if values.dtype == torch.bool else torch.nan
-    whole = torch.full(tested.shape, blank, dtype=values.dtype, device=values.device)
-    whole[tested] = values
-    return whole.reshape(result.status.shape)
-
-
-def _never_rising(p: Tensor) -> Tensor:
-    """Raise each p value to that of the units of larger statistic, which come later."""
-    return p.flip(0).cummax(dim=0).values.flip(0)
 
 
 class TooFewWordsError(ValueError):

@@ -161,6 +161,19 @@ WORD_COLUMNS = {
     "log10_firth_p": Column("log10 of firth_p; does not underflow"),
     "firth_balanced_accuracy": Column("balanced accuracy of Firth's penalised fit"),
 }
+#: The columns that :func:`tl_negation.pair_test` adds, for examples that carry pairs.
+PAIR_COLUMNS = {
+    "pairs_t": Column("t of the differences within pairs, or of their means by item", ranks=True),
+    "pairs_p": Column("sign-flip p value of pairs_t for the unit by itself", p_value=True),
+    "significant_pairs": Column(
+        "passes over pairs at the named error rate: the claim that a paper may make",
+        read_first=True,
+    ),
+    "pairs_p_maxt": Column(
+        "pairs_p, step-down max-T over the named family", read_first=True, p_value=True
+    ),
+    "pairs_q": Column("sign-flip false discovery rate, pooled over units of the named family"),
+}
 #: The columns that the functions of :mod:`tl_negation.interventions` add.
 ESTIMATE_COLUMNS = {
     "attribution_1": Column(
@@ -214,7 +227,7 @@ SUMMARY_COLUMNS = {
 
 def explained() -> dict[str, Column]:
     """Return the columns of all stages: name -> meaning."""
-    return {**COLUMNS, **WORD_COLUMNS, **ESTIMATE_COLUMNS}
+    return {**COLUMNS, **PAIR_COLUMNS, **WORD_COLUMNS, **ESTIMATE_COLUMNS}
 
 
 def ranks() -> list[str]:
