@@ -10,6 +10,8 @@ from helpers import synthetic
 from scipy.stats import binom, ttest_1samp
 
 from tl_negation.inference.groups import group_test
+from tl_negation.inference.heldout import held_out
+from tl_negation.inference.infer import infer
 from tl_negation.inference.pairs import (
     TooFewPairsError,
     flipped_of,
@@ -166,6 +168,61 @@ def test_a_unit_that_changes_within_no_pair_has_no_statistic():
     got = pair_test(result_of(values, of), progress=False)
     assert got.pairs_t.isnan().nonzero().tolist() == [[0, 3], [0, 5]]
     assert got.tables["groups"]["units"].sum() == 2 * synthetic.WIDTH - 2
+
+
+def test_whole_pairs_and_items_are_left_out():
+    items = np.repeat(np.arange(5), 4)
+    of = contexts(np.repeat(np.arange(10), 2), items)
+    values = np.random.default_rng(3).normal(size=(1, 20, synthetic.WIDTH))
+    result = result_of(values, of)
+    for by, groups in (("pair", np.repeat(np.arange(10), 2)), ("item", items)):
+        got = held_out(result, by=by, folds=len(set(groups)), progress=False)
+        documents = result_of(values, synthetic.contexts([1, 0] * 10, ["now"] * 20,
+                                                         documents=groups))  # fmt: skip
+        want = held_out(documents, by="document", folds=len(set(groups)), progress=False)
+        assert torch.equal(got.columns[f"{by}_accuracy"], want.document_accuracy)
+    with pytest.raises(ValueError, match="leaving pairs out needs .* has no column 'pair'"):
+        held_out(synthetic.result(*synthetic.small()), by="pair")
+    one = contexts([0] * 20)
+    with pytest.raises(
+        ValueError, match="leaving pairs out needs at least two of them; there is 1"
+    ):
+        held_out(result_of(values, one), by="pair")
+
+
+def test_the_claim_is_over_pairs_where_they_were_tested():
+    values, of = case(n=10, shift=2.5)
+    result = result_of(values, of)
+    got = pair_test(result, progress=False)
+    passed = int(got.significant_pairs.sum())
+    first, over_pairs, by_example, _ = repr(got).splitlines()
+    groups = int((got.tables["groups"]["p_maxt"] <= 0.05).sum())
+    assert over_pairs == (
+        f"  over pairs: {groups} of 6 layer-site groups pass (max-T over the groups, alpha 0.05); "
+        f"{passed} of 70 units significant (max-T over all units)"
+    )
+    lines = got.summary().splitlines()
+    assert lines[0].startswith("Over pairs, ")
+    assert lines[1].startswith("Over pairs (all 1,024 labelings, max-T over all units, alpha 0.05)")
+    assert lines[2].startswith(
+        "With these pairs a unit would be found in four of five cases with a"
+    )
+    assert "SDs of the differences over all of them" in lines[2]
+    assert "decodable over pairs from at least" in lines[-1]
+    assert got.top(1).shape[0] == 1
+
+
+def test_infer_tests_pairs_and_words_where_they_allow_it():
+    labels, words = [1, 0] * 12, ["not", "can", "never", "may", "nor", "could"] * 4
+    of = synthetic.contexts(labels, words)
+    of = replace(of, examples=of.examples.assign(pair=np.repeat(np.arange(12), 2)))
+    values = np.random.default_rng(0).normal(size=(1, 24, synthetic.WIDTH))
+    options = {"permutations": 100, "tasks": 1, "replicates": 1, "progress": False}
+    found = infer(result_of(values, of), **options)
+    assert {"words_t", "pairs_t"} <= set(found.columns)
+    assert found.tables["groups"].equals(
+        pair_test(result_of(values, of), permutations=100, progress=False).tables["groups"]
+    )
 
 
 def test_what_is_refused():

@@ -27,7 +27,7 @@ from .relabelings import (
 )
 from .words import TooFewWordsError
 
-SPLITS = ("word", "fold", "block", "document")
+SPLITS = ("word", "fold", "block", "document", "pair", "item")
 #: Accuracies that differ by less are equal; each is a sum of shares, in some order.
 ROUNDING = 1e-9
 
@@ -53,9 +53,10 @@ def held_out(
         it. ``"fold"``: random folds, stratified by word type. ``"block"``: folds of neighbouring
         positions in the text, because windows overlap. ``"document"``: groups of whole documents
         with about equally many examples each; every document by itself where there are no more
-        than ``folds`` of them.
+        than ``folds`` of them. ``"pair"``, ``"item"``: the same with the pairs, or items, that the
+        examples carry.
     folds
-        Number of folds, blocks or groups of documents.
+        Number of folds, blocks or groups of documents, pairs or items.
     relabelings
         By word: how many other labelings of the words, as many in each class, the score is compared
         with; 0 for none. All of them where there are no more.
@@ -75,7 +76,7 @@ def held_out(
         and, unless a word has both labels, the table ``held_out_null``: ``labeling`` (0: the labels
         as they are), ``layer, site`` and the mean ``accuracy`` of 64 units of each site, drawn at
         random, fitted and scored anew under each labeling.
-        The others add ``fold_accuracy``, ``block_accuracy`` or ``document_accuracy``, the balanced
+        The others add ``fold_accuracy``, ``block_accuracy`` ... ``item_accuracy``, the balanced
         accuracy over all held-out predictions.
 
     Raises
@@ -84,8 +85,8 @@ def held_out(
         (A ValueError.) Training folds that miss a class: a class of one word type, or of one
         example.
     ValueError
-        An unknown split; fewer than two folds, or more folds than examples; by document, examples
-        of only one document. The result was read from disk.
+        An unknown split; fewer than two folds, or more folds than examples; by document, pair or
+        item, examples of only one, or that carry none. The result was read from disk.
 
     Notes
     -----
@@ -337,6 +338,8 @@ def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarra
         raise ValueError(f"folds must lie between 2 and the {n} examples; got {folds}")
     if by == "document":
         return document_folds(contexts, folds)
+    if by in ("pair", "item"):
+        return _whole(_named_groups(contexts, by), folds)
     if by == "block":
         order = np.lexsort((contexts.examples["position"].to_numpy(), contexts.documents))
         rank = np.empty(n, dtype=np.int64)
@@ -359,18 +362,36 @@ def document_folds(contexts: Contexts, folds: int = 5) -> Int[np.ndarray, " exam
     ValueError
         All examples come from one document.
     """
-    numbers, sizes = np.unique(contexts.documents, return_counts=True)
+    numbers = np.unique(contexts.documents)
     if len(numbers) < 2:
         raise ValueError(
             "leaving documents out needs examples from at least two of them; these contexts come "
             f"from {len(numbers)}: load several texts (load_text), or hold out by block"
         )
-    filled = np.zeros(min(folds, len(numbers)), dtype=np.int64)
-    fold_of = np.empty(len(numbers), dtype=np.int64)
-    for document in np.argsort(-sizes, kind="stable"):
-        fold_of[document] = filled.argmin()
-        filled[fold_of[document]] += sizes[document]
-    return fold_of[np.searchsorted(numbers, contexts.documents)]
+    return _whole(np.searchsorted(numbers, contexts.documents), folds)
+
+
+def _named_groups(contexts: Contexts, by: str) -> Int[np.ndarray, " example"]:
+    """Number the pair or the item of every example."""
+    if by not in contexts.examples:
+        raise ValueError(
+            f"leaving {by}s out needs examples that carry one; their table has no column {by!r}"
+        )
+    codes, names = pd.factorize(contexts.examples[by].astype(str))
+    if len(names) < 2:
+        raise ValueError(f"leaving {by}s out needs at least two of them; there is {len(names)}")
+    return codes
+
+
+def _whole(numbers: Int[np.ndarray, " example"], folds: int) -> Int[np.ndarray, " example"]:
+    """Deal whole groups of examples to folds of about equally many, the largest first."""
+    sizes = np.bincount(numbers)
+    filled = np.zeros(min(folds, len(sizes)), dtype=np.int64)
+    fold_of = np.empty(len(sizes), dtype=np.int64)
+    for group in np.argsort(-sizes, kind="stable"):
+        fold_of[group] = filled.argmin()
+        filled[fold_of[group]] += sizes[group]
+    return fold_of[numbers]
 
 
 def _scores(

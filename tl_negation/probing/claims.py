@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,42 @@ if TYPE_CHECKING:  # results imports this module
 
 #: Columns by which the groups of the table ``groups`` may be told apart.
 _GROUPED_BY = ("layer", "site", "head", "module")
-_DECODABLE = "the category is decodable over words from at least"
+#: What a claim may rest on, the strongest first: a test over each leaves ``significant_NAME``.
+_BASES = {"pairs": "pair_test", "words": "word_test"}
+
+
+class _Basis(NamedTuple):
+    """What was labelled anew, and what the provenance says of that test."""
+
+    name: str
+    about: Mapping[str, Any]
+
+    @property
+    def significant(self) -> str:
+        """The column of the units that pass."""
+        return f"significant_{self.name}"
+
+    @property
+    def decodable(self) -> str:
+        """What a lower bound is of."""
+        return f"the category is decodable over {self.name} from at least"
+
+
+def _basis(result: ProbeResult) -> _Basis:
+    for name, test in _BASES.items():
+        if test in result.provenance:
+            return _Basis(name, result.provenance[test])
+    return _Basis("words", {})
 
 
 def over_words(result: ProbeResult) -> str:
     """Say in a line what holds over words, or that nothing was tested."""
-    groups = _groups(result)
+    groups, basis = _groups(result), _basis(result)
     parts = [] if groups is None else [_groups_passed(groups, level_over_words(result))]
-    if "significant_words" in result.columns:
-        passed, units = _passed(result, "significant_words")
-        parts.append(f"{passed:,} of {units:,} units significant (max-T over {_scope(result)})")
-    return f"over words: {'; '.join(parts) or 'not tested (tl_negation.infer)'}"
+    if basis.significant in result.columns:
+        passed, units = _passed(result, basis.significant)
+        parts.append(f"{passed:,} of {units:,} units significant (max-T over {_scope(basis)})")
+    return f"over {basis.name}: {'; '.join(parts) or 'not tested (tl_negation.infer)'}"
 
 
 def over_words_sentences(result: ProbeResult) -> list[str]:
@@ -34,25 +60,30 @@ def over_words_sentences(result: ProbeResult) -> list[str]:
     """
     groups = _groups(result)
     found = [] if groups is None else [_group_sentence(result, groups)]
-    if "significant_words" in result.columns:
-        found += [_unit_sentence(result), *_power_sentences(result)]
+    basis = _basis(result)
+    if basis.significant in result.columns:
+        found += [_unit_sentence(result, basis), *_power_sentences(basis)]
     return found or [_not_tested(result)]
 
 
 def over_words_figures(result: ProbeResult) -> list[tuple[str, str]]:
     """Return the key figures over words: a number, and what it is."""
     figures = []
-    groups = _groups(result)
+    groups, basis = _groups(result), _basis(result)
     if groups is not None:
         passed = int((groups["p_maxt"] <= level_over_words(result)).sum())
         kind = _kind(groups)
         figures += [
-            (f"{passed:,} of {len(groups):,}", f"{kind} that pass over words (max-T)"),
-            (f"{_at_least(result, groups):.1%}", "of all units, at least: decodable over words"),
+            (f"{passed:,} of {len(groups):,}", f"{kind} that pass over {basis.name} (max-T)"),
+            (
+                f"{_at_least(result, groups):.1%}",
+                f"of all units, at least: decodable over {basis.name}",
+            ),
         ]
-    if "significant_words" in result.columns:
-        passed, units = _passed(result, "significant_words")
-        figures.append((f"{passed:,}", f"units significant over words (max-T) of {units:,}"))
+    if basis.significant in result.columns:
+        passed, units = _passed(result, basis.significant)
+        what = f"units significant over {basis.name} (max-T) of {units:,}"
+        figures.append((f"{passed:,}", what))
     return figures or [("not tested", "whether anything holds over words")]
 
 
@@ -82,23 +113,24 @@ def _rule(result: ProbeResult) -> str:
     )
 
 
-def _scope(result: ProbeResult) -> str:
+def _scope(basis: _Basis) -> str:
     """Name the units over which max-T was taken."""
-    family = result.provenance["word_test"]["family"]
+    family = basis.about["family"]
     return "all units" if family == "all" else f"each {family}"
 
 
 def claim(result: ProbeResult) -> str:
     """Return what may be written of the category, without the full stop."""
-    groups = _groups(result)
+    groups, basis = _groups(result), _basis(result)
     if groups is not None and (least := _at_least(result, groups)) > 0:
-        return f"{_DECODABLE} {least:.1%} of the units"
-    if "significant_words" not in result.columns:
+        return f"{basis.decodable} {least:.1%} of the units"
+    if basis.significant not in result.columns:
         return "whether anything holds over words has not been tested (tl_negation.infer)"
-    passed, _ = _passed(result, "significant_words")
+    passed, _ = _passed(result, basis.significant)
     if passed:
-        return f"the category is decodable over words from {passed:,} unit{'s' * (passed != 1)}"
-    return "no single unit can be said to know the category rather than some of its words"
+        units = f"{passed:,} unit{'s' * (passed != 1)}"
+        return f"the category is decodable over {basis.name} from {units}"
+    return f"no single unit can be said to know the category rather than some of its {basis.name}"
 
 
 def _not_tested(result: ProbeResult) -> str:
@@ -107,38 +139,45 @@ def _not_tested(result: ProbeResult) -> str:
     return f"Over words: not tested{why}. What follows may be no more than the word."
 
 
-def _unit_sentence(result: ProbeResult) -> str:
-    about = result.provenance["word_test"]
-    passed, units = _passed(result, "significant_words")
+def _unit_sentence(result: ProbeResult, basis: _Basis) -> str:
+    about = basis.about
+    passed, units = _passed(result, basis.significant)
     labelings = f"{about['labelings']:,} labelings"
     how = f"all {labelings}" if about["exact"] else f"{labelings} at random"
-    smallest = float(np.nanmin(result.columns["words_p_maxt"].cpu().numpy(), initial=np.inf))
+    smallest = float(
+        np.nanmin(result.columns[f"{basis.name}_p_maxt"].cpu().numpy(), initial=np.inf)
+    )
     return (
-        f"Over words ({how}, max-T over {_scope(result)}, alpha {about['alpha']}), {passed:,} of "
+        f"Over {basis.name} ({how}, max-T over {_scope(basis)}, alpha {about['alpha']}), "
+        f"{passed:,} of "
         f"{units:,} units are significant{_per_cent(passed, units)}; the smallest p is "
         f"{smallest:.2g}."
     )
 
 
-def _power_sentences(result: ProbeResult) -> list[str]:
+def _power_sentences(basis: _Basis) -> list[str]:
     """Say what the test could have found with these words, and what casts doubt on it."""
-    about = result.provenance["word_test"]
-    if "icc" not in about:  # of an earlier version
+    about = basis.about
+    if "shift_alone" not in about:  # of an earlier version
         return []
+    of = {"words": "between words", "pairs": "of the differences"}[basis.name]
     found = [
-        f"a shift of {shift:.1f} SDs between words {where}"
+        f"a shift of {shift:.1f} SDs {of} {where}"
         for name, where in (("shift_family", "over all of them"), ("shift_alone", "by itself"))
         if (shift := about[name]) is not None
     ]
-    power = "With these words a unit would be found in four of five cases with "
-    power += " or ".join(found)
-    variances = ", ".join(f"{name} {of:.2f}" for name, of in about["between_variance"].items())
-    spread = (
-        f"of the variance of the median unit {about['icc']:.0%} lies between the words of a class "
-        f"(ICC; mean over units: {variances})"
-    )
-    cautions = [f"{text[0].upper()}{text[1:]}." for text in about["cautions"]]
-    return [f"{power}; {spread}." if found else f"{spread[0].upper()}{spread[1:]}.", *cautions]
+    power = f"with these {basis.name} a unit would be found in four of five cases with "
+    parts = [power + " or ".join(found)] if found else []
+    if "icc" in about:
+        variances = ", ".join(
+            f"{name} {one:.2f}" for name, one in about["between_variance"].items()
+        )
+        parts.append(
+            f"of the variance of the median unit {about['icc']:.0%} lies between the words of a "
+            f"class (ICC; mean over units: {variances})"
+        )
+    said = ["; ".join(parts)] if parts else []
+    return [f"{text[0].upper()}{text[1:]}." for text in (*said, *about["cautions"])]
 
 
 def _groups(result: ProbeResult) -> pd.DataFrame | None:
@@ -159,16 +198,17 @@ def _kind(groups: pd.DataFrame) -> str:
 
 
 def _group_sentence(result: ProbeResult, table: pd.DataFrame) -> str:
-    sentence = f"Over words, {_groups_passed(table, level_over_words(result))}"
+    basis = _basis(result)
+    sentence = f"Over {basis.name}, {_groups_passed(table, level_over_words(result))}"
     least = _at_least(result, table)
     if not least > 0:
         return f"{sentence}; no share of units above 0 can be stated with confidence."
     if not table["at_least_all"].max() > 0:
-        return f"{sentence}; {_DECODABLE} {least:.1%} of all units."
+        return f"{sentence}; {basis.decodable} {least:.1%} of all units."
     best = table.iloc[int(table["at_least_all"].fillna(0).to_numpy().argmax())]
     where = ", ".join(f"{name} {best[name]}" for name in _GROUPED_BY if name in table)
     return (
-        f"{sentence}; {_DECODABLE} {least:.1%} of all units, "
+        f"{sentence}; {basis.decodable} {least:.1%} of all units, "
         f"and from at least {best['at_least_all']:.1%} of those of {where or 'the group'}."
     )
 
@@ -179,7 +219,7 @@ def _at_least(result: ProbeResult, groups: pd.DataFrame) -> float:
     From the test of all units as one group; without it the bounds of the groups, which hold at
     once, add up.
     """
-    about = result.provenance.get("word_test", {}).get("all_units")
+    about = _basis(result).about.get("all_units")
     if about is not None:
         return float(about["at_least"])
     known = groups[groups["at_least_all"].notna()]
@@ -187,8 +227,8 @@ def _at_least(result: ProbeResult, groups: pd.DataFrame) -> float:
 
 
 def level_over_words(result: ProbeResult) -> float:
-    """Return the level of the tests over words."""
-    return result.provenance.get("word_test", {}).get("alpha", 0.05)
+    """Return the level of the tests over words, or over pairs."""
+    return _basis(result).about.get("alpha", 0.05)
 
 
 def _passed(result: ProbeResult, column: str) -> tuple[int, int]:

@@ -172,6 +172,12 @@ PAIR_COLUMNS = {
     "pairs_p_maxt": Column(
         "pairs_p, step-down max-T over the named family", read_first=True, p_value=True
     ),
+    **{
+        f"{of}_accuracy": Column(
+            f"balanced accuracy in cross-validation, each {of} whole in one fold", ranks=True
+        )
+        for of in ("pair", "item")
+    },
     "pairs_q": Column("sign-flip false discovery rate, pooled over units of the named family"),
 }
 #: The columns that the functions of :mod:`tl_negation.interventions` add.
