@@ -113,6 +113,19 @@ def pair_test(
     assumes that, without an effect, an item is as likely to differ the one way as the other. A unit
     that passes is one from which the class is decodable in these pairs; that does not show that the
     model uses it, nor that other sentences behave alike.
+
+    Examples
+    --------
+    The first negation with the first affirmation, and so on: no real pairs, but they show the call.
+
+    >>> from dataclasses import replace
+    >>> few = contexts.sample(per_class=12)
+    >>> pair = few.examples.groupby("label").cumcount()
+    >>> few = replace(few, examples=few.examples.assign(pair=pair))
+    >>> acts = tln.collect(model, few, progress=False)
+    >>> found = tln.pair_test(tln.probe(acts, progress=False), progress=False)
+    >>> found.provenance["pair_test"]["flipped"], found.provenance["pair_test"]["labelings"]
+    ('12 pairs', 4096)
     """
     check_alternative(alternative)
     check_level(alpha)

@@ -300,6 +300,10 @@ def inference() -> dict[str, Case]:
     corrections = name_not_in("bonferroni", "holm", "bh", "by")
     null = tln.lexical_null(plain, replicates=2, progress=False)
     one = synthetic.contexts(np.ones(4, int), ["not"] * 4)
+    both = synthetic.contexts([1, 0] * 6, ["now"] * 12)
+    pairs = both.examples.assign(pair=np.repeat(np.arange(6), 2))
+    values = np.random.default_rng(0).normal(size=(1, 12, synthetic.WIDTH))
+    paired = synthetic.bare(synthetic.activations(values, replace(both, examples=pairs)))
     return {
         "infer": Case(
             tln.infer,
@@ -324,6 +328,20 @@ def inference() -> dict[str, Case]:
                 "family": families,
                 "alternative": sides,
                 "statistic": name_not_in("weighted", "pooled"),
+                "error": name_not_in("fwer", "fdx", "fdr"),
+                "gamma": no_number | st.floats(1.0) | st.floats(max_value=-1e-9),
+                "alpha": no_number | st.floats(1.0) | st.floats(max_value=0.0),
+            },
+        ),
+        "pair_test": Case(
+            tln.pair_test,
+            {"result": paired, "progress": False},
+            result
+            | seed
+            | {
+                "permutations": count(),
+                "family": families,
+                "alternative": sides,
                 "error": name_not_in("fwer", "fdx", "fdr"),
                 "gamma": no_number | st.floats(1.0) | st.floats(max_value=-1e-9),
                 "alpha": no_number | st.floats(1.0) | st.floats(max_value=0.0),
