@@ -21,6 +21,8 @@ from .compiled import entry, part
 TWO_SIDED, GREATER, LESS = 0, 1, -1
 #: Stretches of equal length into which the values of the statistic, -1 to 1, are sorted.
 BINS = 1 << 17
+#: Values above this share of the last unit's threshold are looked at first.
+_NEAR = 0.85
 _BITS = 8
 
 
@@ -77,11 +79,24 @@ def _bin(value):
 
 
 @part
-def _kth_largest(values, work, k):
-    """Select the value that k others exceed or equal (k = 0: the largest), by Hoare's method."""
-    n = len(values)
-    for i in range(n):
-        work[i] = values[i]
+def _above(values, bound, work):
+    """Copy the values above a bound to the front of ``work``; return how many there are."""
+    n = 0
+    for i in range(len(values)):
+        work[n] = values[i]
+        n += values[i] > bound
+    return n
+
+
+@part
+def _kth_largest(values, work, k, guess):
+    """Select the value that k others exceed or equal (k = 0: the largest), by Hoare's method.
+
+    Only among the values above the guess, if these are enough.
+    """
+    n = _above(values, guess, work)
+    if n <= k:
+        n = _above(values, -np.inf, work)
     low, high = 0, n - 1
     while low < high:
         pivot = work[(low + high) // 2]
@@ -134,7 +149,8 @@ def reached(d, w, codes, side, k, slack, groups, families, observed, single, cou
     pieces, n = codes.shape
     tables = np.empty((2, pieces, 1 << _BITS))
     values = np.empty(n)
-    work = np.empty(n)
+    work = np.empty(n + 1)
+    threshold = 0.0
     for unit in range(len(d)):
         _statistics(d[unit], w[unit], codes, side, tables, values)
         observed[unit] = values[0]
@@ -142,7 +158,8 @@ def reached(d, w, codes, side, k, slack, groups, families, observed, single, cou
         single[unit] = 0
         for i in range(n):
             single[unit] += values[i] >= reach
-        threshold = _kth_largest(values, work, k)
+        # Units have similar thresholds: a little below that of the last one few values are above.
+        threshold = _kth_largest(values, work, k, _NEAR * threshold)
         threshold += slack * abs(threshold)
         row = counts[groups[unit]]
         bin_of = bins[families[unit]]

@@ -53,7 +53,7 @@ def trend(
     --------
     >>> trends = tln.trend(tln.profile(result))
     >>> trends.query("site == 'q'")["column"].tolist()
-    ['share_significant', 'accuracy', 'abs_beta_per_sd', 'held_out_accuracy']
+    ['share_words', 'share_significant', 'accuracy', 'abs_beta_per_sd', 'held_out_accuracy']
     >>> null = tln.lexical_null(result, replicates=3, progress=False)
     >>> list(tln.trend(tln.profile(result), null=null))
     ['site', 'column', 'rho', 'layers', 'rho_low', 'rho_high', 'p']
