@@ -26,7 +26,7 @@ PUBLIC = {
     if inspect.isfunction(getattr(module, name)) or inspect.isclass(getattr(module, name))
 }
 #: Errors and what only functions of this package make: described where they are raised or made.
-NO_EXAMPLE = {"tln.TooFewWordsError"}
+NO_EXAMPLE = {"tln.TooFewPairsError", "tln.TooFewWordsError"}
 
 
 @pytest.fixture(scope="module")
