@@ -81,7 +81,7 @@ def test_every_unit_can_be_chosen_and_is_shown_alone(visits):
 
 def test_figures_are_shown_once_with_their_texts(visits):
     for visit in visits:
-        assert len(visit["figures"]) == 12
+        assert len(visit["figures"]) == 13
         for figure in visit["figures"]:
             assert figure["shown"] == 1
             assert figure["width"] > 250
