@@ -14,7 +14,7 @@ def everything(model, contexts, folder):
     """What each stage gives, by name."""
     acts = tln.collect(model, contexts, ("q", "k", "mlp_post"), **QUIET)
     tln.collect(model, contexts, ("q", "k", "mlp_post"), store=folder / "store", **QUIET)
-    options = {"permutations": 30, "tasks": 2, "replicates": 2, **QUIET}
+    options = {"permutations": 60, "tasks": 2, "replicates": 2, **QUIET}
     result = tln.infer(tln.probe(acts, **QUIET), **options)
     rows = result.to_frame()[:3]
     few = {"acts": acts, "per_class": 4, **QUIET}

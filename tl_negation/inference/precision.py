@@ -60,8 +60,10 @@ def word_means(
 ) -> WordMeans:
     """Average every unit over the examples of each word type, in float64."""
     one_hot = torch.tensor(
-        [[float(word == word_type) for word in words] for word_type in types], dtype=torch.float64
-    ).to(values.device)
+        [[float(word == word_type) for word in words] for word_type in types],
+        dtype=torch.float64,
+        device=values.device,
+    )
     counts = one_hot.sum(dim=1)
     means, within = [], []
     for layer in values:
