@@ -304,7 +304,8 @@ def test_a_layer_that_is_not_finite_costs_its_units_and_no_others(folder, tmp_pa
         )
         assert not frame.loc[last, ["significant", "significant_words"]].any(axis=None)
         # Only what is corrected over all units together may know of the others.
-        own = [column for column in frame if column not in ("words_p_maxt", "significant_words")]
+        together = ("words_p_maxt", "words_q", "significant_words")
+        own = [column for column in frame if column not in together]
         pd.testing.assert_frame_equal(frame.loc[~last, own], sound.loc[~last, own])
     written = load_result(tmp_path / "run").to_frame()
     assert set(written["status"][last]) == {"nonfinite"}
