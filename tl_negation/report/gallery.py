@@ -126,9 +126,9 @@ def _over_words(numbers: Numbers) -> Iterator[Picture]:
     yield Picture(
         "over-words",
         "Over words, by depth",
-        "How many units of each layer know the category beyond the word: the share that is "
-        "significant over words, each unit by itself. Grey: what 95 % of the other labelings of "
-        "the words give. The coloured area is the share that is tuned at least, with 95 % "
+        "From how many units of each layer the category is decodable over words: the share that is "
+        "significant, each unit by itself. Grey: what 95 % of the other labelings of the words "
+        "give. The coloured area is the share that is tuned at least, with 95 % "
         "confidence. Filled marks pass over all layers and sites at once.",
         drawn(plots.over_words, numbers.result),
         wide=True,
