@@ -9,6 +9,7 @@ from helpers import synthetic
 from tl_negation import COLUMNS, WORD_COLUMNS, adjusted, load_result
 from tl_negation.probing.columns import (
     ESTIMATE_COLUMNS,
+    PAIR_COLUMNS,
     Column,
     explained,
     in_order,
@@ -93,10 +94,11 @@ def test_what_the_columns_are_used_for():
     assert set(ranks()) == {
         "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",
         "words_t", "held_out_accuracy", "fold_accuracy", "block_accuracy", "document_accuracy",
-        "selectivity", "firth_lr",
+        "selectivity", "firth_lr", "pairs_t", "pair_accuracy", "item_accuracy",
     }  # fmt: skip
     assert p_values(explained()) == [
-        "p", "lr_p", "score_p", "words_p", "words_p_maxt", "cluster_p", "firth_p",
+        "p", "lr_p", "score_p", "pairs_p", "pairs_p_maxt", "words_p", "words_p_maxt", "cluster_p",
+        "firth_p",
     ]  # fmt: skip
-    assert explained() == COLUMNS | WORD_COLUMNS | ESTIMATE_COLUMNS
+    assert explained() == COLUMNS | PAIR_COLUMNS | WORD_COLUMNS | ESTIMATE_COLUMNS
     assert in_order(["words_t", "beta", "status", "mine"]) == ["status", "beta", "words_t", "mine"]
