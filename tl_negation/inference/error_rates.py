@@ -17,7 +17,7 @@ EACH, STEP = 100, 1.01
 
 
 def check_error(error: str, gamma: float) -> None:
-    """Refuse an unknown error rate, or a share of false units that is none.
+    """Refuse an unknown error rate, or a ``gamma`` that is not from 0 to below 1.
 
     Raises
     ------

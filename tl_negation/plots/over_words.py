@@ -23,7 +23,7 @@ from .tables import check_drawable, names_in
 
 _NEEDED = ("layer", "site", "units", "share", "share_expected", "share_high", "p_maxt", "at_least")
 _BAND = "#d4d4d4"
-#: Inches of a panel, side by side; below them, so many panels in a row.
+#: Width and height of a panel, in inches.
 PANEL, HEIGHT = 2.15, 2.6
 
 
