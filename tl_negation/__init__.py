@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ._shared import use_processes as use_processes
     from .activations import Activations as Activations
     from .activations import collect as collect
+    from .activations import from_cache as from_cache
+    from .activations import hook_names as hook_names
     from .activations import load_activations as load_activations
     from .activations import token_activations as token_activations
     from .corpus import ANTICIPATED as ANTICIPATED
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from .corpus import Corpus as Corpus
     from .corpus import Text as Text
     from .corpus import control as control
+    from .corpus import examples as examples
     from .corpus import find_contexts as find_contexts
     from .corpus import load_text as load_text
     from .fitting import STATUSES as STATUSES
@@ -119,6 +122,7 @@ _ROOMS = {
         "NEGATION",
         "Text",
         "control",
+        "examples",
         "find_contexts",
         "load_text",
     ),
@@ -134,6 +138,8 @@ _ROOMS = {
     "activations": (
         "Activations",
         "collect",
+        "from_cache",
+        "hook_names",
         "load_activations",
         "token_activations",
     ),

@@ -10,7 +10,8 @@ from helpers import corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_negation.corpus.contexts import Contexts, find_contexts
+from tl_negation.corpus.contexts import Contexts
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION, Contrast
 from tl_negation.corpus.finding import COLUMNS
 from tl_negation.corpus.text import Text
@@ -436,7 +437,7 @@ def test_contexts_that_do_not_fit_together_are_refused():
     [
         ({"examples": {"label": [1]}}, "examples must be of type DataFrame; got dict"),
         ({"tokens": np.zeros((2, 3))}, "tokens must be of type Tensor; got ndarray"),
-        ({"contrast": None}, "contrast must be of type Contrast; got NoneType"),
+        ({"contrast": None}, "contrast must be of type Contrast or Labels; got NoneType"),
         ({"source": None}, "source must be of type Mapping; got NoneType"),
         ({"before": 1.5}, r"before must be an integer; got 1\.5"),
     ],

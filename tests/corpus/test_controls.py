@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import corpora
 
-from tl_negation.corpus.contexts import find_contexts
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import (
     ANOTHER_MARKER,
     ANTICIPATED,

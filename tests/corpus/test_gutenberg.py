@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_negation.corpus import gutenberg
-from tl_negation.corpus.contexts import find_contexts
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.text import Text, load_text
 
 HEADER = "The Project Gutenberg EBook of A Story\r\n\r\nYou may copy it.\r\n\r\n"

@@ -5,7 +5,7 @@ from helpers import corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_negation.corpus.contexts import find_contexts
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION, Contrast, check_exclude
 from tl_negation.corpus.reading import APART, BROKEN, DAMAGED, MARKS, read
 

@@ -21,7 +21,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from tl_negation.corpus.contexts import find_contexts
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION
 from tl_negation.corpus.text import Text
 

@@ -50,12 +50,15 @@ from .sealed import (
 )
 from .tokens import (
     Tokenised,
+    bos_of,
+    check_fast,
     decode_tokens,
     decoder,
     encodes_bos,
     prepends_bos,
     remember_bos,
     tokenise,
+    tokenise_each,
 )
 
 __all__ = [
@@ -68,6 +71,8 @@ __all__ = [
     "Seed",
     "TokenCount",
     "Tokenised",
+    "bos_of",
+    "check_fast",
     "check_file",
     "check_name",
     "check_target",
@@ -102,6 +107,7 @@ __all__ = [
     "string",
     "table",
     "tokenise",
+    "tokenise_each",
     "too_large",
     "use_processes",
     "validated",

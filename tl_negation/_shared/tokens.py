@@ -3,7 +3,7 @@
 A ``tokenizer`` is one of transformers' fast tokenizers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -60,6 +60,33 @@ def _as_made(tokenizer: Any) -> Any:
         ) from error
 
 
+def bos_of(tokenizer: Any, prepend_bos: bool | None) -> tuple[int, ...]:
+    """Tokens in front of a text: BOS or nothing; None asks what the tokenizer itself does.
+
+    Raises
+    ------
+    ValueError
+        BOS is asked for, and the tokenizer does not have it.
+    """
+    if prepend_bos is None:
+        prepend_bos = prepends_bos(tokenizer)
+    if prepend_bos and tokenizer.bos_token_id is None:
+        raise ValueError(
+            f"prepend_bos=True needs a BOS token, and {type(tokenizer).__name__} "
+            f"{str(tokenizer.name_or_path)!r} does not have one: use prepend_bos=False"
+        )
+    return (int(tokenizer.bos_token_id),) if prepend_bos else ()
+
+
+def check_fast(tokenizer: Any) -> None:
+    """Raise TypeError unless the tokenizer knows where in a text its tokens are."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise TypeError(
+            "the tokenizer must be a fast one, which knows where its tokens are in the text; got "
+            f"{type(tokenizer).__name__}: use AutoTokenizer.from_pretrained(name, use_fast=True)"
+        )
+
+
 class Tokenised(NamedTuple):
     """A text, its tokens, and where each begins and ends in it."""
 
@@ -72,18 +99,25 @@ class Tokenised(NamedTuple):
 
 def tokenise(content: str, tokenizer: Any) -> Tokenised:
     """Tokenise a text without special tokens."""
+    return next(tokenise_each([content], tokenizer))
+
+
+def tokenise_each(contents: list[str], tokenizer: Any) -> Iterator[Tokenised]:
+    """Tokenise texts, each by itself and without special tokens."""
     encoded = tokenizer(
-        content,
+        contents,
         add_special_tokens=False,
         return_offsets_mapping=True,
         return_attention_mask=False,
         padding=False,
         truncation=False,
-        verbose=False,  # no warning that the text is longer than the model's context
+        verbose=False,  # no warning that a text is longer than the model's context
     )
-    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-    ids = np.array(encoded["input_ids"], dtype=np.int64)
-    return Tokenised(content, tokenizer, ids, offsets[:, 0], offsets[:, 1])
+    parts = zip(contents, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    for content, tokens, places in parts:
+        offsets = np.array(places, dtype=np.int64).reshape(-1, 2)
+        ids = np.array(tokens, dtype=np.int64)
+        yield Tokenised(content, tokenizer, ids, offsets[:, 0], offsets[:, 1])
 
 
 def decode_tokens(tokenizer: Any, tokens: list[int]) -> str:

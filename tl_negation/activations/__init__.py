@@ -1,9 +1,11 @@
 """From contexts to activations: one forward pass, of which only the target position is kept.
 
-The activations are in memory, or in a store on disk from which a run can be resumed.
+The activations are in memory, or in a store on disk from which a run can be resumed; or they are
+taken from caches that somebody already holds (``cache.py``).
 """
 
 from .activations import Activations
+from .cache import from_cache, hook_names
 from .collect import START_BATCH, check_tokens, collect, load_activations, token_activations
 from .forward import halve_until_it_fits
 
@@ -12,7 +14,9 @@ __all__ = [
     "Activations",
     "check_tokens",
     "collect",
+    "from_cache",
     "halve_until_it_fits",
+    "hook_names",
     "load_activations",
     "token_activations",
 ]

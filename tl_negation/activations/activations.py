@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._shared import instance, sequence
 from ..corpus import Contexts
-from ..models import Site
+from ..models import Site, site_name
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Activations:
         Parameters
         ----------
         name : str
+            Of the site, or of its hook within a block.
 
         Raises
         ------
@@ -92,7 +93,7 @@ class Activations:
         """
         start = 0
         for site in self.sites:
-            if site.name == name:
+            if site.name == site_name(name):
                 return self.values[..., start : start + site.width]
             start += site.width
         collected = ", ".join(site.name for site in self.sites)

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .._shared import current, expanded, table, validated
-from ..corpus import Contexts
+from ..corpus import ABSENT, Contexts
 from ..models import (
     UNIT,
     Site,
@@ -34,7 +34,8 @@ from ..models import (
 )
 from . import store as _store
 from .activations import Activations
-from .forward import Writer, run
+from .forward import Part, Writer, run
+from .layers import chosen_layers
 
 #: Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
 #: of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
@@ -130,13 +131,13 @@ def collect(
     Activations(2 layers x 203 examples x 100 units (q 20, mlp_pre 80), ...)
     """
     chosen = select_sites(model, sites)
-    numbers = _layers(model.cfg.n_layers, layers)
+    numbers = chosen_layers(model.cfg.n_layers, layers)
     with alone_with(model):  # the hooks of another thread's pass would pass for somebody's own
         stock = is_stock(model)
     # A hook of somebody's own may count positions from the end, or look at all of them.
-    after = 0 if stock else contexts.after
-    window = contexts.before + 1 + after
-    check_model(model, chosen, window, numbers)
+    window = contexts.before + 1 if stock else contexts.tokens.shape[1]
+    read = min(window, contexts.longest)
+    check_model(model, chosen, read, numbers)
     check_tokens(model, contexts)
     device = token_device(model)
     size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
@@ -147,7 +148,7 @@ def collect(
         with alone_with(model):
             wanted = _wanted(model, chosen, numbers, contexts, size, about)
         into = _store.Store(expanded(store), *wanted, size)
-        return _collect_into(into, model, tokens, after, chosen, numbers, contexts, progress)
+        return _collect_into(into, model, tokens, chosen, numbers, contexts, progress)
     units, processes = sum(site.width for site in chosen), current()
     part = tokens[processes.share(len(tokens), size)].to(device)
     there = values_device(model)
@@ -155,7 +156,7 @@ def collect(
     values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
     writers = _target_writers(values, chosen, numbers)
     with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
-        run(model, part, writers, size, bar.update, after=after)
+        run(model, part, writers, size, bar.update, target=contexts.before)
     if processes.count > 1:
         by_example = rearrange(values, "layer example unit -> example layer unit")
         by_example = processes.join(by_example, len(tokens), size)
@@ -209,7 +210,6 @@ def _collect_into(
     store: _store.Store,
     model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
-    after: int,
     sites: tuple[Site, ...],
     layers: tuple[int, ...],
     contexts: Contexts,
@@ -221,7 +221,7 @@ def _collect_into(
         with _store.writing(store, contexts) if processes.is_main else nullcontext():
             processes.wait()
             store.resume()
-            _fill(store, model, tokens, after, sites, layers, progress)
+            _fill(store, model, tokens, contexts.before, sites, layers, progress)
         processes.wait()
     elif processes.is_main:
         _store.check_values(store.folder)
@@ -234,7 +234,7 @@ def _fill(
     store: _store.Store,
     model: TransformerLensModel,
     tokens: Int[Tensor, "example pos"],
-    after: int,
+    target: int,
     sites: Sequence[Site],
     layers: Sequence[int],
     progress: bool,
@@ -253,7 +253,7 @@ def _fill(
         for done in range(store.done, len(tokens), step * processes.count):
             start = done + step * processes.index
             part = tokens[start : start + step].to(device)
-            size = run(model, part, writers, store.batch_size, advance, after=after)
+            size = run(model, part, writers, store.batch_size, advance, target=target)
             store.write(start, buffer[:, : len(part)])
             processes.wait()
             end = min(done + step * processes.count, len(tokens))
@@ -313,7 +313,7 @@ def token_activations(
     -------
     Float[Tensor, "unit example pos"]
         float32, on the device of the model's embedding. The positions include the tokens after
-        the target.
+        the target; NaN where a window of examples of unequal length has no token.
 
     Raises
     ------
@@ -329,8 +329,8 @@ def token_activations(
     torch.Size([1, 2, 9])
     """
     chosen = select_sites(model, units["site"].unique().tolist())
-    numbers = _layers(model.cfg.n_layers, units["layer"].unique().tolist())
-    check_model(model, chosen, contexts.tokens.shape[1], numbers)
+    numbers = chosen_layers(model.cfg.n_layers, units["layer"].unique().tolist())
+    check_model(model, chosen, contexts.longest, numbers)
     check_tokens(model, contexts)
     examples = list(examples)
     if not examples:
@@ -351,19 +351,13 @@ def _check_batch_size(batch_size: int) -> None:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
 
-def _layers(n_layers: int, layers: Iterable[int] | None) -> tuple[int, ...]:
-    if layers is None:
-        return tuple(range(n_layers))
-    numbers = tuple(sorted(int(layer) for layer in layers))
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"layers must name at least one layer, and each once; got {numbers}")
-    if numbers[0] < 0 or numbers[-1] >= n_layers:
-        raise ValueError(f"layers must lie between 0 and {n_layers - 1}; got {numbers}")
-    return numbers
-
-
 def check_tokens(model: TransformerLensModel, contexts: Contexts) -> None:
-    """Raise ValueError if a token is not in the model's vocabulary."""
+    """Raise ValueError if there are no tokens, or one is not in the model's vocabulary."""
+    if bool((contexts.tokens[:, contexts.before] == ABSENT).any()):
+        raise ValueError(
+            "these contexts hold labels but no tokens, so the model cannot run them: make them "
+            "with examples(table, tokenizer) or find_contexts(text, tokenizer)"
+        )
     largest, vocabulary = int(contexts.tokens.max()), model.cfg.d_vocab
     if largest >= vocabulary:
         raise ValueError(
@@ -386,9 +380,9 @@ def _target_writers(
 
 
 def _target_writer(columns: Float[Tensor, "example unit"], site: Site) -> Writer:
-    def write(act: Tensor, batch: slice) -> None:
-        only = _by_head(act, site)
-        columns[batch] = rearrange(only, "example 1 head d_head -> example (head d_head)")
+    def write(act: Tensor, part: Part) -> None:
+        only = rearrange(_by_head(act, site), "example 1 head d_head -> example (head d_head)")
+        columns[part.rows] = only.to(columns.device, columns.dtype)
 
     return write
 
@@ -421,10 +415,11 @@ def _window_writer(
         for column in (group.index, group["head"], group["index"])
     )
 
-    def write(act: Tensor, batch: slice) -> None:
-        kept = _by_head(act, site)[:, :, heads, indices]
-        kept = kept.to(values.device, values.dtype)
-        values[rows, batch] = rearrange(kept, "example pos unit -> unit example pos")
+    def write(act: Tensor, part: Part) -> None:
+        kept = _by_head(act, site)[:, :, heads, indices].to(values.device, values.dtype)
+        by_unit = rearrange(kept, "example pos unit -> unit example pos")
+        for row, unit in zip(rows.tolist(), by_unit, strict=True):
+            values[row][part.rows, part.columns] = unit
 
     return write
 

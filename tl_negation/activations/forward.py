@@ -10,17 +10,34 @@ for models as the libraries made them: somebody's own hook or module sees what i
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from ..corpus import ABSENT
 from ..models import SITES, TransformerLensModel, alone_with, blocks_of, is_stock, run_windows
 
-#: A hook's function: takes the activation and the examples that are in the batch.
-Writer: TypeAlias = Callable[[Tensor, slice], None]
+
+class Part(NamedTuple):
+    """What a batch is of ``tokens``: rows whose windows begin and end in the same columns.
+
+    Attributes
+    ----------
+    rows
+        As a slice where they follow one another, or else their numbers, on the CPU.
+    columns
+        Of the windows' tokens.
+    """
+
+    rows: slice | Int[Tensor, " row"]
+    columns: slice
+
+
+#: A hook's function: takes the activation and what the batch is.
+Writer: TypeAlias = Callable[[Tensor, Part], None]
 _Result = TypeVar("_Result")
 
 #: Modules of TransformerLens known to work on each position by itself. (A recurrent block's MLP,
@@ -120,13 +137,13 @@ class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error
 class _Recorder:
     """Hands what the hooks see to their writers, and stops the pass after the last of them."""
 
-    def __init__(self, writers: Mapping[str, Writer], after: int | None):
-        self.writers, self.after = writers, after
-        self.begin(slice(0, 0))
+    def __init__(self, writers: Mapping[str, Writer], target: int | None):
+        self.writers, self.target = writers, target
+        self.begin(Part(slice(0, 0), slice(0, 0)))
 
-    def begin(self, batch: slice) -> None:
+    def begin(self, part: Part) -> None:
         """Get ready for the forward pass of these examples."""
-        self.batch = batch
+        self.part = part
         self.pending = set(self.writers)
 
     def hooks(self) -> list[tuple[str, Callable[..., None]]]:
@@ -135,7 +152,7 @@ class _Recorder:
 
     def _hook(self, name: str) -> Callable[..., None]:
         def record(act: Tensor, hook: Any) -> None:  # noqa: ARG001 - TransformerLens passes it
-            self.writers[name](self._wanted(act), self.batch)
+            self.writers[name](self._wanted(act), self.part)
             self.pending.discard(name)
             if not self.pending:
                 raise _AllRecorded
@@ -144,9 +161,9 @@ class _Recorder:
 
     def _wanted(self, act: Tensor) -> Tensor:
         """Leave the target's position, counted from the end: a module may see the last alone."""
-        if self.after is None:
+        if self.target is None:
             return act
-        end = act.shape[1] - self.after
+        end = act.shape[1] - (self.part.columns.stop - 1 - self.target)
         return act[:, end - 1 : end]
 
     def forward(self, model: TransformerLensModel, tokens: Int[Tensor, "example pos"]) -> None:
@@ -168,33 +185,67 @@ def run(
     batch_size: int,
     advance: Callable[[int], Any],
     *,
-    after: int | None = None,
+    target: int | None = None,
 ) -> int:
     """Run all batches; one that does not fit is halved, and the work goes on from there.
 
-    The writers are given one position, behind which there are ``after`` more, or else all
-    positions. Returns the batch size that fitted in the end.
+    Windows of unequal length are run in batches of equal length. The writers are given one
+    position, that of the column ``target``, or else all positions. Returns the batch size that
+    fitted in the end.
     """
-    done, recorder = 0, _Recorder(writers, after)
-
-    def batches(batch_size: int) -> None:
-        nonlocal done
-        while done < len(tokens):
-            batch = slice(done, min(done + batch_size, len(tokens)))
-            recorder.begin(batch)
-            recorder.forward(model, tokens[batch])
-            advance(batch.stop - batch.start)
-            done = batch.stop
-
+    recorder, size = _Recorder(writers, target), min(batch_size, len(tokens))
     # The hooks are added once: adding them for every batch would cost as much as several layers.
     with (
         alone_with(model),
-        _short_cuts(model, writers if after == 0 else ()),
+        _short_cuts(model, writers if target == tokens.shape[1] - 1 else ()),
         torch.inference_mode(),
         model.hooks(fwd_hooks=recorder.hooks()),
     ):
-        size = min(batch_size, len(tokens))
-        _, size = halve_until_it_fits(batches, size, f"one context of {tokens.shape[1]} tokens")
+        for columns, rows in _of_equal_length(tokens):
+            size = _run_windows(recorder, model, tokens, columns, rows, size, advance)
+    return size
+
+
+def _of_equal_length(
+    tokens: Int[Tensor, "example pos"],
+) -> Iterator[tuple[slice, Int[Tensor, " row"] | None]]:
+    """Yield the columns of windows that begin and end alike, and their rows; None for all."""
+    there = (tokens != ABSENT).cpu()
+    if bool(there.all()):
+        yield slice(0, tokens.shape[1]), None
+        return
+    first = there.int().argmax(dim=1)
+    last = tokens.shape[1] - there.flip(1).int().argmax(dim=1)
+    spans, group = torch.stack([first, last], dim=1).unique(dim=0, return_inverse=True)
+    for number, (start, stop) in enumerate(spans.tolist()):
+        yield slice(start, stop), (group == number).nonzero()[:, 0]
+
+
+def _run_windows(
+    recorder: _Recorder,
+    model: TransformerLensModel,
+    tokens: Int[Tensor, "example pos"],
+    columns: slice,
+    rows: Int[Tensor, " row"] | None,
+    batch_size: int,
+    advance: Callable[[int], Any],
+) -> int:
+    """Run the windows that lie in the same columns."""
+    done, number = 0, len(tokens) if rows is None else len(rows)
+
+    def batches(batch_size: int) -> None:
+        nonlocal done
+        while done < number:
+            batch = slice(done, min(done + batch_size, number))
+            part = Part(batch if rows is None else rows[batch], columns)
+            recorder.begin(part)
+            recorder.forward(model, tokens[part.rows, columns])
+            advance(batch.stop - batch.start)
+            done = batch.stop
+
+    _, size = halve_until_it_fits(
+        batches, batch_size, f"one context of {columns.stop - columns.start} tokens"
+    )
     return size
 
 

@@ -1,7 +1,7 @@
-"""Find the target words of a contrast in a text, and cut a window of tokens around each.
+"""The examples a result rests on: windows of tokens, each with a target and a label.
 
-Everything that decides which examples a result rests on happens here, before any model runs;
-``Contexts.audit`` shows it.
+``find_contexts`` cuts them out of a text, ``examples`` makes them of a table of one's own;
+``Contexts.audit`` shows them.
 """
 
 from collections import Counter
@@ -17,11 +17,14 @@ from jaxtyping import Int
 from pandas.api.types import is_integer_dtype
 from torch import Tensor
 
-from .._shared import Count, Preset, Seed, TokenCount, instance, integer, prepends_bos, validated
+from .._shared import Count, Seed, instance, integer, validated
 from .audit import audit_html, audit_lines
-from .contrast import NEGATION, Contrast
-from .finding import COLUMNS, Finder, Rule, require_both_classes, rule_of
-from .text import Corpus, Text
+from .contrast import Contrast
+from .finding import COLUMNS
+from .labels import Labels
+
+#: In ``Contexts.tokens``: there is no token here. No vocabulary holds it.
+ABSENT = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,9 @@ class Contexts:
     ----------
     tokens : Int[Tensor, "example pos"]
         Token ids of the windows: BOS if ``prepend_bos``, tokens of the text, the target, ``after``
-        more tokens.
+        more tokens. Examples of unequal length (:func:`tl_negation.examples`) are aligned at the
+        target, and where a row has no token there is ``-1``, which no model takes: see
+        ``by_length``.
     examples
         A row per example in the order of the text: ``label`` (1: first list of the contrast, 0:
         second), ``group`` (name of the list), ``word`` (word type: *don't* and *can't* are
@@ -40,11 +45,13 @@ class Contexts:
         ``token`` (the target token, decoded), ``position`` (its index among the text's tokens),
         ``start`` and ``end`` (characters of the analysed text), ``passage`` (text of the window),
         ``in_boilerplate`` (outside Project Gutenberg's markers), ``document`` (number of the
-        document, from 0 in the order of reading).
+        document, from 0 in the order of reading). Examples of one's own may also carry ``pair``
+        and ``item``.
     before
-        Tokens before the target, BOS included: the target's column in ``tokens``.
+        Tokens before the target, BOS included (of the longest row): the target's column in
+        ``tokens``.
     contrast
-        What was looked for.
+        What was looked for, or what the labels of one's own examples are.
     source
         Provenance, ready for JSON: the text's ``source``, ``sha256``, ``encoding``,
         ``keep_boilerplate``, ``characters`` and ``tokens``; ``tokenizer``, ``tokenizer_class``,
@@ -77,7 +84,7 @@ class Contexts:
     tokens: Int[Tensor, "example pos"]
     examples: pd.DataFrame
     before: int
-    contrast: Contrast
+    contrast: Contrast | Labels
     source: Mapping[str, Any]
 
     def __post_init__(self):
@@ -109,7 +116,7 @@ class Contexts:
     def _check_types(self) -> None:
         """Raise TypeError for a field of another type, ValueError for tokens of another shape."""
         for name, kind in (
-            ("tokens", Tensor), ("examples", pd.DataFrame), ("contrast", Contrast),
+            ("tokens", Tensor), ("examples", pd.DataFrame), ("contrast", (Contrast, Labels)),
             ("source", Mapping),
         ):  # fmt: skip
             instance(kind)(name, getattr(self, name))
@@ -135,8 +142,43 @@ class Contexts:
 
     @property
     def after(self) -> int:
-        """Tokens after the target, for display only: a causal model does not see them."""
+        """Most tokens after a target, for display only: a causal model does not see them."""
         return self.tokens.shape[1] - 1 - self.before
+
+    @property
+    def spans(self) -> Int[Tensor, "example 2"]:
+        """Columns of each window's first token and of the one after its last."""
+        width, there = self.tokens.shape[1], self.tokens != ABSENT
+        first = there.int().argmax(dim=1)
+        last = width - there.flip(1).int().argmax(dim=1)
+        return torch.stack([first, last], dim=1)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest window."""
+        return int((self.spans[:, 1] - self.spans[:, 0]).max())
+
+    @property
+    def shortest_after(self) -> int:
+        """Tokens after the target that every window has."""
+        return int(self.spans[:, 1].min()) - 1 - self.before
+
+    def by_length(self) -> "list[tuple[Int[Tensor, ' row'], Contexts]]":
+        """Split into contexts whose windows begin and end alike, so that no row needs padding.
+
+        Returns
+        -------
+        list of (rows, contexts)
+            Which rows these are, and their windows without ``-1``: a model can be given
+            ``contexts.tokens`` as they are. Those with the fewest tokens before the target first.
+        """
+        spans, parts = self.spans, []
+        for first, last in spans.unique(dim=0).flip(0).tolist():
+            rows = ((spans[:, 0] == first) & (spans[:, 1] == last)).nonzero()[:, 0]
+            part = self.take(rows)
+            windows = part.tokens[:, first:last]
+            parts.append((rows, replace(part, tokens=windows, before=self.before - first)))
+        return parts
 
     @property
     def labels(self) -> Int[Tensor, " example"]:
@@ -233,8 +275,9 @@ class Contexts:
             the larger class, what guessing gets right); ``overlapping_windows`` (examples whose
             window shares tokens with another's); ``dropped`` (reason -> group -> hits); ``window``;
             ``documents`` (``number`` in all, ``with_examples`` here, ``largest`` and
-            ``largest_share``: the one with most examples and its share of them); ``source`` (a
-            copy of the attribute).
+            ``largest_share``: the one with most examples and its share of them); ``together``
+            (number of ``pair`` and ``item``, of examples that carry them); ``source`` (a copy of
+            the attribute).
         """
         share = float(self.examples["label"].mean())
         labels = sorted(set(self.examples["label"].tolist()), reverse=True)
@@ -246,6 +289,11 @@ class Contexts:
             "base_rate": max(share, 1 - share),
             "overlapping_windows": self._overlapping(),
             "documents": self._document_counts(),
+            "together": {
+                name: int(self.examples[name].nunique())
+                for name in ("pair", "item")
+                if name in self.examples
+            },
             "dropped": self.source.get("dropped", {}),
             "window": {
                 "before": self.text_before,
@@ -267,7 +315,8 @@ class Contexts:
     def from_frame(cls, frame: pd.DataFrame, before: int, source: Mapping[str, Any]) -> "Contexts":
         """Rebuild contexts from ``to_frame`` and ``manifest``."""
         tokens = torch.from_numpy(np.stack(frame["tokens"].tolist()).astype(np.int64))
-        contrast = Contrast(**source["contrast"])
+        about = source["contrast"]
+        contrast = Contrast(**about) if "lists" in about else Labels(**about)
         return cls(tokens, frame.drop(columns="tokens"), before, contrast, source)
 
     def audit(self, file: TextIO | TextIOBase | None = None) -> None:
@@ -327,150 +376,3 @@ def class_one_first(labels: Int[Tensor, " example"]) -> Int[Tensor, " example"]:
     Within a class the order stays as it is.
     """
     return torch.argsort(labels, descending=True, stable=True)
-
-
-@validated
-def find_contexts(
-    text: Text | Corpus | str,
-    tokenizer: Any,
-    contrast: Contrast = NEGATION,
-    before: TokenCount = 90,
-    after: TokenCount = 10,
-    preset: Preset = None,
-    seed: Seed = 0,
-    prepend_bos: bool | None = None,
-) -> Contexts:
-    """Find the words of a contrast and cut a window of tokens around each.
-
-    Parameters
-    ----------
-    text
-        From :func:`tl_negation.load_text`; a string is taken as the text itself. Several documents
-        are read one at a time, and no window reaches from one into another.
-    tokenizer
-        A fast tokenizer of transformers (byte-level BPE, SentencePiece ...): ``model.tokenizer``.
-    contrast
-        What to look for.
-    before, after
-        Tokens of the window on either side of the target. A target with fewer tokens on a side is
-        left out.
-    preset
-        Name of another rule of finding. ``"notebook"`` applies the reference notebook's rule token
-        by token: it reads ``text.raw`` (licence and line ends included); the token itself must be
-        one of the words, or contain ``'t``; the next token must begin with a space, and must not
-        be *not* after an affirmation. For one document and ``NEGATION`` only. The README says what
-        that rule gets wrong.
-    seed
-        Seed of the draw that balances the targets of a carried contrast (``Contrast.carried``);
-        nothing is drawn for other contrasts.
-    prepend_bos
-        Begin each window with the tokenizer's BOS token: ``[BOS, before tokens, target, after]``.
-        By default a window begins as the model's training texts did, judged by what its tokenizer
-        does with a text: Llama's, Gemma's and OPT's put BOS in front, GPT-2's and SmolLM2's do not.
-        (TransformerLens makes every tokenizer do it; its files are asked instead.) Never with
-        ``preset="notebook"``.
-
-    Returns
-    -------
-    Contexts
-
-    Raises
-    ------
-    TypeError
-        The tokenizer is not a fast one, or an argument is of another type.
-    ValueError
-        A negative window; an unknown preset; ``preset="notebook"`` with several documents, another
-        contrast or BOS; BOS from a tokenizer that does not have it; a text shorter than a window; a
-        list of the contrast without any example.
-
-    Notes
-    -----
-    By default, words are found in the text by ``Contrast.find``, and the target is the token that
-    holds the word's last character. A hit is left out, and counted, if that token also holds
-    letters of other words, is the tokenizer's unknown token, or is too near either end of its
-    document.
-
-    Examples
-    --------
-    >>> story = "We can see it, and they can not go home, but you may stay."
-    >>> found = tln.find_contexts(story, model.tokenizer, before=2, after=1, prepend_bos=False)
-    >>> found.examples[["label", "word", "passage"]]
-       label word            passage
-    0      0  can         We can see
-    1      1  not    they can not go
-    2      0  may   but you may stay
-    >>> found.source["dropped"]
-    {'affirmation followed by not': {'negation': 0, 'affirmation': 1}}
-    """
-    rule = rule_of(preset)
-    text = Text.from_string(text) if isinstance(text, str) else text
-    _check_tokenizer(tokenizer)
-    _check_rule(rule, preset, contrast, text)
-    bos = _bos_token(tokenizer, rule, preset, prepend_bos)
-    finder = Finder(tokenizer, contrast, before, after, rule)
-    for document in (text,) if isinstance(text, Text) else text.read():
-        finder.add(document)
-    finder.require_a_window(text.source)
-    if contrast.distance:
-        finder.balance(seed)
-    require_both_classes(finder.labels, contrast, finder.dropped)
-    first = np.full((len(finder.rows), len(bos)), bos, dtype=np.int64)
-    return Contexts(
-        tokens=torch.from_numpy(np.hstack([first, finder.windows])),
-        examples=pd.DataFrame(finder.rows, columns=COLUMNS),
-        before=len(bos) + before,
-        contrast=contrast,
-        source={
-            "source": text.source,
-            **finder.provenance(),
-            "tokenizer": str(tokenizer.name_or_path),
-            "tokenizer_class": type(tokenizer).__name__,
-            "vocab_size": len(tokenizer),
-            "preset": preset,
-            "contrast": contrast.to_dict(),
-            "dropped": finder.dropped,
-            "prepend_bos": bool(bos),
-        },
-    )
-
-
-def _check_tokenizer(tokenizer: Any) -> None:
-    if not getattr(tokenizer, "is_fast", False):
-        raise TypeError(
-            "the tokenizer must be a fast one, which knows where its tokens are in the text; got "
-            f"{type(tokenizer).__name__}: use AutoTokenizer.from_pretrained(name, use_fast=True)"
-        )
-
-
-def _check_rule(rule: Rule, preset: str | None, contrast: Contrast, text: Text | Corpus) -> None:
-    if rule.contrast is not None and contrast != rule.contrast:
-        raise ValueError(
-            f"preset={preset!r} is the rule for the contrast {rule.contrast.name!r} only; got "
-            f"{contrast.name!r}: use preset=None with another contrast"
-        )
-    if rule.one_document and isinstance(text, Corpus):
-        raise ValueError(
-            f"preset={preset!r} is the rule for a single document; got {text!r}: name one of its "
-            "documents, or use preset=None"
-        )
-
-
-def _bos_token(
-    tokenizer: Any, rule: Rule, preset: str | None, prepend_bos: bool | None
-) -> tuple[int, ...]:
-    """Tokens in front of a window: BOS or nothing."""
-    if not rule.bos:
-        if prepend_bos:
-            raise ValueError(
-                f"windows begin without BOS under preset={preset!r}; got prepend_bos=True: leave "
-                "one of the two out"
-            )
-        return ()
-    if prepend_bos is None:
-        prepend_bos = prepends_bos(tokenizer)
-    if prepend_bos and tokenizer.bos_token_id is None:
-        raise ValueError(
-            f"prepend_bos=True needs a BOS token, and {type(tokenizer).__name__} "
-            f"{str(tokenizer.name_or_path)!r} does not have one: use prepend_bos=False"
-        )
-    return (int(tokenizer.bos_token_id),) if prepend_bos else ()

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .._shared import Seed, validated
-from .contexts import Contexts, find_contexts
+from .contexts import Contexts
 from .contrast import Contrast
 from .reading import read
+from .targets import find_contexts
 from .text import Corpus, Text
 
 # At least two letters: a single one may be the clitic of "don't".
@@ -45,7 +46,8 @@ def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: Se
     TypeError
         An argument of another type.
     ValueError
-        Contexts of a carried contrast; a text without words that are frequent enough.
+        Contexts of a carried contrast, or of examples of one's own; a text without words that are
+        frequent enough.
 
     Notes
     -----
@@ -60,6 +62,11 @@ def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: Se
     >>> set(matched.words) & set(contexts.words)
     set()
     """
+    if not isinstance(contexts.contrast, Contrast):
+        raise ValueError(
+            "a control matches the words that a contrast finds in a text; these are examples of "
+            "your own, which are no words of a text: label other sentences as their control"
+        )
     if contexts.contrast.distance:
         raise ValueError(
             "a control matches the words of a contrast; a carried contrast has the same targets in "
@@ -69,7 +76,7 @@ def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: Se
     wanted = Counter(zip(contexts.labels.tolist(), contexts.words, strict=True)).most_common()
     labels = [label for (label, _), _ in wanted]
     counts = [count for _, count in wanted]
-    available = _frequencies(text, contexts, rng)
+    available = _frequencies(text, contexts, contexts.contrast, rng)
     while True:
         words = _draw(available, counts, rng)
         lists = {
@@ -94,7 +101,7 @@ def control(contexts: Contexts, text: Text | Corpus, tokenizer: Any, *, seed: Se
 
 
 def _frequencies(
-    text: Text | Corpus, contexts: Contexts, rng: np.random.Generator
+    text: Text | Corpus, contexts: Contexts, contrast: Contrast, rng: np.random.Generator
 ) -> dict[str, int]:
     """Count the words that are not of the contrast, the rarest first, ties in random order."""
     counts: Counter[str] = Counter()
@@ -104,8 +111,8 @@ def _frequencies(
         # A word is at least one token, so all of these have a whole window on either side.
         counts.update(found[contexts.text_before : max(0, len(found) - contexts.after)])
     lines = "\n".join(counts)  # found among these are the words that a pattern covers
-    own = {lines[hit.start : hit.end] for hit in contexts.contrast.find(lines)}
-    lists = contexts.contrast.lists.values()
+    own = {lines[hit.start : hit.end] for hit in contrast.find(lines)}
+    lists = contrast.lists.values()
     own |= {word.partition("|")[0] for entries in lists for word in entries}
     words = [word for word in counts if word not in own]
     shuffled = [words[i] for i in rng.permutation(len(words))]

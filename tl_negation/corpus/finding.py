@@ -41,15 +41,16 @@ def find_words(text: Tokenised, contrast: Contrast, _before: int, _after: int) -
     for hit in contrast.find(text.content):
         # Where several tokens make up one character, the last of them.
         position = int(np.searchsorted(text.starts, hit.end - 1, side="right")) - 1
-        yield position, hit._replace(reason=hit.reason or _token_reason(text, hit, position))
+        reason = hit.reason or token_reason(text, hit.start, hit.end, position)
+        yield position, hit._replace(reason=reason)
 
 
-def _token_reason(text: Tokenised, hit: Hit, position: int) -> str | None:
-    missing = position < 0 or text.ends[position] < hit.end
+def token_reason(text: Tokenised, start: int, end: int, position: int) -> str | None:
+    """Why the token of a span's last character cannot be its target; None if it can."""
+    missing = position < 0 or text.ends[position] < end
     if missing or text.ids[position] == text.tokenizer.unk_token_id:
         return UNKNOWN
-    start, end = text.starts[position], text.ends[position]
-    around = text.content[start : hit.start] + text.content[hit.end : end]
+    around = text.content[text.starts[position] : start] + text.content[end : text.ends[position]]
     return SHARED if any(map(str.isalnum, around)) else None
 
 

@@ -6,7 +6,7 @@ from .._shared import Seed, validated
 from ..probing import ProbeResult, check_family
 from .heldout import check_tasks, held_out, selectivity
 from .nulls import lexical_null, null_bands
-from .pairs import has_pairs, pair_test
+from .pairs import TooFewPairsError, has_pairs, pair_test
 from .penalised import penalise
 from .words import TooFewWordsError, check_alternative, word_test
 
@@ -36,10 +36,12 @@ def infer(
     seed: Seed = 0,
     progress: bool = True,
 ) -> ProbeResult:
-    """Test over words: the inference that a claim about the category needs.
+    """Test over words, or over pairs: the inference that a claim about the category needs.
 
     Runs :func:`penalise`, :func:`word_test`, :func:`held_out` by word, :func:`selectivity` and
-    :func:`lexical_null`.
+    :func:`lexical_null`. Of examples that carry pairs it runs :func:`pair_test` and
+    :func:`held_out` by pair (by item, where they carry items), and the tests over words only if
+    the words allow them.
 
     Parameters
     ----------
@@ -60,14 +62,16 @@ def infer(
     -------
     ProbeResult
         With the columns of the first four, and in ``result.tables`` what they leave there:
-        ``groups`` (the answer: how many units of each layer and site are tuned, over words),
-        ``held_out_by_word``, ``held_out_null``, ``control_tasks`` and ``lexical_null`` (of
-        :func:`null_bands`).
+        ``groups`` (the answer: how many units of each layer and site are tuned, over words, or
+        over pairs where there are any), ``held_out_by_word``, ``held_out_null``,
+        ``control_tasks`` and ``lexical_null`` (of :func:`null_bands`). Why a part was left out is
+        in ``result.provenance``, under ``words_left_out`` or ``pairs_left_out``.
 
     Raises
     ------
     TooFewWordsError
-        (A ValueError.) The contrast has too few words for a test over words.
+        (A ValueError.) The examples have too few words for a test over words, and no pairs, or
+        too few of them.
     ValueError
         The result was read from disk; and whatever the functions themselves refuse.
 
@@ -87,24 +91,40 @@ def infer(
     """
     result = penalise(result)
     test = {"permutations": permutations, "family": family, "alternative": alternative}
-    result = _tested(result, {**test, "seed": seed, "progress": progress})
-    result = held_out(result, by="word", progress=progress)
-    result = selectivity(result, tasks=tasks, seed=seed, progress=progress)
-    null = lexical_null(result, replicates=replicates, seed=seed, progress=progress)
-    about = {"replicates": replicates, "seed": seed}
+    test |= {"seed": seed, "progress": progress}
+    left_out = {}
+    try:
+        result = _over_words(result, test, tasks, replicates)
+    except TooFewWordsError as error:
+        if not has_pairs(result.contexts):
+            raise
+        left_out["words_left_out"] = str(error)
+    if has_pairs(result.contexts):
+        try:
+            result = _over_pairs(result, test)
+        except TooFewPairsError as error:
+            if left_out:
+                raise TooFewWordsError(f"{error}; and {left_out['words_left_out']}") from error
+            left_out["pairs_left_out"] = str(error)
+    return result.with_columns(result.columns, **left_out)
+
+
+def _over_words(
+    result: ProbeResult, test: dict[str, Any], tasks: int, replicates: int
+) -> ProbeResult:
+    """Everything that permutes, leaves out or relabels words."""
+    drawn = {name: test[name] for name in ("seed", "progress")}
+    result = word_test(result, **test)
+    result = held_out(result, by="word", progress=test["progress"])
+    result = selectivity(result, tasks=tasks, **drawn)
+    null = lexical_null(result, replicates=replicates, **drawn)
+    about = {"replicates": replicates, "seed": test["seed"]}
     result = result.with_columns(result.columns, lexical_null=about)
     return result.with_table("lexical_null", null_bands(null))
 
 
-def _tested(result: ProbeResult, test: dict[str, Any]) -> ProbeResult:
-    """Test over words; where the examples carry pairs over these, and over words if they allow it.
-
-    The table ``groups`` is then that of the pairs.
-    """
-    if not has_pairs(result.contexts):
-        return word_test(result, **test)
-    try:
-        result = word_test(result, **test)
-    except TooFewWordsError as error:
-        result = result.with_columns(result.columns, words_left_out=str(error))
-    return pair_test(result, **test)
+def _over_pairs(result: ProbeResult, test: dict[str, Any]) -> ProbeResult:
+    """Everything that flips pairs or leaves them out; ``groups`` is then the table of pairs."""
+    result = pair_test(result, **test)
+    by = "item" if "item" in result.contexts.examples else "pair"
+    return held_out(result, by=by, progress=test["progress"])

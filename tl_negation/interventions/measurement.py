@@ -45,7 +45,7 @@ def measure(
     device = next(setting.model.parameters()).device.type
     rows = setting.batch_size or ROWS.get(device, ROWS["cpu"])
     rows = rows if setting.kept else of_windows(rows)
-    smallest = f"one context of {setting.tokens.shape[1]} tokens"
+    smallest = f"one context of {setting.longest} tokens"
     found, _ = halve_until_it_fits(partial(_measure, setting, sets, desc), rows, smallest)
     return found
 

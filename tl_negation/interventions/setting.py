@@ -69,11 +69,16 @@ class Setting:
         """The measured examples."""
         return self.contexts.examples.iloc[self.rows].reset_index(drop=True)
 
+    @cached_property
+    def measured(self) -> Contexts:
+        """The contexts on which effects are measured."""
+        return self.contexts.take(self.rows)
+
     @property
-    def tokens(self) -> Int[Tensor, "example pos"]:
-        """Windows of the measured examples, up to the last token that counts."""
-        end = self.contexts.before + 1 + self.follow
-        return self.contexts.tokens[torch.from_numpy(self.rows), :end]
+    def longest(self) -> int:
+        """Tokens of the longest measured window, up to the last that counts."""
+        first = int(self.measured.spans[:, 0].min())
+        return self.contexts.before + 1 + self.follow - first
 
     @cached_property
     def donors(self) -> Int[np.ndarray, " example"]:
@@ -91,10 +96,19 @@ class Setting:
         return site_slices(self.acts.sites, self.acts.layers)
 
     def continuations(self, size: int) -> Iterator[tuple[slice, Continuation]]:
-        """The measured examples in parts whose keys and values are kept together."""
-        for start in range(0, len(self.rows), size):
-            part = slice(start, min(start + size, len(self.rows)))
+        """The measured examples in parts whose keys and values are kept together.
+
+        The windows of a part begin in the same column.
+        """
+        firsts = self.measured.spans[:, 0].tolist()
+        start = 0
+        while start < len(firsts):
+            end = start + 1
+            while end < min(start + size, len(firsts)) and firsts[end] == firsts[start]:
+                end += 1
+            part = slice(start, end)
             yield part, self._continuation(part, self.kept)
+            start = end
 
     @cached_property
     def kept(self) -> bool:
@@ -102,7 +116,10 @@ class Setting:
         return self.keep and self._continuation(slice(0, 1), True).cache is not None
 
     def _continuation(self, part: slice, keep: bool) -> Continuation:
-        return Continuation(self.model, self.tokens[part], self.contexts.before, keep)
+        contexts = self.measured
+        first = int(contexts.spans[part.start, 0])
+        tokens = contexts.tokens[part, first : contexts.before + 1 + self.follow]
+        return Continuation(self.model, tokens, contexts.before - first, keep)
 
     def about(self) -> dict[str, Any]:
         """What was done, ready for JSON."""
@@ -153,22 +170,27 @@ def make_setting(
             f"the activations must be of these contexts; they are of {len(acts.contexts)} other "
             f"contexts than the {len(contexts)} given. Leave acts out to collect them"
         )
-    check_model(model, acts.sites, contexts.before + follow, acts.layers)
+    firsts = contexts.spans[:, 0].numpy()
+    rows = rows[np.argsort(firsts[rows], kind="stable")]  # windows of equal length run together
+    check_model(model, acts.sites, contexts.before + follow - int(firsts.min()), acts.layers)
     return Setting(model, acts, rows, how, follow, seed, batch_size, keep, progress)
 
 
 def _follow(contexts: Contexts, follow: int | None) -> int:
-    if contexts.after < 1:
+    after = contexts.shortest_after
+    if after < 1:
+        shortest = int(contexts.spans[:, 1].argmin())
         raise ValueError(
-            "an intervention is measured on the words after the target, but these windows end "
-            "with it: find_contexts(..., after=10)"
+            "an intervention is measured on the words after the target, but "
+            + ("these windows end" if contexts.after < 1 else f"the window of row {shortest} ends")
+            + " with it: find_contexts(..., after=10), or a text that goes on behind the target"
         )
-    if follow is not None and not 1 <= follow <= contexts.after:
+    if follow is not None and not 1 <= follow <= after:
         raise ValueError(
-            f"follow must be between 1 and the {contexts.after} tokens that the windows hold after "
+            f"follow must be between 1 and the {after} tokens that every window holds after "
             f"the target; got {follow}"
         )
-    return min(FOLLOW, contexts.after) if follow is None else follow
+    return min(FOLLOW, after) if follow is None else follow
 
 
 def _sampled(contexts: Contexts, per_class: int | None, seed: int) -> Int[np.ndarray, " example"]:

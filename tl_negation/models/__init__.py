@@ -7,7 +7,8 @@ from .changes import is_stock
 from .check import check_model
 from .demo import demo_file
 from .describe import describe_model
-from .devices import token_device, usable_device, values_device
+from .devices import has_float64, token_device, usable_device, values_device
+from .hooks import select_sites
 from .identity import identity_of
 from .loading import load_model, load_tokenizer, untrained_twin
 from .passes import alone_with, run_windows
@@ -19,8 +20,8 @@ from .sites import (
     check_site_names,
     has_heads,
     is_site,
-    select_sites,
     site_label,
+    site_name,
     sites_of,
 )
 from .sizes import ModelSizes, sizes_of
@@ -57,6 +58,7 @@ __all__ = [
     "demo_file",
     "describe_model",
     "every_place",
+    "has_float64",
     "has_heads",
     "identity_of",
     "is_site",
@@ -69,6 +71,7 @@ __all__ = [
     "run_windows",
     "select_sites",
     "site_label",
+    "site_name",
     "site_slices",
     "sites_of",
     "sizes_of",

@@ -199,7 +199,7 @@ class Site:
     ----------
     name : str
         ``"q"``, ``"k"``, ``"v"``, ``"mlp_pre"`` ...: a key of ``tl_negation.models.SITES``, which
-        says what each is.
+        says what each is; or the name of another hook within a block: ``"ln1.hook_normalized"``.
     hook : str
         Name of the TransformerLens hook, with ``{layer}`` where the layer's number goes.
     module : str
@@ -256,7 +256,7 @@ def is_site(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
         and {name: type(value) for name, value in entry.items()} == kinds
-        and (entry["name"] in SITES or is_plain(entry["name"]))
+        and (entry["name"] in SITES or is_plain(entry["name"].replace(".", "_")))
         and entry["module"] in {record.module for record in SITES.values()}
         and min(entry["heads"], entry["d_head"]) >= 1
     )
@@ -264,7 +264,7 @@ def is_site(entry: Any) -> bool:
 
 def has_heads(site: str) -> bool:
     """Whether the units of the site of that name are those of attention heads."""
-    return site in SITES and SITES[site].module == "attn"
+    return SITES[site].module == "attn" if site in SITES else site.startswith("attn.hook_")
 
 
 def site_label(site: str) -> str:
@@ -299,7 +299,7 @@ def sites_of(model: TransformerLensModel) -> dict[str, Site]:
     {'resid_pre': 20, 'q': 20, 'k': 20, 'v': 20, 'z': 20, ..., 'mlp_post': 80, ...}
     """
     hooks, layers = model.hook_dict, range(model.cfg.n_layers)
-    refused = _refused(model)
+    refused = refused_sites(model)
     return {
         name: Site(name, f"blocks.{{layer}}.{record.hook}", record.module, *record.shape(model.cfg))
         for name, record in SITES.items()
@@ -307,7 +307,7 @@ def sites_of(model: TransformerLensModel) -> dict[str, Site]:
     }
 
 
-def _refused(model: TransformerLensModel) -> dict[str, str]:
+def refused_sites(model: TransformerLensModel) -> dict[str, str]:
     """Sites whose hooks are not what their name says, or may not be; and why."""
     blocks = blocks_of(model)
     refused = {}
@@ -325,8 +325,18 @@ def _refused(model: TransformerLensModel) -> dict[str, str]:
     return refused
 
 
+def is_hook(name: str) -> bool:
+    """Whether a name is that of a hook, as TransformerLens names them."""
+    return name.rpartition(".")[2].startswith("hook_")
+
+
+def site_name(name: str) -> str:
+    """Name of the site that a hook within a block belongs to; any other name stays."""
+    return next((site for site, record in SITES.items() if record.hook == name), name)
+
+
 def check_site_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Raise unless every name is in :data:`SITES`, once; this needs no model.
+    """Raise unless every name is in :data:`SITES` or that of a hook, once; this needs no model.
 
     Parameters
     ----------
@@ -335,7 +345,7 @@ def check_site_names(names: Iterable[str]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The names in their order.
+        The names in their order; a hook of a listed site has that site's name.
 
     Raises
     ------
@@ -346,46 +356,23 @@ def check_site_names(names: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(names, str):
         raise TypeError(f'sites must be a sequence of names, got the string {names!r}; pass ("q",)')
-    names = tuple(names)
+    names = tuple(site_name(name) if isinstance(name, str) else name for name in names)
     for name in names:
-        if not isinstance(name, str) or name not in SITES:
+        if isinstance(name, str) and name.startswith("blocks.") and is_hook(name):
+            within = name.split(".", maxsplit=2)[-1]
+            raise ValueError(
+                f"name a hook within its block, for all layers: {within!r}; got {name!r}"
+            )
+        if not isinstance(name, str) or not (name in SITES or is_hook(name)):
             near = get_close_matches(str(name).lower(), SITES, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ";"
-            raise ValueError(f"unknown site {name!r}{meant} there are {', '.join(SITES)}")
+            raise ValueError(
+                f"unknown site {name!r}{meant} there are {', '.join(SITES)}, and every hook of a "
+                "block by its name, as 'ln1.hook_normalized'"
+            )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"each site once; got {', '.join(repeated)} more than once in {names}")
     if not names:
         raise ValueError(f"no site was asked for; there are {', '.join(SITES)}")
     return names
-
-
-def select_sites(model: TransformerLensModel, names: Iterable[str]) -> tuple[Site, ...]:
-    """Look up sites by name.
-
-    Parameters
-    ----------
-    model : HookedTransformer or TransformerBridge
-    names : iterable of str
-        The order is kept: it is the order of the columns later on.
-
-    Returns
-    -------
-    tuple of Site
-
-    Raises
-    ------
-    TypeError
-        ``names`` is a bare string, or ``model`` is not a TransformerLens model.
-    ValueError
-        As :func:`check_site_names`; or a site that this model does not have, with those it has.
-    """
-    names, known = check_site_names(names), sites_of(model)
-    for name in names:
-        if name not in known:
-            reason = _refused(model).get(name)
-            raise ValueError(
-                f"this model has no site {name!r}{f' ({reason})' if reason else ''}; it has "
-                f"{', '.join(known)}"
-            )
-    return tuple(known[name] for name in names)

@@ -117,8 +117,7 @@ class ModelSizes:
         ValueError
             No such site.
         """
-        check_site_names((site,))
-        heads, d_head = SITES[site].shape(self)
+        heads, d_head = SITES[_listed((site,))[0]].shape(self)
         return heads * d_head
 
     def layer_flops(self, tokens: int) -> int:
@@ -149,7 +148,7 @@ class ModelSizes:
         Source: Hoffmann et al. (2022), *Training compute-optimal large language models*, appendix
         F, without its softmax term. A test compares it with ``torch.utils.flop_counter``.
         """
-        records = [SITES[site] for site in check_site_names(sites)]
+        records = [SITES[site] for site in _listed(sites)]
         last = max(PRODUCTS.index(record.needs) for record in records)
         done = PRODUCTS[: last + 1]
         all_tokens, target = self._products(tokens), self._products(1)
@@ -300,3 +299,15 @@ def _of_config(config: Any, name: str) -> ModelSizes:
         n_layers, d_model, n_heads, d_head, d_mlp, kv_heads, round(matrices) == 3,
         config.vocab_size, name,
     )  # fmt: skip
+
+
+def _listed(sites: Iterable[str]) -> tuple[str, ...]:
+    """Raise ValueError for a hook that is not in the table: only a loaded model tells its size."""
+    names = check_site_names(sites)
+    for name in names:
+        if name not in SITES:
+            raise ValueError(
+                f"the size of hook {name!r} is known from a loaded model only; a plan can be made "
+                f"for {', '.join(SITES)}"
+            )
+    return names

@@ -266,7 +266,10 @@ def _check_apart(out: str | Path, store: str | Path | None) -> None:
 
 def _lexical_baseline(acts: Activations) -> dict[str, Any]:
     """Count distinct rows of the first layer, of the sites that see only the token there."""
-    sites = tuple(site for site in acts.sites if SITES[site.name].lexical_at_first) or acts.sites
+    sites = tuple(
+        site for site in acts.sites if site.name in SITES and SITES[site.name].lexical_at_first
+    )
+    sites = sites or acts.sites
     values = torch.cat([acts.site(site.name)[:1] for site in sites], dim=2)
     first = replace(acts, values=values, sites=sites, layers=acts.layers[:1])
     counts = {str(name): int(value) for name, value in distinct_rows(first).iloc[0].items()}
@@ -279,6 +282,8 @@ def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
         result = infer(result, **options)
     except TooFewWordsError as error:
         return result.with_columns(result.columns, words_left_out=str(error))
+    if "word_test" not in result.provenance:
+        return result
     drawn = {name: options[name] for name in ("permutations", "seed")}
     return add_calibration(result, **drawn)
 

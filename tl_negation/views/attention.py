@@ -141,12 +141,16 @@ def head_attention(
     """
     chosen = chosen_examples(contexts, examples, n)
     pairs = _query_heads(model, heads)
-    check_model(model, (), contexts.before + 1, sorted({layer for layer, _ in pairs}))
+    layers = sorted({layer for layer, _ in pairs})
+    check_model(model, (), min(contexts.before + 1, contexts.longest), layers)
     check_tokens(model, contexts)
-    tokens = contexts.tokens[chosen, : contexts.before + 1]
-    patterns = _patterns(model, tokens, sorted({layer for layer, _ in pairs}))
-    texts = token_texts(model.tokenizer, tokens)
-    maps = torch.stack([patterns[layer][:, head] for layer, head in pairs], dim=1).double().numpy()
+    firsts = contexts.spans[chosen, 0].tolist()
+    windows = [
+        contexts.tokens[example, first : contexts.before + 1]
+        for example, first in zip(chosen, firsts, strict=True)
+    ]
+    texts = [token_texts(model.tokenizer, window[None])[0] for window in windows]
+    maps = [_maps(_patterns(model, window[None], layers), pairs) for window in windows]
     names = [f"layer {layer}, head {head}" for layer, head in pairs]
     where = [_where(contexts, example) for example in chosen]
     looks = _looks(texts, maps, names, where)
@@ -159,6 +163,14 @@ def head_attention(
     return View(body, script, f"attention of {'; '.join(names)}")
 
 
+def _maps(
+    patterns: Mapping[int, Float[Tensor, "example head query key"]],
+    pairs: Sequence[tuple[int, int]],
+) -> Float[np.ndarray, "pair query key"]:
+    """Patterns of these heads in the one window that was run."""
+    return torch.stack([patterns[layer][0, head] for layer, head in pairs]).double().numpy()
+
+
 def _where(contexts: Contexts, example: int) -> str:
     row = contexts.examples.iloc[example]
     return f"{row['group']}: {row['word']} · context {example}"
@@ -166,7 +178,7 @@ def _where(contexts: Contexts, example: int) -> str:
 
 def _looks(
     texts: Sequence[Sequence[str]],
-    maps: Float[np.ndarray, "example head query key"],
+    maps: Sequence[Float[np.ndarray, "head query key"]],
     names: Sequence[str],
     where: Sequence[str],
 ) -> View:
@@ -175,7 +187,7 @@ def _looks(
         [text for text in texts for _ in names],
         [head[-1] for example in maps for head in example],
         [f"{name} · {place} · from the target" for place in where for name in names],
-        target=maps.shape[-1] - 1,
+        target=[len(text) - 1 for text in texts for _ in names],
         title="where the target looks",
         quantity="attention",
     )

@@ -97,7 +97,8 @@ def display_table(
     -------
     DataFrame
         A row per unit and context: ``layer, site, head, index, example``, ``tokens`` (the
-        window's tokens as text) and ``values`` (the unit's activation at each; NaN at BOS).
+        window's tokens as text) and ``values`` (the unit's activation at each; NaN at BOS, and
+        where a shorter example has no token).
 
     Examples
     --------
@@ -110,7 +111,7 @@ def display_table(
     chosen = chosen_examples(contexts, examples, n)
     values = token_activations(model, contexts, units, chosen).cpu().double().numpy()
     if contexts.prepend_bos:  # the same in every context, and so large that it sets the scale
-        values[..., 0] = np.nan
+        values[:, np.arange(len(chosen)), contexts.spans[chosen, 0].numpy()] = np.nan
     texts = token_texts(model.tokenizer, contexts.tokens[chosen])
     rows = units[UNIT].loc[units.index.repeat(len(chosen))].reset_index(drop=True)
     return rows.assign(
@@ -152,11 +153,13 @@ def heatmap(display: Display, contexts: Contexts) -> View:
     several = len(display[UNIT].drop_duplicates()) > 1
     labels = [_row_label(row, contexts, several=several) for row in display.to_dict("records")]
     title = f"{name_of(display.iloc[0])}{' and others' if several else ''}, by token"
+    spans = contexts.spans[torch.tensor(display["example"].tolist(), device="cpu")].tolist()
+    rows = list(zip(display["tokens"], display["values"], spans, strict=True))
     return heatmap_from_values(
-        [list(tokens) for tokens in display["tokens"]],
-        [np.asarray(values, float) for values in display["values"]],
+        [list(tokens)[first:last] for tokens, _, (first, last) in rows],
+        [np.asarray(values, float)[first:last] for _, values, (first, last) in rows],
         labels,
-        target=contexts.before,
+        target=[contexts.before - first for first, _ in spans],
         title=title,
     )
 

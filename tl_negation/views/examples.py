@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._shared import Seed, decoder, validated
-from ..corpus import Contexts
+from ..corpus import ABSENT, Contexts
 
 
 @validated
@@ -78,6 +78,6 @@ def chosen_examples(contexts: Contexts, examples: Sequence[int] | None, n: int) 
 
 
 def token_texts(tokenizer: Any, tokens: Int[Tensor, "example pos"]) -> list[list[str]]:
-    """Decode each token by itself."""
+    """Decode each token by itself; nothing is written where there is none."""
     decode = decoder(tokenizer)
-    return [[decode(token) for token in row] for row in tokens.tolist()]
+    return [[decode(t) if t != ABSENT else "" for t in row] for row in tokens.tolist()]

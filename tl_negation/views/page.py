@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import numpy as np
 
-from .._shared import expanded, validated, whole_file
+from .._shared import expanded, sequence, validated, whole_file
 
 #: Sky blue and orange of Okabe and Ito's palette: every reader can tell them apart, and black text
 #: is legible on both (contrast above 9).
@@ -144,7 +144,7 @@ def heatmap_from_values(
     values: Sequence[np.ndarray],
     labels: Sequence[str],
     *,
-    target: int | None,
+    target: int | Annotated[Sequence[int], sequence] | None,
     title: str,
     quantity: str = "activation",
 ) -> View:
@@ -155,7 +155,7 @@ def heatmap_from_values(
     tokens, values, labels
         One entry per row: its texts, its numbers (NaN stays white) and one line of plain text.
     target
-        Position of the token to outline; None for no outline.
+        Position of the token to outline, in all rows or in each; None for no outline.
     title, quantity
         Plain text: what the view is, and what the numbers are.
 
@@ -169,7 +169,7 @@ def heatmap_from_values(
     TypeError
         Arguments of another type, named.
     ValueError
-        A row with fewer or more values than tokens.
+        A row with fewer or more values than tokens; not one target for each row.
 
     Examples
     --------
@@ -180,15 +180,20 @@ def heatmap_from_values(
     limit = _limit(values)
     signed = any(np.nanmin(row, initial=0) < 0 for row in values)
     body, calls = [_legend(quantity, limit, signed=signed, marked=target is not None)], []
-    for text, numbers, label in zip(tokens, values, labels, strict=True):
+    marked = []
+    targets = list(target) if isinstance(target, Sequence) else [target] * len(labels)
+    if len(targets) != len(labels):
+        raise ValueError(f"one target for each of {len(labels)} rows; got {len(targets)}")
+    for text, numbers, label, at in zip(tokens, values, labels, targets, strict=True):
         if len(text) != len(numbers):
             raise ValueError(
                 f"Length of values ({len(numbers)}) does not match number of tokens ({len(text)})"
             )
         name = f"tln-{uuid4().hex}"
-        body.append(_row_html(name, text, target, label))
+        body.append(_row_html(name, text, at, label))
+        marked += [] if at is None else [(name, at)]
         calls.append(_row_call(name, text, numbers, limit))
-    mark = "" if target is None else _mark(target)
+    mark = _mark(marked) if marked else ""
     return View(f'<div class="tln-view">{mark}{"".join(body)}</div>', "\n".join(calls), title)
 
 
@@ -249,9 +254,12 @@ def _limit(values: Sequence[np.ndarray]) -> float:
     return limit or 1.0
 
 
-def _mark(target: int) -> str:
-    """Style that outlines the target in what circuitsvis draws."""
-    css = f".tln-tokens .colored-tokens > span:nth-of-type({target + 1}) > span"
+def _mark(targets: Iterable[tuple[str, int]]) -> str:
+    """Style that outlines the target in what circuitsvis draws, by the names of its elements."""
+    css = ", ".join(
+        f"#{name} .colored-tokens > span:nth-of-type({target + 1}) > span"
+        for name, target in targets
+    )
     style = "outline: 2px solid #1a1a1a; font-weight: 700; position: relative; z-index: 1;"
     return f"<style>{css} {{ {style} }}</style>"
 
