@@ -20,23 +20,36 @@ from .options import (
     DEFAULT_SITES,
     After,
     AsJson,
+    At,
     BatchSize,
     Before,
     Bos,
+    ContrastFile,
     Device,
+    Examples,
+    Item,
+    Label,
+    Layers,
     Model,
     Overwrite,
+    Pair,
     PerClass,
     PerClassOrAll,
     Permutations,
     Preset,
     RunDirectory,
     Seed,
+    SeveralExamples,
     Sites,
     Tasks,
+    TextColumn,
     TextSource,
+    Word,
     Words,
+    check_one_source,
+    layer_numbers,
     one_or_several,
+    place_of_target,
     split_names,
 )
 from .plan import plan_command
@@ -120,10 +133,19 @@ def demo(
 
 @app.command("scan", cls=SplittingCommand)
 def scan_command(
-    text: TextSource,
     out: Annotated[Path, typer.Option(help="Run directory; must be new or empty.")],
+    text: TextSource = None,
     model: Model = DEFAULT_MODEL,
+    contrast: ContrastFile = None,
+    examples: Examples = None,
+    text_column: TextColumn = "text",
+    label: Label = "label",
+    at: At = "last",
+    word: Word = None,
+    pair: Pair = None,
+    item: Item = None,
     sites: Sites = DEFAULT_SITES,
+    layers: Layers = None,
     preset: Preset = None,
     before: Before = 90,
     after: After = 10,
@@ -175,16 +197,24 @@ def scan_command(
     from ..runs import scan
     from .tables import print_run
 
+    check_one_source(text, examples)
     processes = use_processes()
+    source, found = _source(
+        model,
+        text,
+        examples,
+        contrast,
+        {"text": text_column, "label": label, "at": at, "word": word, "pair": pair, "item": item},
+        {"before": before, "after": after, "prepend_bos": prepend_bos},
+    )
     result = scan(
         model,
-        one_or_several(text),
+        source,
+        **found,
         device=device,
         sites=split_names(sites),
+        layers=layer_numbers(layers),
         preset=preset,
-        before=before,
-        after=after,
-        prepend_bos=prepend_bos,
         per_class=per_class,
         test=test,
         family=family,
@@ -210,10 +240,19 @@ def scan_command(
 
 @app.command("compare", cls=Command)
 def compare_command(
-    text: TextSource,
     out: Annotated[Path, typer.Option(help="CSV file to write the table to.")],
+    text: TextSource = None,
     model: Model = DEFAULT_MODEL,
+    contrast: ContrastFile = None,
+    examples: SeveralExamples = None,
+    text_column: TextColumn = "text",
+    label: Label = "label",
+    at: At = "last",
+    word: Word = None,
+    pair: Pair = None,
+    item: Item = None,
     sites: Sites = DEFAULT_SITES,
+    layers: Layers = None,
     before: Before = 90,
     after: After = 10,
     prepend_bos: Bos = None,
@@ -229,21 +268,33 @@ def compare_command(
 
     *carried N*: the target is the Nth word after the marker, the same token in both classes.
     *anticipated*: *can* before *'t* against plain *can*. *control*: arbitrary words of the same
-    frequencies. What holds for the control too says nothing about negation.
+    frequencies. What holds for the control too says nothing about negation. With `--examples`
+    several times, your own tables are set side by side instead.
     """
     from .._shared import check_file, whole_file
     from ..runs import compare
     from .tables import comparison_table, console, print_path
 
+    check_one_source(text, examples)
     check_file(out)  # before the work
+    columns = {
+        "text": text_column, "label": label, "at": at, "word": word, "pair": pair, "item": item,
+    }  # fmt: skip
+    window = {"before": before, "after": after, "prepend_bos": prepend_bos}
+    found: dict[str, Any] = {}
+    if examples:
+        source: Any = {
+            path.stem: _source(model, None, path, contrast, columns, window)[0] for path in examples
+        }
+    else:
+        source, found = _source(model, text, None, contrast, columns, window)
     table = compare(
         model,
-        one_or_several(text),
+        source,
+        **found,
         device=device,
         sites=split_names(sites),
-        before=before,
-        after=after,
-        prepend_bos=prepend_bos,
+        layers=layer_numbers(layers),
         per_class=per_class,
         permutations=permutations,
         tasks=tasks,
@@ -261,8 +312,16 @@ def compare_command(
 
 @app.command(cls=Command)
 def audit(
-    text: TextSource,
+    text: TextSource = None,
     model: Model = DEFAULT_MODEL,
+    contrast: ContrastFile = None,
+    examples: Examples = None,
+    text_column: TextColumn = "text",
+    label: Label = "label",
+    at: At = "last",
+    word: Word = None,
+    pair: Pair = None,
+    item: Item = None,
     preset: Preset = None,
     before: Before = 90,
     after: After = 10,
@@ -274,17 +333,22 @@ def audit(
     Words and tokens per class, the base rate that an accuracy has to beat, what was left out and
     why, and how many windows overlap. Only the model's tokenizer is needed.
     """
-    from ..corpus import find_contexts, load_text
+    from ..corpus import Contexts, find_contexts, load_text
     from ..models import load_tokenizer
 
-    contexts = find_contexts(
-        load_text(one_or_several(text)),
-        load_tokenizer(model),
-        before=before,
-        after=after,
-        preset=preset,
-        prepend_bos=prepend_bos,
+    check_one_source(text, examples)
+    source, found = _source(
+        model,
+        text,
+        examples,
+        contrast,
+        {"text": text_column, "label": label, "at": at, "word": word, "pair": pair, "item": item},
+        {"before": before, "after": after, "prepend_bos": prepend_bos},
     )
+    if isinstance(source, Contexts):
+        contexts = source
+    else:
+        contexts = find_contexts(load_text(source), load_tokenizer(model), preset=preset, **found)
     if as_json:
         print(json.dumps(contexts.counts()))
     else:
@@ -342,6 +406,28 @@ def replicate_command(
     for line in found.summary().splitlines():
         console.print(f"- {line}", highlight=False)
     print_path("wrote", out)
+
+
+def _source(
+    model: str,
+    text: list[str] | None,
+    examples: Path | None,
+    contrast: Path | None,
+    columns: dict[str, Any],
+    window: dict[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """Give a text and how words are found in it, or contexts made of a table of examples."""
+    from .. import corpus
+    from ..models import load_tokenizer
+
+    if text:
+        own = {} if contrast is None else {"contrast": corpus.Contrast.from_file(contrast)}
+        return one_or_several(text), {**window, **own}
+    if contrast is not None:
+        raise ValueError("--contrast finds words in a text; labelled examples need no word lists")
+    columns = {**columns, "at": place_of_target(columns["at"])}
+    bos = window["prepend_bos"]
+    return corpus.examples(examples, load_tokenizer(model), prepend_bos=bos, **columns), {}
 
 
 app.command("plan", cls=Command)(plan_command)

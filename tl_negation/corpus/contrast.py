@@ -7,13 +7,15 @@ The lists of ``NEGATION`` are those of the reference notebook; the rule that fin
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from reprlib import repr as short
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .._shared import Count, integer, string, validated
+from .._shared import Count, expanded, integer, string, validated
+from .contrast_files import read_contrast
 from .reading import APART, BROKEN, DAMAGED, Reading, read
 
 if sys.version_info >= (3, 11):
@@ -147,6 +149,38 @@ class Contrast:
 
     def __reduce__(self) -> tuple[type, tuple[str, dict, dict, int]]:
         return Contrast, (self.name, dict(self.lists), dict(self.exclude), self.distance)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Contrast":
+        r"""Read a contrast from a TOML file.
+
+        Parameters
+        ----------
+        path
+            Of a file with ``name``, a table ``lists`` of two lists of words, and perhaps a table
+            ``exclude`` of reasons and regular expressions, and ``distance``.
+
+        Returns
+        -------
+        Contrast
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            The file is not TOML in UTF-8, holds something else, or lacks name or lists; whatever
+            a contrast refuses.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> lines = ['name = "pronouns"', "[lists]", 'she = ["she", "her"]', 'he = ["he", "him"]']
+        >>> _ = Path("pronouns.toml").write_text("\n".join(lines))
+        >>> tln.Contrast.from_file("pronouns.toml").groups
+        ('he', 'she')
+        """
+        return cls(**read_contrast(expanded(path), [field.name for field in fields(cls)]))
 
     @validated
     def carried(self, distance: Count = 1) -> "Contrast":

@@ -88,7 +88,8 @@ def check_is_prose(name: str, text: str = "") -> None:
         raise ValueError(
             f"{name!r} is a table, not prose; name the column that holds the text: "
             f'load_text("hf:{name}?column=text") reads a file, load_text(rows, column="text") rows '
-            f"that you have read yourself"
+            f"that you have read yourself; if its rows are labelled examples, "
+            f"examples(path, tokenizer) or --examples reads them"
         )
     if lower.endswith(DOCUMENTS) or is_html(text) or text.startswith(_SIGNATURES):
         raise ValueError(f"{name!r} is not plain text; save the text that it holds as .txt, UTF-8")

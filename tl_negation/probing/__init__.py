@@ -6,7 +6,7 @@ result, whichever room computes it; ``families`` holds the multiple-testing corr
 ``storage`` reads and writes the files of a run.
 """
 
-from .claims import level_over_words, over_words_figures, over_words_sentences
+from .claims import basis_of, level_over_words, over_words_figures, over_words_sentences
 from .columns import (
     COLUMNS,
     ESTIMATE_COLUMNS,
@@ -65,6 +65,7 @@ __all__ = [
     "Replication",
     "adjust",
     "adjusted",
+    "basis_of",
     "calibration_table",
     "check_family",
     "check_level",

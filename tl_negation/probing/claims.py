@@ -36,7 +36,8 @@ class _Basis(NamedTuple):
         return f"the category is decodable over {self.name} from at least"
 
 
-def _basis(result: ProbeResult) -> _Basis:
+def basis_of(result: ProbeResult) -> _Basis:
+    """What the claim of a result rests on: pairs where they were tested, otherwise words."""
     for name, test in _BASES.items():
         if test in result.provenance:
             return _Basis(name, result.provenance[test])
@@ -45,7 +46,7 @@ def _basis(result: ProbeResult) -> _Basis:
 
 def over_words(result: ProbeResult) -> str:
     """Say in a line what holds over words, or that nothing was tested."""
-    groups, basis = _groups(result), _basis(result)
+    groups, basis = _groups(result), basis_of(result)
     parts = [] if groups is None else [_groups_passed(groups, level_over_words(result))]
     if basis.significant in result.columns:
         passed, units = _passed(result, basis.significant)
@@ -60,7 +61,7 @@ def over_words_sentences(result: ProbeResult) -> list[str]:
     """
     groups = _groups(result)
     found = [] if groups is None else [_group_sentence(result, groups)]
-    basis = _basis(result)
+    basis = basis_of(result)
     if basis.significant in result.columns:
         found += [_unit_sentence(result, basis), *_power_sentences(basis)]
     return found or [_not_tested(result)]
@@ -69,7 +70,7 @@ def over_words_sentences(result: ProbeResult) -> list[str]:
 def over_words_figures(result: ProbeResult) -> list[tuple[str, str]]:
     """Return the key figures over words: a number, and what it is."""
     figures = []
-    groups, basis = _groups(result), _basis(result)
+    groups, basis = _groups(result), basis_of(result)
     if groups is not None:
         passed = int((groups["p_maxt"] <= level_over_words(result)).sum())
         kind = _kind(groups)
@@ -121,7 +122,7 @@ def _scope(basis: _Basis) -> str:
 
 def claim(result: ProbeResult) -> str:
     """Return what may be written of the category, without the full stop."""
-    groups, basis = _groups(result), _basis(result)
+    groups, basis = _groups(result), basis_of(result)
     if groups is not None and (least := _at_least(result, groups)) > 0:
         return f"{basis.decodable} {least:.1%} of the units"
     if basis.significant not in result.columns:
@@ -198,7 +199,7 @@ def _kind(groups: pd.DataFrame) -> str:
 
 
 def _group_sentence(result: ProbeResult, table: pd.DataFrame) -> str:
-    basis = _basis(result)
+    basis = basis_of(result)
     sentence = f"Over {basis.name}, {_groups_passed(table, level_over_words(result))}"
     least = _at_least(result, table)
     if not least > 0:
@@ -219,7 +220,7 @@ def _at_least(result: ProbeResult, groups: pd.DataFrame) -> float:
     From the test of all units as one group; without it the bounds of the groups, which hold at
     once, add up.
     """
-    about = _basis(result).about.get("all_units")
+    about = basis_of(result).about.get("all_units")
     if about is not None:
         return float(about["at_least"])
     known = groups[groups["at_least_all"].notna()]
@@ -228,7 +229,7 @@ def _at_least(result: ProbeResult, groups: pd.DataFrame) -> float:
 
 def level_over_words(result: ProbeResult) -> float:
     """Return the level of the tests over words, or over pairs."""
-    return _basis(result).about.get("alpha", 0.05)
+    return basis_of(result).about.get("alpha", 0.05)
 
 
 def _passed(result: ProbeResult, column: str) -> tuple[int, int]:

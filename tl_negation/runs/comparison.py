@@ -1,13 +1,13 @@
 """A contrast beside what is carried forward from it and beside controls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .._shared import Count, Seed, TokenCount, validated
+from .._shared import Count, Seed, TokenCount, instance, validated
 from ..activations import collect
 from ..corpus import (
     ANTICIPATED,
@@ -22,13 +22,13 @@ from ..corpus import (
 )
 from ..inference import TooFewWordsError, add_extras, held_out, infer
 from ..models import TransformerLensModel, check_site_names, load_model
-from ..probing import ProbeResult, level_over_words, probe
+from ..probing import ProbeResult, basis_of, level_over_words, probe
 
 
 @validated
 def compare(
     model: TransformerLensModel | str | Path,
-    text: Text | Corpus | str | Path | Sequence[Any],
+    text: Text | Corpus | Mapping[str, Contexts] | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
     distances: Sequence[int] = (1, 2, 3),
@@ -51,6 +51,8 @@ def compare(
     ----------
     model, text, sites, layers, before, after, prepend_bos, per_class, permutations, tasks, seed
         As in :func:`tl_negation.scan`.
+        Or contexts by the name that each is to have in the table, found or made of your own
+        examples (:func:`tl_negation.examples`): these are set side by side as they are.
     contrast
         The contrast itself.
     distances
@@ -65,7 +67,8 @@ def compare(
     DataFrame
         A row per contrast: the contrast itself, carried at each distance, anticipated (for
         ``NEGATION``) and a control of arbitrary words (:func:`tl_negation.control`). Columns:
-        ``contrast, examples_1, examples_0, words_1, words_0, base_rate``; what holds over words:
+        ``contrast, examples_1, examples_0, words_1, words_0, base_rate``; ``over``: what was
+        tested, ``"words"`` or, of examples that carry them, ``"pairs"``; what holds over these:
         of the groups of units, a layer's site each (:func:`tl_negation.group_test`), how many there
         are (``groups``) and pass over all of them (``groups_passed``), the ``share_words`` of units
         significant each by itself, ``share_words_expected``, and the share of all units that is
@@ -103,54 +106,94 @@ def compare(
     3       control (seed 0)          ...
     """
     check_site_names(sites)
-    text = load_text(text)
+    given = _given(text, per_class, seed)
+    read = None if given else load_text(text)
     if isinstance(model, (str, Path)):
         model = load_model(model, device=device, progress=progress)
-    window = {"before": before, "after": after, "prepend_bos": prepend_bos}
-    own = find_contexts(text, model.tokenizer, contrast, **window)
-    own = own if per_class is None else own.sample(per_class, seed)
-    others = [contrast.carried(distance) for distance in distances]
-    others += [ANTICIPATED] if contrast == NEGATION else []
-    makers: list[tuple[str, Callable[[], Contexts]]] = [(contrast.name, lambda: own)]
-    for other in others:
-        find = partial(find_contexts, text, model.tokenizer, other, seed=seed, **window)
-        makers.append((other.name, find))
-    makers.append(("control", partial(control, own, text, model.tokenizer, seed=seed)))
+    if read is not None:
+        window = {"before": before, "after": after, "prepend_bos": prepend_bos}
+        own = find_contexts(
+            read, model.tokenizer, contrast, per_class=per_class, seed=seed, **window
+        )
+        given = {
+            contrast.name: lambda: own,
+            **_beside(contrast, distances, own, read, model.tokenizer, seed, window),
+        }
     options = {"permutations": permutations, "tasks": tasks, "seed": seed, "progress": progress}
     rows = []
-    for name, make in makers:
+    for name, make in given.items():
         try:
             contexts = make()
         except ValueError as error:
-            if name == contrast.name:
-                raise
             rows.append({"contrast": name, "note": str(error)})
             continue
         acts = collect(model, contexts, sites, layers=layers, progress=progress)
-        rows.append(_comparison_row(probe(acts, progress=progress), heads, options))
+        name = name if read is None else contexts.contrast.name
+        rows.append(_comparison_row(name, probe(acts, progress=progress), heads, options))
     return pd.DataFrame(rows)
 
 
-def _comparison_row(result: ProbeResult, heads: bool, options: dict[str, Any]) -> dict[str, Any]:
+def _given(text: Any, per_class: int | None, seed: int) -> dict[str, Callable[[], Contexts]]:
+    """Contexts that were given by name; nothing if a text was given."""
+    if not isinstance(text, Mapping):
+        return {}
+    for name, contexts in text.items():
+        instance(Contexts)(f"text[{name!r}]", contexts)
+    if not text:
+        raise ValueError("compare needs contexts to set side by side; got none")
+    sampled = {
+        name: contexts if per_class is None else contexts.sample(per_class, seed)
+        for name, contexts in text.items()
+    }
+    return {str(name): partial(_same, contexts) for name, contexts in sampled.items()}
+
+
+def _same(contexts: Contexts) -> Contexts:
+    return contexts
+
+
+def _beside(
+    contrast: Contrast,
+    distances: Sequence[int],
+    own: Contexts,
+    text: Text | Corpus,
+    tokenizer: Any,
+    seed: int,
+    window: dict[str, Any],
+) -> dict[str, Callable[[], Contexts]]:
+    """What is set beside a contrast, by name: carried, anticipated, a control."""
+    others = [contrast.carried(distance) for distance in distances]
+    others += [ANTICIPATED] if contrast == NEGATION else []
+    found = {
+        other.name: partial(find_contexts, text, tokenizer, other, seed=seed, **window)
+        for other in others
+    }
+    return {**found, "control": partial(control, own, text, tokenizer, seed=seed)}
+
+
+def _comparison_row(
+    name: str, result: ProbeResult, heads: bool, options: dict[str, Any]
+) -> dict[str, Any]:
     note = ""
     try:
         result = infer(result, **options)
     except TooFewWordsError as error:
         result, without = _in_folds(result, options)
         note = f"{error}. {without}".strip(". ")
-    row: dict[str, Any] = {"contrast": result.contexts.contrast.name}
+    row: dict[str, Any] = {"contrast": name}
     for group in result.contexts.counts()["groups"].values():
         row[f"examples_{group['label']}"] = group["examples"]
         row[f"words_{group['label']}"] = len(group["word_types"])
     row["base_rate"] = result.base_rate
-    if "significant_words" in result.columns:
-        row |= _groups(result)
-        row["share_significant_words"] = float(result.columns["significant_words"].double().mean())
+    basis = basis_of(result)
+    if basis.significant in result.columns:
+        row |= {"over": basis.name, **_groups(result)}
+        row["share_significant_words"] = float(result.columns[basis.significant].double().mean())
     row |= _means(result, ("held_out_accuracy", "selectivity"))
     row["share_significant"] = float(result.columns["significant"].sum() / result.tested.sum())
     row |= _means(result, ("accuracy", "fold_accuracy"))
     row |= _best_unit(result)
-    if heads and not note:
+    if heads and "word_test" in result.provenance:
         table = add_extras(result, ("heads",), progress=options["progress"]).tables["heads"]
         row["heads_held_out"] = table["held_out_accuracy"].mean()
         row["best_head_held_out"] = table["held_out_accuracy"].max()

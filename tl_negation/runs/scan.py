@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -23,7 +24,7 @@ from .._shared import (
     validated,
 )
 from ..activations import Activations, collect
-from ..corpus import NEGATION, Contrast, Corpus, Text, find_contexts, load_text
+from ..corpus import NEGATION, Contexts, Contrast, Corpus, Text, find_contexts, load_text
 from ..inference import (
     TooFewWordsError,
     add_calibration,
@@ -69,7 +70,7 @@ def _alone_in_out(function: Callable[_Given, ProbeResult]) -> Callable[_Given, P
 @_alone_in_out
 def scan(
     model: TransformerLensModel | str | Path,
-    text: Text | Corpus | str | Path | Sequence[Any],
+    text: Text | Corpus | Contexts | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
     sites: Sequence[str] = ("q", "k", "v"),
@@ -106,7 +107,9 @@ def scan(
         A TransformerLens model, or a name for :func:`tl_negation.load_model`.
     text
         A :class:`~tl_negation.Text` or :class:`~tl_negation.Corpus`, or a source (or several) for
-        :func:`tl_negation.load_text`.
+        :func:`tl_negation.load_text`. Or contexts that were found already, or made of your own
+        examples (:func:`tl_negation.examples`), with the model's tokenizer; then ``contrast``,
+        ``before``, ``after`` and ``prepend_bos`` say nothing more and are refused.
     contrast
         The word lists to tell apart; ``NEGATION`` is *not, can't, never* against *can, could, may*.
     sites
@@ -140,8 +143,8 @@ def scan(
         Level of the corrected test by example.
     words
         Run :func:`tl_negation.infer`: the word-type permutation test, words left out, selectivity
-        and Firth's fit. A contrast with too few words for it is scanned without, and
-        ``provenance["words_left_out"]`` says why.
+        and Firth's fit, and the test over pairs of examples that carry them. A contrast with too
+        few words for it is scanned without, and ``provenance["words_left_out"]`` says why.
     word_family, alternative, permutations
         Of the test over words: ``family``, ``alternative`` and ``permutations`` of
         :func:`tl_negation.word_test`.
@@ -219,15 +222,21 @@ def scan(
         _check_apart(out, store)
     progress = progress and current().is_main
     seconds: dict[str, float] = {}
-    text = load_text(text)
+    if isinstance(text, Contexts):
+        _check_found(contrast=contrast, before=before, after=after, prepend_bos=prepend_bos)
+    else:
+        text = load_text(text)
     with _timed(seconds, "model"):
         if isinstance(model, (str, Path)):
             model = load_model(model, device=device, progress=progress)
         model = untrained_twin(model, seed=seed) if untrained else model
     with _timed(seconds, "contexts"):
-        contexts = find_contexts(
-            text, model.tokenizer, contrast, before, after, preset, prepend_bos=prepend_bos
-        )
+        if isinstance(text, Contexts):
+            contexts = text
+        else:
+            contexts = find_contexts(
+                text, model.tokenizer, contrast, before, after, preset, prepend_bos=prepend_bos
+            )
         contexts = contexts if per_class is None else contexts.sample(per_class, seed)
         check_extras(extras, contexts)
     with _timed(seconds, "activations"):
@@ -251,6 +260,17 @@ def scan(
         with kept_if_not_written(result, out):
             write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
     return result
+
+
+def _check_found(**given: Any) -> None:
+    """Refuse what says how contexts are to be found where they have been found already."""
+    defaults = signature(scan).parameters
+    for name, value in given.items():
+        if value != defaults[name].default:
+            raise ValueError(
+                f"{name} says how contexts are found in a text, and these have been found already; "
+                f"leave it out, or give it to find_contexts or examples"
+            )
 
 
 def _check_apart(out: str | Path, store: str | Path | None) -> None:
