@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_negation.corpus.contexts import Contexts
-from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION, Contrast
 from tl_negation.corpus.finding import COLUMNS
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.text import Text
 
 TOKENIZERS = (corpora.byte_level, corpora.metaspace)

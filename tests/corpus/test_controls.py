@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers import corpora
 
-from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import (
     ANOTHER_MARKER,
     ANTICIPATED,
@@ -16,6 +15,7 @@ from tl_negation.corpus.contrast import (
 )
 from tl_negation.corpus.controls import control
 from tl_negation.corpus.finding import ONE_SIDED, SURPLUS
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.text import Text
 
 PLAIN = Contrast("plain", {"no": ("not", "never"), "yes": ("can", "may")})

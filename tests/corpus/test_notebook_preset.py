@@ -4,8 +4,8 @@ from helpers import corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.text import Text
 
 START = "*** START OF THIS PROJECT GUTENBERG EBOOK A STORY ***"

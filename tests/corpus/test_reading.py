@@ -5,9 +5,9 @@ from helpers import corpora
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION, Contrast, check_exclude
 from tl_negation.corpus.reading import APART, BROKEN, DAMAGED, MARKS, read
+from tl_negation.corpus.targets import find_contexts
 
 #: What a text that was read wrongly makes of a typographic apostrophe.
 WRONG = [

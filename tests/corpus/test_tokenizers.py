@@ -21,8 +21,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.contrast import NEGATION
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.text import Text
 
 TEXT = (

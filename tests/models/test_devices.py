@@ -14,6 +14,7 @@ from helpers import tiny_models
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tl_negation.activations.collect import collect, token_activations
+from tl_negation.activations.forward import Part
 from tl_negation.models import devices
 from tl_negation.models.check import _is_refactored
 from tl_negation.models.describe import describe_model
@@ -130,16 +131,17 @@ def test_the_second_device_refuses_to_mix():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_writers_take_what_a_hook_gives_on_another_device(dtype):
+@pytest.mark.parametrize("rows", [slice(2, 5), torch.tensor([2, 3, 4])], ids=type)
+def test_writers_take_what_a_hook_gives_on_another_device(dtype, rows):
     site = Site("q", "blocks.{layer}.attn.hook_q", "attn", 5, 4)
     act = torch.arange(3 * 7 * 20).reshape(3, 7, 5, 4).to(dtype)
     values, shown = torch.zeros(1, 8, 20), torch.zeros(2, 8, 7)
     (write,) = activations._target_writers(values, [site], [0]).values()
-    write(act[:, -1:].as_subclass(Elsewhere), slice(2, 5))
+    write(act[:, -1:].as_subclass(Elsewhere), Part(rows, slice(0, 7)))
     assert torch.equal(values[0, 2:5], act[:, -1].flatten(1).float())
     assert not values[0, :2].any()
     (write,) = activations._window_writers(shown, [site], UNITS).values()
-    write(act.as_subclass(Elsewhere), slice(2, 5))
+    write(act.as_subclass(Elsewhere), Part(rows, slice(0, 7)))
     expected = torch.stack([act[:, :, 1, 2], act[:, :, 4, 0]])
     assert torch.equal(shown[:, 2:5], expected.float())
 

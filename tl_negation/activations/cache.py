@@ -182,7 +182,8 @@ def _contexts(contexts: Contexts | None, labels: Any, words: Sequence[str] | Non
     if not set(found.tolist()) <= {0, 1} or len(found) == 0:
         raise ValueError(f"labels are 1 or 0, one for each example; got {short(found.tolist())}")
     about = Labels("labels", ("label 0", "label 1"))
-    groups = [about.groups[label] for label in found.tolist()]
+    names = list(about.groups)
+    groups: list[str] = [names[label] for label in found.tolist()]
     if words is not None and len(words) != len(found):
         raise ValueError(f"a word for each of {len(found)} labels; got {len(words)}")
     types = groups if words is None else list(map(str, words))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..probing import ProbeResult, example_test, level_over_words, trend
+from ..probing import ProbeResult, basis_of, example_test, level_over_words, trend
 from ..runs import read_profile, summary
 
 #: Words, names and paths are printed as they are: "[red]" in one is no colour.
@@ -31,7 +31,8 @@ def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
         print(json.dumps({**summary(result, table=table), "written": written}))
         return
     views = (_word_table(table), _profile_table(table), _trend_table(trend(table)))
-    for view in (*_group_tables(table, level_over_words(result)), *views):
+    over = basis_of(result).name
+    for view in (*_group_tables(table, over, level_over_words(result)), *views):
         console.print(view)
     for line in result.summary().splitlines():
         console.print(f"- {line}", highlight=False)
@@ -42,15 +43,16 @@ def print_run(result: ProbeResult, out: Path, *, as_json: bool) -> None:
         console.print(f"  {path}", soft_wrap=True, highlight=False)
 
 
-def _group_tables(table: pd.DataFrame, level: float) -> Iterator[Table]:
+def _group_tables(table: pd.DataFrame, over: str, level: float) -> Iterator[Table]:
     """Share of units tuned over words in every layer, the sites side by side, if it was tested."""
-    if "share_words" not in table:
+    share = f"share_{over}"
+    if share not in table:
         return
     view = Table(
-        title="Units from which the category is decodable over words, by layer",
+        title=f"Units from which the category is decodable over {over}, by layer",
         caption=(
-            f"sig.: significant over words, each unit by itself (alpha {level}); null: 95 % of "
-            "the labelings of the words stay below; * passes over all layers and sites at "
+            f"sig.: significant over {over}, each unit by itself (alpha {level}); null: 95 % of "
+            f"the labelings of the {over} stay below; * passes over all layers and sites at "
             "once (max-T); least: the share that is tuned at least, with 95 % confidence"
         ),
         padding=(0, 0),
@@ -64,9 +66,9 @@ def _group_tables(table: pd.DataFrame, level: float) -> Iterator[Table]:
     for layer, rows in table.groupby("layer", sort=False):
         cells = []
         for row in rows.set_index("site").loc[sites].to_dict("records"):
-            star = "*" if row["share_words_p_maxt"] <= level else " "
-            ends = (row["share_words_high"], row["at_least_words"])
-            cells += [f"{row['share_words']:.0%}{star}", *(f"{end:.0%}" for end in ends)]
+            star = "*" if row[f"{share}_p_maxt"] <= level else " "
+            ends = (row[f"{share}_high"], row[f"at_least_{over}"])
+            cells += [f"{row[share]:.0%}{star}", *(f"{end:.0%}" for end in ends)]
         view.add_row(str(layer), *cells)
     yield view
 
@@ -101,6 +103,8 @@ def _word_table(table: pd.DataFrame) -> Table:
     """What holds over words, and the figures by example beside it, per site."""
     view = Table(title="Word or category? Means over layers")
     names = {
+        "share_pairs": "sig. over\npairs",
+        "share_pairs_expected": "ex-\npected",
         "share_words": "sig. over\nwords",
         "share_words_expected": "ex-\npected",
         "share_significant_words": "the same,\nmax-T",

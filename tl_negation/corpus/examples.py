@@ -319,7 +319,7 @@ def _whole(value: Any, column: str, row: int) -> int:
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or int(value) != value:
         raise TypeError(
-            f"column {column!r} counts characters in whole numbers; row {row} holds {short(value)}"
+            f"column {column!r} counts characters in whole numbers; row {row} holds {value}"
         )
     return int(value)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._shared import string
+from .._shared import sequence, string
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,11 @@ class Labels:
     """
 
     name: str
-    groups: tuple[str, str]
+    groups: Sequence[str]
 
     def __post_init__(self) -> None:
         string("name", self.name)
-        if isinstance(self.groups, str) or not isinstance(self.groups, Sequence):
-            raise TypeError(f"groups are the names of two classes; got {self.groups!r}")
+        sequence("groups", self.groups)
         for group in self.groups:
             string("the name of a class", group)
         if len(set(self.groups)) != 2 or len(self.groups) != 2:

@@ -26,8 +26,8 @@ def _text_file(separator: str) -> Callable[[Path], pd.DataFrame]:
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": _text_file(","),
     ".tsv": _text_file("\t"),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
-    ".json": lambda path: pd.read_json(path, dtype=False, convert_dates=False),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
+    ".json": lambda path: pd.read_json(path, dtype=False),
     ".parquet": pd.read_parquet,
 }
 

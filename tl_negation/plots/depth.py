@@ -39,6 +39,7 @@ Y_LABELS = {
     "accuracy_significant_positive": "in-sample accuracy, mean over\nsignificant, for class 1 (%)",
     "accuracy_significant_negative": "in-sample accuracy, mean over\nsignificant, for class 0 (%)",
     "share_words": "units significant over words,\neach by itself (%)",
+    "share_pairs": "units significant over pairs,\neach by itself (%)",
     "share_significant_words": "units significant\nover words (max-T) (%)",
     "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",

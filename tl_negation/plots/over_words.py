@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .._shared import validated
-from ..probing import ProbeResult, level_over_words
+from ..probing import ProbeResult, basis_of, level_over_words
 from .style import (
     GREY,
     label_of,
@@ -76,7 +76,7 @@ def over_words(
     >>> [ax.get_title(loc="left") for ax in axes[:2]]
     ['q (20 units a layer)', 'k (20 units a layer)']
     """
-    table, level = _table_of(result)
+    table, level, over = _table_of(result)
     check_drawable(table, _NEEDED, "the table of groups")
     sites = names_in(table["site"])
     with styled():
@@ -89,19 +89,19 @@ def over_words(
         for ax in panels:
             ax.set_ylim(0, min(100, max(12, 1.12 * top)))
         if axes is None:
-            _describe(panels, table, level)
+            _describe(panels, table, level, over)
     return panels
 
 
-def _table_of(source: ProbeResult | pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Return the groups to draw, and the level at which they pass."""
+def _table_of(source: ProbeResult | pd.DataFrame) -> tuple[pd.DataFrame, float, str]:
+    """Return the groups to draw, the level at which they pass, and what was labelled anew."""
     if isinstance(source, pd.DataFrame):
-        return source, 0.05
+        return source, 0.05, "words"
     if "groups" not in source.tables:
         raise ValueError(
             "the result has no table of groups; tl_negation.word_test, infer or scan make one"
         )
-    return source.tables["groups"], level_over_words(source)
+    return source.tables["groups"], level_over_words(source), basis_of(source).name
 
 
 def _grid(sites: int, width: float | None) -> np.ndarray:
@@ -131,7 +131,7 @@ def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str], level
     layer_ticks(ax)
 
 
-def _describe(panels: np.ndarray, table: pd.DataFrame, level: float) -> None:
+def _describe(panels: np.ndarray, table: pd.DataFrame, level: float, over: str) -> None:
     figure = root_figure(panels[0])
     stacked = len(panels) > 1 and panels[0].get_position().x0 == panels[1].get_position().x0
     for ax in panels if stacked else panels[:1]:
@@ -139,7 +139,7 @@ def _describe(panels: np.ndarray, table: pd.DataFrame, level: float) -> None:
     for ax in panels[-1:] if stacked else panels:
         ax.set_xlabel("layer")
     passed = int((table["p_maxt"] <= level).sum())
-    text = f"Category decodable over words: {passed} of {len(table)} groups of units pass (max-T)"
+    text = f"Category decodable over {over}: {passed} of {len(table)} groups of units pass (max-T)"
     figure.suptitle(wrapped(text, 0.95 * size_of(panels[0])[0], 10.0), fontsize=10)
     mark = {"color": "#1a1a1a", "marker": "o", "markersize": 4}
     figure.legend(
@@ -151,7 +151,7 @@ def _describe(panels: np.ndarray, table: pd.DataFrame, level: float) -> None:
             Line2D([], [], color=GREY, lw=0.9, ls=(0, (4, 3))),
         ],
         [
-            "significant over words; the group passes",
+            f"significant over {over}; the group passes",
             "the group does not pass",
             "at least (95 %)",
             "95 % of the labelings",

@@ -188,6 +188,26 @@ ESTIMATE_COLUMNS = {
     ),
     "attribution_0": Column("the same in contexts of class 0"),
 }
+
+
+def _of_groups(over: str, labelings: str) -> dict[str, Column]:
+    """Columns of a profile that tell how many units of a layer and site are tuned."""
+    return {
+        f"share_{over}": Column(
+            f"share of units that are significant over {over}, each by itself (at alpha, "
+            "uncorrected)"
+        ),
+        f"share_{over}_expected": Column(f"mean of the same share over all {labelings}"),
+        f"share_{over}_high": Column(f"its 95th percentile over all {labelings}"),
+        f"share_{over}_p": Column(
+            f"{labelings} that reach the share, for this layer and site by itself"
+        ),
+        f"share_{over}_p_maxt": Column("the same over all layers and sites at once (max-T)"),
+        f"at_least_{over}": Column("lower 95 % bound of the share of units that are tuned"),
+        f"at_least_all_{over}": Column("the same for all layers and sites at once"),
+    }
+
+
 #: What the summaries of units add to these: profiles, tables of heads, trends over depth. The
 #: columns that say where a unit is are here, too.
 SUMMARY_COLUMNS = {
@@ -199,15 +219,8 @@ SUMMARY_COLUMNS = {
     "tested": Column("units for which the named test exists"),
     "share_significant": Column("share of units that are significant by example"),
     "share_significant_positive": Column("as before, and a larger activation speaks for class 1"),
-    "share_words": Column(
-        "share of units that are significant over words, each by itself (at alpha, uncorrected)"
-    ),
-    "share_words_expected": Column("mean of the same share over all labelings of the words"),
-    "share_words_high": Column("its 95th percentile over all labelings"),
-    "share_words_p": Column("labelings that reach the share, for this layer and site by itself"),
-    "share_words_p_maxt": Column("the same over all layers and sites at once (max-T)"),
-    "at_least_words": Column("lower 95 % bound of the share of units that are tuned"),
-    "at_least_all_words": Column("the same for all layers and sites at once"),
+    **_of_groups("words", "labelings of the words"),
+    **_of_groups("pairs", "flips of the pairs"),
     "share_significant_words": Column("share of all units that are significant over words"),
     "accuracy_significant_positive": Column(
         "mean in-sample accuracy of the significant units with beta above 0; too high by the "
@@ -242,8 +255,8 @@ def ranks() -> list[str]:
 
 
 def read_first() -> list[str]:
-    """Name the columns that a table of units begins with: what holds over words comes first."""
-    first = {**WORD_COLUMNS, **COLUMNS, **ESTIMATE_COLUMNS}
+    """Name the columns that a table of units begins with, those over pairs or words first."""
+    first = {**PAIR_COLUMNS, **WORD_COLUMNS, **COLUMNS, **ESTIMATE_COLUMNS}
     return [name for name, column in first.items() if column.read_first]
 
 

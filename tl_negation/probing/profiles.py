@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._shared import Count, Preset, Seed, table, validated
 from ..fitting import STATUSES
+from .claims import basis_of
 from .example_tests import EARLIER, EXAMPLE_TESTS, example_test
 from .families import retested
 from .relabeled import relabeled_bands
@@ -108,15 +109,15 @@ def profile(result: ProbeResult, *, preset: Preset = None, by: str = "site") -> 
     return table
 
 
-#: Columns of the table ``groups`` in a profile, and their names there.
+#: Columns of the table ``groups`` in a profile, and their names there: of words or of pairs.
 OF_GROUPS = {
-    "share": "share_words",
-    "share_expected": "share_words_expected",
-    "share_high": "share_words_high",
-    "p": "share_words_p",
-    "p_maxt": "share_words_p_maxt",
-    "at_least": "at_least_words",
-    "at_least_all": "at_least_all_words",
+    "share": "share_{over}",
+    "share_expected": "share_{over}_expected",
+    "share_high": "share_{over}_high",
+    "p": "share_{over}_p",
+    "p_maxt": "share_{over}_p_maxt",
+    "at_least": "at_least_{over}",
+    "at_least_all": "at_least_all_{over}",
 }
 
 
@@ -124,7 +125,9 @@ def _bands(result: ProbeResult) -> Iterator[pd.DataFrame]:
     """Bands around columns of a profile, a row per layer and site."""
     if "groups" in result.tables:
         groups = result.tables["groups"]
-        yield groups[["layer", "site", *OF_GROUPS]].rename(columns=OF_GROUPS)
+        over = basis_of(result).name
+        names = {column: name.format(over=over) for column, name in OF_GROUPS.items()}
+        yield groups[["layer", "site", *names]].rename(columns=names)
     if "lexical_null" in result.tables:
         yield result.tables["lexical_null"]
     if "held_out_by_word" in result.tables:

@@ -8,7 +8,14 @@ import pandas as pd
 from .._shared import table, validated
 
 #: Profile columns whose trend over depth is reported.
-TRENDS = ("share_words", "share_significant", "accuracy", "abs_beta_per_sd", "held_out_accuracy")
+TRENDS = (
+    "share_pairs",
+    "share_words",
+    "share_significant",
+    "accuracy",
+    "abs_beta_per_sd",
+    "held_out_accuracy",
+)
 
 
 @validated

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .. import plots
-from ..probing import ProbeResult, check_preset, effect_table, head_table, profile
+from ..probing import ProbeResult, basis_of, check_preset, effect_table, head_table, profile
 from .picture import Picture, drawn
 
 #: Profile columns that the figure about words needs.
@@ -123,12 +123,13 @@ def gallery(result: ProbeResult, table: pd.DataFrame, preset: str | None = None)
 def _over_words(numbers: Numbers) -> Iterator[Picture]:
     if "groups" not in numbers.result.tables:
         return
+    over = basis_of(numbers.result).name
     yield Picture(
         "over-words",
-        "Over words, by depth",
-        "From how many units of each layer the category is decodable over words: the share that is "
-        "significant, each unit by itself. Grey: what 95 % of the other labelings of the words "
-        "give. The coloured area is the share that is tuned at least, with 95 % "
+        f"Over {over}, by depth",
+        f"From how many units of each layer the category is decodable over {over}: the share that "
+        f"is significant, each unit by itself. Grey: what 95 % of the other labelings of the "
+        f"{over} give. The coloured area is the share that is tuned at least, with 95 % "
         "confidence. Filled marks pass over all layers and sites at once.",
         drawn(plots.over_words, numbers.result),
         wide=True,

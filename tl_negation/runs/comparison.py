@@ -28,7 +28,7 @@ from ..probing import ProbeResult, basis_of, level_over_words, probe
 @validated
 def compare(
     model: TransformerLensModel | str | Path,
-    text: Text | Corpus | Mapping[str, Contexts] | str | Path | Sequence[Any],
+    text: Text | Corpus | Mapping[str, Any] | str | Path | Sequence[Any],
     *,
     contrast: Contrast = NEGATION,
     distances: Sequence[int] = (1, 2, 3),
@@ -128,8 +128,8 @@ def compare(
             rows.append({"contrast": name, "note": str(error)})
             continue
         acts = collect(model, contexts, sites, layers=layers, progress=progress)
-        name = name if read is None else contexts.contrast.name
-        rows.append(_comparison_row(name, probe(acts, progress=progress), heads, options))
+        called = name if read is None else contexts.contrast.name
+        rows.append(_comparison_row(called, probe(acts, progress=progress), heads, options))
     return pd.DataFrame(rows)
 
 

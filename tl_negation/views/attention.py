@@ -178,7 +178,7 @@ def _where(contexts: Contexts, example: int) -> str:
 
 def _looks(
     texts: Sequence[Sequence[str]],
-    maps: Sequence[Float[np.ndarray, "head query key"]],
+    maps: Sequence[Float[np.ndarray, "head _ _"]],
     names: Sequence[str],
     where: Sequence[str],
 ) -> View:
