@@ -7,11 +7,14 @@ taken from caches that somebody already holds (``cache.py``).
 from .activations import Activations
 from .cache import from_cache, hook_names
 from .collect import START_BATCH, check_tokens, collect, load_activations, token_activations
+from .features import FEATURE, Features
 from .forward import halve_until_it_fits
 
 __all__ = [
+    "FEATURE",
     "START_BATCH",
     "Activations",
+    "Features",
     "check_tokens",
     "collect",
     "from_cache",

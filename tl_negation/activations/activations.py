@@ -1,17 +1,19 @@
 """Activations at the target words: what :func:`collect` returns and :func:`probe` takes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
 import pandas as pd
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._shared import instance, sequence
 from ..corpus import Contexts
 from ..models import Site, site_name
+from .features import Encoder, check_encode, feature_site
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,69 @@ class Activations:
             start += site.width
         collected = ", ".join(site.name for site in self.sites)
         raise KeyError(f"site {name!r} was not collected; there are {collected}")
+
+    def map(
+        self,
+        site: str,
+        encode: Any,  # check_encode says more than its type
+        *,
+        name: str,
+    ) -> "Activations":
+        """Add what an encoder makes of a site: features of a sparse autoencoder, for instance.
+
+        Parameters
+        ----------
+        site : str
+            What is encoded.
+        encode : callable
+            Takes ``[example, unit]`` in float32 and returns ``[example, feature]``; a dict of
+            layer numbers gives every layer its own.
+        name : str
+            Of the features: letters, digits and ``_``.
+
+        Returns
+        -------
+        Activations
+            With the features as one more site, behind the others. They are all in memory, a layer
+            is ``examples x features x 4`` bytes; ``collect(..., features=..., store=...)`` keeps
+            them on disk, and the views need ``features=`` again to show them.
+
+        Raises
+        ------
+        KeyError
+            The site was not collected.
+        TypeError
+            The encoder cannot be called.
+        ValueError
+            The name of a site; an encoder that gives another shape or lacks a layer.
+
+        Examples
+        --------
+        >>> doubled = acts.map("q", lambda x: torch.cat([x, -x], dim=1).relu(), name="signs")
+        >>> doubled
+        Activations(3 layers x 203 examples x 180 units (q 20, k 20, v 20, ..., signs 40), ...)
+        """
+        check_encode(name, encode)
+        values = self.site(site)
+        source = next(known for known in self.sites if known.name == site_name(site))
+        encoder = Encoder(source, encode)
+        made = feature_site(name, encoder, self.layers, values.device)
+        if any(known.name == name for known in self.sites):
+            raise ValueError(f"each site once; there is {name!r} already")
+        shape = (*self.values.shape[:2], self.values.shape[2] + made.width)
+        joined = torch.empty(shape, dtype=torch.float32, device=values.device)
+        joined[..., : self.values.shape[2]] = self.values
+        with torch.no_grad():
+            for row, (layer, act) in enumerate(zip(self.layers, values, strict=True)):
+                joined[row, :, self.values.shape[2] :] = encoder(name, layer, act)
+        features = {**self.model.get("features", {}), name: source.name}
+        hooks = [*self.model.get("hooks", []), made.hook]
+        return replace(
+            self,
+            values=joined,
+            sites=(*self.sites, made),
+            model={**self.model, "features": features, "hooks": hooks},
+        )
 
     def __repr__(self) -> str:
         widths = ", ".join(f"{site.name} {site.width}" for site in self.sites)

@@ -17,9 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._shared import current, expanded, table, validated
+from .._shared import current, expanded, is_plain, table, validated
 from ..corpus import ABSENT, Contexts
 from ..models import (
+    SITES,
     UNIT,
     Site,
     TransformerLensModel,
@@ -27,6 +28,7 @@ from ..models import (
     check_model,
     describe_model,
     identity_of,
+    is_hook,
     is_stock,
     select_sites,
     token_device,
@@ -34,8 +36,10 @@ from ..models import (
 )
 from . import store as _store
 from .activations import Activations
-from .forward import Part, Writer, run
+from .features import Encoder, Features, encoders_of, identity_of_encoders
+from .forward import run
 from .layers import chosen_layers
+from .writers import target_writers, window_writers
 
 #: Batch sizes to start from; an out-of-memory error halves them. On two CPU cores 16 contexts
 #: of 91 tokens were fastest or within the noise of it (8, 16 and 32 tried, GPT-2's small shape).
@@ -49,6 +53,7 @@ def collect(
     sites: Iterable[str] = ("q", "k", "v"),
     *,
     layers: Iterable[int] | None = None,
+    features: Features = None,
     batch_size: int | None = None,
     store: str | Path | None = None,
     progress: bool = True,
@@ -66,6 +71,11 @@ def collect(
         Names: see :func:`tl_negation.sites_of`.
     layers : iterable of int, optional
         All layers if not given; kept in the order of the network.
+    features : mapping of str to (str, callable), optional
+        Name -> a site and what encodes it: ``{"sae": ("resid_post", sae.encode)}``. The encoder
+        takes the site's activations at the target, ``[example, unit]`` in float32 (heads side by
+        side), and returns ``[example, feature]``; a dict of layer numbers gives every layer its
+        own. Features are sites of that name, behind the others.
     batch_size : int, optional
         Contexts per forward pass to begin with, chosen for the device if not given. A batch
         that does not fit into memory is halved and run again.
@@ -85,13 +95,14 @@ def collect(
     Raises
     ------
     TypeError
-        Not a TransformerLens model; sites given as a bare string.
+        Not a TransformerLens model; sites given as a bare string; features of another form.
     ValueError
-        An unknown site, or one that the model does not have; a layer that does not exist. The
+        An unknown site, or one that the model does not have; a layer that does not exist; features
+        with the name of a site, or whose encoder gives another shape or lacks a layer. The
         model is in training mode, its weights are in another basis, it lacks a hook, or its
         context is shorter than the window. The contexts were made with another tokenizer. A store
         was asked for, and the model has hooks or replaced functions, or weights that are not in
-        memory.
+        memory, or an encoder is no method of a module.
     RuntimeError
         A hook did not fire or gave another shape than the configuration says; a single context
         does not fit into memory.
@@ -132,29 +143,33 @@ def collect(
     """
     chosen = select_sites(model, sites)
     numbers = chosen_layers(model.cfg.n_layers, layers)
+    made, encoders = encoders_of(model, features, numbers)
     with alone_with(model):  # the hooks of another thread's pass would pass for somebody's own
         stock = is_stock(model)
     # A hook of somebody's own may count positions from the end, or look at all of them.
     window = contexts.before + 1 if stock else contexts.tokens.shape[1]
     read = min(window, contexts.longest)
-    check_model(model, chosen, read, numbers)
+    check_model(model, (*chosen, *made), read, numbers)
     check_tokens(model, contexts)
+    chosen = (*chosen, *made)
     device = token_device(model)
     size = START_BATCH.get(device.type, START_BATCH["cpu"]) if batch_size is None else batch_size
     _check_batch_size(size)
     tokens = contexts.tokens[:, :window]
     about = describe_model(model) | {"hooks": [site.hook for site in chosen]}
+    if encoders:
+        about["features"] = {name: encoder.source.name for name, encoder in encoders.items()}
     if store is not None:
         with alone_with(model):
-            wanted = _wanted(model, chosen, numbers, contexts, size, about)
+            wanted = _wanted(model, chosen, numbers, contexts, size, about, encoders)
         into = _store.Store(expanded(store), *wanted, size)
-        return _collect_into(into, model, tokens, chosen, numbers, contexts, progress)
+        return _collect_into(into, model, tokens, chosen, numbers, contexts, encoders, progress)
     units, processes = sum(site.width for site in chosen), current()
     part = tokens[processes.share(len(tokens), size)].to(device)
     there = values_device(model)
     shape = (len(numbers), len(part), units)
     values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
-    writers = _target_writers(values, chosen, numbers)
+    writers = target_writers(values, chosen, numbers, encoders)
     with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
         run(model, part, writers, size, bar.update, target=contexts.before)
     if processes.count > 1:
@@ -213,6 +228,7 @@ def _collect_into(
     sites: tuple[Site, ...],
     layers: tuple[int, ...],
     contexts: Contexts,
+    encoders: Mapping[str, Encoder],
     progress: bool,
 ) -> Activations:
     finished, processes = _store.is_finished(store.folder, store.wanted), current()
@@ -221,7 +237,7 @@ def _collect_into(
         with _store.writing(store, contexts) if processes.is_main else nullcontext():
             processes.wait()
             store.resume()
-            _fill(store, model, tokens, contexts.before, sites, layers, progress)
+            _fill(store, model, tokens, contexts.before, sites, layers, encoders, progress)
         processes.wait()
     elif processes.is_main:
         _store.check_values(store.folder)
@@ -237,13 +253,14 @@ def _fill(
     target: int,
     sites: Sequence[Site],
     layers: Sequence[int],
+    encoders: Mapping[str, Encoder],
     progress: bool,
 ) -> None:
     """Compute what the store does not hold yet, a stretch at a time in each process."""
     device, step, processes = token_device(model), store.stretch, current()
     shape = (len(layers), step, store.units)
     buffer = torch.empty(shape, dtype=torch.float32, device=values_device(model))
-    writers = _target_writers(buffer, sites, layers)
+    writers = target_writers(buffer, sites, layers, encoders)
     bar = tqdm(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
 
     def advance(examples: int) -> None:
@@ -269,6 +286,7 @@ def _wanted(
     contexts: Contexts,
     batch_size: int,
     about: Mapping[str, Any],
+    encoders: Mapping[str, Encoder],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a store must hold to be the one asked for, and what else its manifest says."""
     wanted = {
@@ -283,6 +301,8 @@ def _wanted(
         "device": token_device(model).type,
         "versions": about["versions"],
     }
+    if encoders:
+        wanted["features"] = identity_of_encoders(encoders)
     return wanted, {"model": dict(about), "contexts": contexts.manifest()}
 
 
@@ -293,6 +313,7 @@ def token_activations(
     units: Annotated[pd.DataFrame, table(*UNIT)],
     examples: Sequence[int],
     *,
+    features: Features = None,
     batch_size: int = 16,
 ) -> Float[Tensor, "unit example pos"]:
     """Run a few contexts again and keep a few units at every token, for display.
@@ -306,6 +327,8 @@ def token_activations(
         A row per unit with ``layer``, ``site``, ``head`` and ``index``.
     examples : sequence of int
         Which contexts, by position.
+    features : mapping, optional
+        As in :func:`collect`; needed for units that are features.
     batch_size : int
         Contexts per forward pass to begin with, as in :func:`collect`.
 
@@ -328,8 +351,13 @@ def token_activations(
     >>> tln.token_activations(model, contexts, units, examples=[0, 7]).shape  # 6 + target + 2
     torch.Size([1, 2, 9])
     """
-    chosen = select_sites(model, units["site"].unique().tolist())
     numbers = chosen_layers(model.cfg.n_layers, units["layer"].unique().tolist())
+    wanted = units["site"].unique().tolist()
+    asked = {name: made for name, made in (features or {}).items() if name in wanted}
+    made, encoders = encoders_of(model, asked, numbers)
+    plain = [name for name in wanted if name not in encoders]
+    _check_no_features(plain)
+    chosen = (*(select_sites(model, plain) if plain else ()), *made)
     check_model(model, chosen, contexts.longest, numbers)
     check_tokens(model, contexts)
     examples = list(examples)
@@ -342,8 +370,18 @@ def token_activations(
     shape, there = (len(units), *tokens.shape), values_device(model)
     values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
     _check_batch_size(batch_size)
-    run(model, tokens, _window_writers(values, chosen, units), batch_size, lambda _: None)
+    run(model, tokens, window_writers(values, chosen, units, encoders), batch_size, lambda _: None)
     return values
+
+
+def _check_no_features(names: Sequence[str]) -> None:
+    """Raise where a name is neither a site's nor a hook's, and features may be meant."""
+    for name in names:
+        if is_plain(name) and name not in SITES and not is_hook(name):
+            raise ValueError(
+                f"{name!r} is not a site; if these are features, say what makes them: "
+                f'features={{"{name}": (site, encode)}}'
+            )
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -365,71 +403,3 @@ def check_tokens(model: TransformerLensModel, contexts: Contexts) -> None:
             f"they were made with another tokenizer. Call "
             f"find_contexts(text, model.tokenizer) for this model"
         )
-
-
-def _target_writers(
-    values: Float[Tensor, "layer example unit"], sites: Sequence[Site], layers: Sequence[int]
-) -> dict[str, Writer]:
-    """Per hook, a function that copies the one position to its columns of ``values``."""
-    widths = [site.width for site in sites]
-    return {
-        site.hook_name(layer): _target_writer(columns, site)
-        for row, layer in zip(values, layers, strict=True)
-        for site, columns in zip(sites, row.split(widths, dim=-1), strict=True)
-    }
-
-
-def _target_writer(columns: Float[Tensor, "example unit"], site: Site) -> Writer:
-    def write(act: Tensor, part: Part) -> None:
-        only = rearrange(_by_head(act, site), "example 1 head d_head -> example (head d_head)")
-        columns[part.rows] = only.to(columns.device, columns.dtype)
-
-    return write
-
-
-def _window_writers(
-    values: Float[Tensor, "unit example pos"], sites: Sequence[Site], units: pd.DataFrame
-) -> dict[str, Writer]:
-    """Per hook, a function that copies its units at all positions to their rows of ``values``."""
-    named = {site.name: site for site in sites}
-    writers = {}
-    rows = units.reset_index(drop=True)
-    for (layer, name), group in rows.groupby(["layer", "site"], sort=True, observed=True):
-        site = named[name]
-        for column, size in (("head", site.heads), ("index", site.d_head)):
-            if not group[column].between(0, size - 1).all():
-                raise IndexError(
-                    f"{column} of site {name!r} must be between 0 and {size - 1}, got "
-                    f"{group[column].tolist()}"
-                )
-        writers[site.hook_name(int(layer))] = _window_writer(values, site, group)
-    return writers
-
-
-def _window_writer(
-    values: Float[Tensor, "unit example pos"], site: Site, group: pd.DataFrame
-) -> Writer:
-    # On the CPU, from where they index a tensor of any device: a model can lie on several.
-    rows, heads, indices = (
-        torch.tensor(column.tolist(), device="cpu")
-        for column in (group.index, group["head"], group["index"])
-    )
-
-    def write(act: Tensor, part: Part) -> None:
-        kept = _by_head(act, site)[:, :, heads, indices].to(values.device, values.dtype)
-        by_unit = rearrange(kept, "example pos unit -> unit example pos")
-        for row, unit in zip(rows.tolist(), by_unit, strict=True):
-            values[row][part.rows, part.columns] = unit
-
-    return write
-
-
-def _by_head(act: Tensor, site: Site) -> Float[Tensor, "example pos head d_head"]:
-    if site.heads == 1 and act.ndim == 3:
-        act = rearrange(act, "example pos d_head -> example pos 1 d_head")
-    if act.ndim != 4 or tuple(act.shape[2:]) != (site.heads, site.d_head):
-        raise RuntimeError(
-            f"a hook of site {site.name!r} gave {tuple(act.shape)}, but by the model's "
-            f"configuration it is [example, pos, {site.heads} heads, {site.d_head} per head]"
-        )
-    return act

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..activations import Activations, collect
+from ..activations import FEATURE, Activations, collect
 from ..corpus import Contexts
 from ..models import SiteSlice, TransformerLensModel, check_model, site_slices
 from .continuation import Continuation
@@ -161,6 +161,8 @@ def make_setting(
         No token after the target, or fewer than asked for; a class without contexts; activations
         of other contexts; whatever :func:`tl_negation.collect` refuses.
     """
+    if acts is not None:
+        _check_no_features(acts)
     follow = _follow(contexts, follow)
     rows = _sampled(contexts, per_class, seed)
     if acts is None:
@@ -174,6 +176,16 @@ def make_setting(
     rows = rows[np.argsort(firsts[rows], kind="stable")]  # windows of equal length run together
     check_model(model, acts.sites, contexts.before + follow - int(firsts.min()), acts.layers)
     return Setting(model, acts, rows, how, follow, seed, batch_size, keep, progress)
+
+
+def _check_no_features(acts: Activations) -> None:
+    features = [site.name for site in acts.sites if site.module == FEATURE]
+    if features:
+        raise ValueError(
+            f"the activations hold the features {', '.join(features)}, which are made of a site "
+            "and are no part of the model: replacing one needs its decoder. Give activations of "
+            "sites, or leave acts out"
+        )
 
 
 def _follow(contexts: Contexts, follow: int | None) -> int:

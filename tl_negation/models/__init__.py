@@ -9,7 +9,7 @@ from .demo import demo_file
 from .describe import describe_model
 from .devices import has_float64, token_device, usable_device, values_device
 from .hooks import select_sites
-from .identity import identity_of
+from .identity import identity_of, module_identity
 from .loading import load_model, load_tokenizer, untrained_twin
 from .passes import alone_with, run_windows
 from .protocol import TransformerLensModel, blocks_of
@@ -19,6 +19,7 @@ from .sites import (
     SiteRecord,
     check_site_names,
     has_heads,
+    is_hook,
     is_site,
     site_label,
     site_name,
@@ -61,12 +62,14 @@ __all__ = [
     "has_float64",
     "has_heads",
     "identity_of",
+    "is_hook",
     "is_site",
     "is_stock",
     "layer_width",
     "load_model",
     "load_tokenizer",
     "locate",
+    "module_identity",
     "places",
     "run_windows",
     "select_sites",

@@ -60,6 +60,17 @@ def identity_of(model: TransformerLensModel) -> dict[str, Any]:
     }
 
 
+def module_identity(module: nn.Module) -> dict[str, Any]:
+    """Tell a module from others by its weights, its classes and settings, and what it holds."""
+    as_dict = getattr(getattr(module, "cfg", None), "to_dict", None)
+    cfg = as_dict() if callable(as_dict) else None
+    return {
+        "weights": _weights_sha256(module),
+        "modules": _modules_sha256(module),
+        "config": _plain(cfg) if isinstance(cfg, Mapping) else None,
+    }
+
+
 def _arithmetic(model: TransformerLensModel) -> dict[str, str]:
     """What torch was told about precision: autocast, and how float32 matrices are multiplied."""
     device = next(model.parameters()).device.type
@@ -70,7 +81,7 @@ def _arithmetic(model: TransformerLensModel) -> dict[str, str]:
     }
 
 
-def _weights_sha256(model: TransformerLensModel) -> str:
+def _weights_sha256(model: TransformerLensModel | nn.Module) -> str:
     digest = hashlib.sha256()
     seen: dict[int, Tensor] = {}  # kept alive: what is freed may give its id to the next
     for name, tensor in _tensors(model):
@@ -89,7 +100,7 @@ def _weights_sha256(model: TransformerLensModel) -> str:
     return digest.hexdigest()
 
 
-def _tensors(model: TransformerLensModel) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: TransformerLensModel | nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers; those that accelerate keeps elsewhere come from there."""
     for path, module in model.named_modules():
         kept = getattr(getattr(module, "_hf_hook", None), "weights_map", None) or {}
@@ -128,7 +139,7 @@ def _plain(value: Any) -> Any:
     return None
 
 
-def _modules_sha256(model: TransformerLensModel) -> str:
+def _modules_sha256(model: TransformerLensModel | nn.Module) -> str:
     digest = hashlib.sha256()
     for path, module in model.named_modules():
         digest.update(f"{path} {type(module).__module__}.{type(module).__qualname__}".encode())

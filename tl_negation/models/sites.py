@@ -203,8 +203,9 @@ class Site:
     hook : str
         Name of the TransformerLens hook, with ``{layer}`` where the layer's number goes.
     module : str
-        ``"attn"``, ``"mlp"`` or ``"resid"`` (the residual stream and what is added to it): the
-        family of a correction within a layer (the reference divides 0.05 by the 3,840 units of
+        ``"attn"``, ``"mlp"``, ``"resid"`` (the residual stream and what is added to it) or
+        ``"feature"`` (made of a site by an encoder, :func:`tl_negation.collect`): the family of a
+        correction within a layer (the reference divides 0.05 by the 3,840 units of
         ``c_attn``, and by the 5,120 of ``c_fc``).
     heads : int
         Number of heads, 1 where the activation is not separated into heads.
@@ -257,7 +258,7 @@ def is_site(entry: Any) -> bool:
         isinstance(entry, dict)
         and {name: type(value) for name, value in entry.items()} == kinds
         and (entry["name"] in SITES or is_plain(entry["name"].replace(".", "_")))
-        and entry["module"] in {record.module for record in SITES.values()}
+        and entry["module"] in {"feature", *(record.module for record in SITES.values())}
         and min(entry["heads"], entry["d_head"]) >= 1
     )
 

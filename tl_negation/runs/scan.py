@@ -23,7 +23,7 @@ from .._shared import (
     one_writer,
     validated,
 )
-from ..activations import Activations, collect
+from ..activations import Activations, Features, collect
 from ..corpus import NEGATION, Contexts, Contrast, Corpus, Text, find_contexts, load_text
 from ..inference import (
     TooFewWordsError,
@@ -75,6 +75,7 @@ def scan(
     contrast: Contrast = NEGATION,
     sites: Sequence[str] = ("q", "k", "v"),
     layers: Sequence[int] | None = None,
+    features: Features = None,
     before: TokenCount = 90,
     after: TokenCount = 10,
     preset: Preset = None,
@@ -117,6 +118,9 @@ def scan(
         queries, keys and values, before any rotation by position.
     layers
         Numbers of the layers to score, from 0; all of them if not given.
+    features
+        What encoders make of sites, as in :func:`tl_negation.collect`:
+        ``{"sae": ("resid_post", sae.encode)}``.
     before
         Tokens before the target that the model reads.
     after
@@ -241,7 +245,7 @@ def scan(
         check_extras(extras, contexts)
     with _timed(seconds, "activations"):
         options = {"layers": layers, "batch_size": batch_size, "store": store}
-        acts = collect(model, contexts, sites, progress=progress, **options)
+        acts = collect(model, contexts, sites, features=features, progress=progress, **options)
     with _timed(seconds, "probe"):
         result = probe(acts, progress=progress, **rule)
     with _timed(seconds, "words"):
@@ -252,7 +256,7 @@ def scan(
         result = _over_words(result, options) if words else result
         result = add_extras(result, extras, seed=seed, progress=progress)
     with _timed(seconds, "display"):
-        display = _display(model, result)
+        display = _display(model, result, features)
     lexical = _lexical_baseline(acts)
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
     result = replace(result, provenance={**result.provenance, **provenance}, display=display)
@@ -308,12 +312,13 @@ def _over_words(result: ProbeResult, options: dict[str, Any]) -> ProbeResult:
     return add_calibration(result, **drawn)
 
 
-def _display(model: Any, result: ProbeResult) -> pd.DataFrame:
+def _display(model: Any, result: ProbeResult, features: Features) -> pd.DataFrame:
     """Activations of the strongest units over whole windows, to show them in the report."""
     from .. import views
 
     units = views.spread_units(result, DISPLAY_UNITS)
-    return views.display_table(model, result.contexts, units, n=2 * DISPLAY_CONTEXTS)
+    n = 2 * DISPLAY_CONTEXTS
+    return views.display_table(model, result.contexts, units, n=n, features=features)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .._shared import validated
+from ..activations import Features
 from ..models import UNIT, TransformerLensModel
 from ..probing import ProbeResult
 from .contexts import display_table, heatmap, name_in_layer, name_of
@@ -53,6 +54,7 @@ def unit_browser(
     model: TransformerLensModel | None = None,
     n: int = 20,
     contexts: int = 10,
+    features: Features = None,
 ) -> View:
     """Choose among the strongest units by layer and name, and see each in text.
 
@@ -67,6 +69,8 @@ def unit_browser(
         How many units; only with a model.
     contexts
         In how many contexts (:func:`spread_examples`); only with a model.
+    features
+        What makes the features among the units, as in :func:`tl_negation.collect`.
 
     Returns
     -------
@@ -92,7 +96,8 @@ def unit_browser(
     """
     display = result.display
     if model is not None:
-        display = display_table(model, result.contexts, spread_units(result, n), n=contexts)
+        units = spread_units(result, n)
+        display = display_table(model, result.contexts, units, n=contexts, features=features)
     if display is None:
         raise ValueError(
             "this result kept no activations over whole windows: give the model, "

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from .._shared import prepends_bos, table, validated
-from ..activations import collect, token_activations
+from ..activations import Features, collect, token_activations
 from ..corpus import COLUMNS, NEGATION, Contexts
 from ..models import UNIT, TransformerLensModel, unit_name, unit_of
 from ..probing import ProbeResult
@@ -35,6 +35,7 @@ def text_heatmap(
     *,
     examples: Sequence[int] | None = None,
     n: int = 10,
+    features: Features = None,
 ) -> View:
     """Show contexts with every token coloured by a unit's activation, the target outlined.
 
@@ -50,6 +51,8 @@ def text_heatmap(
         Which contexts, by position. By default :func:`spread_examples` chooses ``n``.
     n
         How many to choose.
+    features
+        What makes the features among the units, as in :func:`tl_negation.collect`.
 
     Returns
     -------
@@ -79,7 +82,8 @@ def text_heatmap(
     >>> view.body.count("<mark>")  # the target of every context
     4
     """
-    return heatmap(display_table(model, contexts, units, examples=examples, n=n), contexts)
+    table = display_table(model, contexts, units, examples=examples, n=n, features=features)
+    return heatmap(table, contexts)
 
 
 @validated
@@ -90,6 +94,7 @@ def display_table(
     *,
     examples: Sequence[int] | None = None,
     n: int = 10,
+    features: Features = None,
 ) -> pd.DataFrame:
     """Collect what :func:`heatmap` draws: parameters and errors of :func:`text_heatmap`.
 
@@ -109,7 +114,8 @@ def display_table(
     array([2.1, 2.9, 3. , 1.7, 4.1, 0.6, 1.6, 1.9, 1.2])
     """
     chosen = chosen_examples(contexts, examples, n)
-    values = token_activations(model, contexts, units, chosen).cpu().double().numpy()
+    acts = token_activations(model, contexts, units, chosen, features=features)
+    values = acts.cpu().double().numpy()
     if contexts.prepend_bos:  # the same in every context, and so large that it sets the scale
         values[:, np.arange(len(chosen)), contexts.spans[chosen, 0].numpy()] = np.nan
     texts = token_texts(model.tokenizer, contexts.tokens[chosen])
@@ -171,6 +177,7 @@ def top_contexts(
     where: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Any],
     *,
     n: int = 5,
+    features: Features = None,
 ) -> View:
     """Show the contexts in which a unit is largest, and those in which it is smallest.
 
@@ -185,6 +192,8 @@ def top_contexts(
         A row of ``result.top()`` or ``result.to_frame()``, or (layer, site, head, index).
     n
         How many at either end.
+    features
+        What makes the features, if the unit is one: as in :func:`tl_negation.collect`.
 
     Returns
     -------
@@ -216,10 +225,12 @@ def top_contexts(
         )
     n_units = len(result.columns["status"][0])
     unit = result.to_frame().iloc[[row * n_units + column]]
-    order = np.argsort(-_at_target(model, result, unit, row, column), kind="stable")
+    at_target = _at_target(model, result, unit, row, column, features)
+    order = np.argsort(-at_target, kind="stable")
     chosen = [*order[:n].tolist(), *order[::-1][:n].tolist()]
     ranks = [f"{i + 1}. {end}" for end in ("largest", "smallest") for i in range(n)]
-    display = display_table(model, result.contexts, unit, examples=chosen).assign(rank=ranks)
+    shown = display_table(model, result.contexts, unit, examples=chosen, features=features)
+    display = shown.assign(rank=ranks)
     return replace(
         heatmap(display, result.contexts),
         title=f"{name_of(unit.iloc[0])}: contexts with the largest and smallest activations",
@@ -227,16 +238,25 @@ def top_contexts(
 
 
 def _at_target(
-    model: TransformerLensModel, result: ProbeResult, unit: pd.DataFrame, row: int, column: int
+    model: TransformerLensModel,
+    result: ProbeResult,
+    unit: pd.DataFrame,
+    row: int,
+    column: int,
+    features: Features,
 ) -> Float[np.ndarray, " example"]:
     """A unit's activation at the target of every context."""
     if result.activations is not None:
         return result.activations.values[row, :, column].cpu().double().numpy()
     first = unit.iloc[0]
     layers = [int(first["layer"])]
-    acts = collect(model, result.contexts, [first["site"]], layers=layers, progress=False)
-    index = first["head"] * acts.sites[0].d_head + first["index"]
-    return acts.values[0, :, index].cpu().double().numpy()
+    made = {name: of for name, of in (features or {}).items() if name == first["site"]}
+    sites = [made[first["site"]][0] if made else first["site"]]
+    acts = collect(
+        model, result.contexts, sites, layers=layers, features=made or None, progress=False
+    )
+    site = acts.site(first["site"])
+    return site[0, :, first["head"] * acts.sites[-1].d_head + first["index"]].cpu().double().numpy()
 
 
 def _check_texts(name: str, value: Any) -> None:
@@ -251,6 +271,8 @@ def over_text(
     model: TransformerLensModel,
     text: Annotated[str | Sequence[str], _check_texts],
     units: Units,
+    *,
+    features: Features = None,
 ) -> View:
     """Show a unit's activation at every token of any text: *rusty, dead, corroded*.
 
@@ -263,6 +285,8 @@ def over_text(
         with it (:func:`tl_negation.find_contexts`).
     units : DataFrame
         One or several rows of ``result.top()`` or ``result.to_frame()``.
+    features
+        What makes the features among the units, as in :func:`tl_negation.collect`.
 
     Returns
     -------
@@ -290,7 +314,9 @@ def over_text(
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("over_text needs a text; got none")
-    tables = [_typed(model, typed, units).assign(text=i + 1) for i, typed in enumerate(texts)]
+    tables = [
+        _typed(model, typed, units, features).assign(text=i + 1) for i, typed in enumerate(texts)
+    ]
     rows = pd.concat(tables).to_dict("records")
     several = len(units) > 1
     labels = [
@@ -305,7 +331,9 @@ def over_text(
     )
 
 
-def _typed(model: TransformerLensModel, text: str, units: pd.DataFrame) -> pd.DataFrame:
+def _typed(
+    model: TransformerLensModel, text: str, units: pd.DataFrame, features: Features
+) -> pd.DataFrame:
     """The display table of a typed text, as a context of its own."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
@@ -317,7 +345,7 @@ def _typed(model: TransformerLensModel, text: str, units: pd.DataFrame) -> pd.Da
     # It is of no class, but has to say one: only its tokens are run.
     row |= {"group": NEGATION.groups[0], "passage": text, "in_boilerplate": False}
     alone = Contexts(tokens, pd.DataFrame([row]), int(bos), NEGATION, source)
-    return display_table(model, alone, units, examples=[0])
+    return display_table(model, alone, units, examples=[0], features=features)
 
 
 def name_of(row: Mapping[Hashable, Any] | pd.Series) -> str:
