@@ -11,8 +11,9 @@ from transformers import AutoTokenizer
 from tl_negation import views
 from tl_negation._shared.tokens import encodes_bos, prepends_bos
 from tl_negation.activations.collect import collect
-from tl_negation.corpus.contexts import Contexts, find_contexts
+from tl_negation.corpus.contexts import Contexts
 from tl_negation.corpus.controls import control
+from tl_negation.corpus.targets import find_contexts
 from tl_negation.corpus.text import Text
 from tl_negation.models.loading import untrained_twin
 from tl_negation.probing.probe import probe

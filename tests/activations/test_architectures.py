@@ -18,8 +18,9 @@ from helpers.architectures import (
 )
 
 from tl_negation.activations.collect import collect
+from tl_negation.models.hooks import select_sites
 from tl_negation.models.loading import load_model
-from tl_negation.models.sites import SITES, select_sites, sites_of
+from tl_negation.models.sites import SITES, sites_of
 
 CASE = pytest.mark.parametrize(("family", "name"), CASES)
 MIXTURES = pytest.mark.parametrize("name", tiny_models.CLASSES)

@@ -81,11 +81,11 @@ def name_of(command):
 @pytest.mark.parametrize(
     ("command", "function", "renamed"),
     [
-        ("scan", tln.scan, {}),
-        ("compare", tln.compare, {}),
+        ("scan", tln.scan, {"contrast": "a file"}),
+        ("compare", tln.compare, {"contrast": "a file"}),
         ("plan", tln.plan, {}),
         ("ablate", tln.add_effects, {"n": "units"}),
-        ("audit", tln.find_contexts, {}),
+        ("audit", tln.find_contexts, {"contrast": "a file"}),
         ("replicate", tln.replicate, {}),
     ],
 )

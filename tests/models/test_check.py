@@ -5,7 +5,7 @@ import torch
 from helpers import tiny_models
 
 from tl_negation.models.check import check_model
-from tl_negation.models.sites import select_sites
+from tl_negation.models.hooks import select_sites
 
 QKV = ("q", "k", "v")
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)

@@ -13,6 +13,7 @@ from accelerate import dispatch_model
 from helpers import tiny_models
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from tl_negation.activations import writers
 from tl_negation.activations.collect import collect, token_activations
 from tl_negation.activations.forward import Part
 from tl_negation.models import devices
@@ -136,11 +137,11 @@ def test_writers_take_what_a_hook_gives_on_another_device(dtype, rows):
     site = Site("q", "blocks.{layer}.attn.hook_q", "attn", 5, 4)
     act = torch.arange(3 * 7 * 20).reshape(3, 7, 5, 4).to(dtype)
     values, shown = torch.zeros(1, 8, 20), torch.zeros(2, 8, 7)
-    (write,) = activations._target_writers(values, [site], [0]).values()
+    (write,) = writers.target_writers(values, [site], [0], {}).values()
     write(act[:, -1:].as_subclass(Elsewhere), Part(rows, slice(0, 7)))
     assert torch.equal(values[0, 2:5], act[:, -1].flatten(1).float())
     assert not values[0, :2].any()
-    (write,) = activations._window_writers(shown, [site], UNITS).values()
+    (write,) = writers.window_writers(shown, [site], UNITS, {}).values()
     write(act.as_subclass(Elsewhere), Part(rows, slice(0, 7)))
     expected = torch.stack([act[:, :, 1, 2], act[:, :, 4, 0]])
     assert torch.equal(shown[:, 2:5], expected.float())

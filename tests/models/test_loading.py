@@ -16,8 +16,8 @@ from tl_negation.models import demo, hub
 from tl_negation.models import loading as models
 from tl_negation.models.check import check_model
 from tl_negation.models.describe import describe_model
+from tl_negation.models.hooks import select_sites
 from tl_negation.models.loading import load_model, load_tokenizer, untrained_twin
-from tl_negation.models.sites import select_sites
 
 QKV = ("q", "k", "v")
 BOOT = "transformer_lens.model_bridge.TransformerBridge.boot_transformers"

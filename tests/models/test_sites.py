@@ -11,6 +11,7 @@ from helpers.command_line import invoke
 
 import tl_negation as tln
 from tl_negation import plots, report
+from tl_negation.models.hooks import select_sites
 from tl_negation.models.sites import (
     SITES,
     Site,
@@ -18,7 +19,6 @@ from tl_negation.models.sites import (
     check_site_names,
     has_heads,
     neurons,
-    select_sites,
     site_label,
     sites_of,
     stream,
@@ -219,7 +219,7 @@ def test_a_new_site_is_one_entry(tmp_path, monkeypatch, name, record):
 def test_everything_that_lists_sites_lists_the_new_one(tmp_path, monkeypatch):
     monkeypatch.setitem(SITES, "own", NORMED)
     model = tiny_models.load(tiny_models.gpt2_folder(tmp_path))
-    with pytest.raises(ValueError, match=r"there are .*resid_post, own$"):
+    with pytest.raises(ValueError, match=r"there are .*resid_post, own, and every hook"):
         check_site_names(("p",))
     with pytest.raises(ValueError, match=r"it has .*resid_post, own$"):
         select_sites(model, ("rot_q",))

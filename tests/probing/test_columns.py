@@ -88,8 +88,8 @@ def test_a_column_is_its_meaning():
 def test_what_the_columns_are_used_for():
     assert tie_breakers() == ["lr", "score"]
     assert read_first() == [
-        "significant_words", "words_p_maxt", "held_out_accuracy", "beta_per_sd", "accuracy", "auc",
-        "significant",
+        "significant_pairs", "pairs_p_maxt", "significant_words", "words_p_maxt",
+        "held_out_accuracy", "beta_per_sd", "accuracy", "auc", "significant",
     ]  # fmt: skip
     assert set(ranks()) == {
         "lr", "z", "score", "beta_per_sd", "log10_p", "accuracy", "balanced_accuracy", "auc",

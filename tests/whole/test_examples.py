@@ -25,6 +25,7 @@ SMALLER = {
         "layers=(6, 18), before=40": "layers=(1, 2), before=8",
     },
     "04_your_own_contrast": {"range(0, 24, 3), 60": "range(0, 24, 12), 8"},
+    "06_your_own_examples": {"range(0, 30, 3)": "range(0, 30, 15)"},
     "05_do_the_units_matter": {
         "before=60).sample(per_class=60)": "before=8).sample(per_class=20)",
         "dict(per_class=10, follow=3, draws=100)": "dict(per_class=2, follow=2, draws=19)",

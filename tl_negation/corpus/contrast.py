@@ -151,6 +151,7 @@ class Contrast:
         return Contrast, (self.name, dict(self.lists), dict(self.exclude), self.distance)
 
     @classmethod
+    @validated
     def from_file(cls, path: str | Path) -> "Contrast":
         r"""Read a contrast from a TOML file.
 

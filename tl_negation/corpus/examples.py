@@ -135,9 +135,9 @@ def examples(
     ...     table, model.tokenizer, label="polarity", at="where", pair="id", prepend_bos=False
     ... )
     >>> mine
-    Contexts(1 yes, 1 no; 1 + 1 + 4 tokens; list of rows, 10 tokens)
+    Contexts(1 yes, 1 no; 2 + 1 + 6 tokens; list of rows, 13 tokens)
     >>> mine.words, [part.tokens.shape[1] for _, part in mine.by_length()]
-    (('can', 'never'), [4, 6])
+    (('can', 'never'), [8, 5])
     """
     check_fast(tokenizer)
     at = _check_at(at)

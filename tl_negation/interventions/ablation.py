@@ -13,9 +13,10 @@ from .._shared import Count, Seed, lists, validated
 from ..activations import Activations
 from ..corpus import Contexts
 from ..models import TransformerLensModel, check_units, places, table_of
+from ..probing import result_of
 from .matching import Draw, matched_sets, variances
 from .measurement import measure
-from .replacements import HOWS, How
+from .replacements import HOWS, How, known_how
 from .setting import PER_CLASS, Setting, make_setting
 
 #: Quantiles of the random sets' effects that a table holds.
@@ -102,8 +103,8 @@ def _count(n: int, what: str) -> str:
 @validated
 def ablate(
     model: TransformerLensModel,
-    contexts: Contexts,
-    units: Any,  # DataFrame: check_units below says more than its type
+    contexts: Contexts | pd.DataFrame,
+    units: Any = None,  # DataFrame: check_units below says more than its type
     how: How = "mean",
     *,
     acts: Activations | None = None,
@@ -122,7 +123,8 @@ def ablate(
     model : HookedTransformer or TransformerBridge
         In evaluation mode.
     contexts : Contexts
-        With tokens after the target.
+        With tokens after the target. May be left out before units that come from a result which
+        is still held: ``ablate(model, result.top(20))``.
     units : DataFrame
         ``layer, site, head, index`` of each, as ``result.top(20)`` gives; without ``index``,
         whole heads. All of them are replaced together.
@@ -199,6 +201,10 @@ def ablate(
     1                 affirmation    0.20        -0.06         0.10  0.05
     2  negation minus affirmation   -0.18        -0.14         0.09  0.10
     """
+    if isinstance(contexts, pd.DataFrame):  # the units, with what follows them one place early
+        how = units if isinstance(units, str) else how
+        known_how("how", how)
+        units, contexts = contexts, result_of(contexts).contexts
     units = check_units(units)
     check_draws(draws)
     sites = tuple(dict.fromkeys(units["site"].astype(str)))

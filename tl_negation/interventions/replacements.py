@@ -55,7 +55,7 @@ HOWS: dict[str, Replacement] = {
 }
 
 
-def _known_how(name: str, value: Any) -> None:
+def known_how(name: str, value: Any) -> None:
     """Raise unless the value is a name in :data:`HOWS`."""
     string(name, value)
     if value not in HOWS:
@@ -65,4 +65,4 @@ def _known_how(name: str, value: Any) -> None:
 
 
 #: What the parameter ``how`` takes.
-How = Annotated[str, _known_how]
+How = Annotated[str, known_how]

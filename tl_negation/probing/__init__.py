@@ -31,6 +31,7 @@ from .families import (
     retested,
     significant,
 )
+from .origins import from_result, result_of
 from .probe import probe, unit_statistics
 from .profiles import (
     calibration_table,
@@ -76,6 +77,7 @@ __all__ = [
     "example_test",
     "explained",
     "family_ids",
+    "from_result",
     "has_test",
     "head_table",
     "level_over_words",
@@ -89,6 +91,7 @@ __all__ = [
     "ranks",
     "read_csv",
     "replicate",
+    "result_of",
     "retested",
     "significant",
     "trend",

@@ -20,6 +20,7 @@ from ..models import UNIT, Site, unit_index
 from .claims import by_example, over_words
 from .columns import coded, in_order, ranks, read_first, tie_breakers
 from .example_tests import has_test
+from .origins import from_result
 from .storage import (
     FORMAT_VERSION,
     check_files,
@@ -228,7 +229,47 @@ class ProbeResult:
         order = np.lexsort([-key.fillna(-np.inf) for key in reversed(keys)])  # stable
         best = frame.iloc[order[: min(n, int(size.notna().sum()))]]  # those without a value last
         first = [name for name in (*UNIT, "status", by, *read_first()) if name in best]
-        return best[list(dict.fromkeys([*first, *(best if full else ())]))]
+        shown = best[list(dict.fromkeys([*first, *(best if full else ())]))]
+        return from_result(shown, self)
+
+    @validated
+    def select(self, condition: str) -> pd.DataFrame:
+        """Return the units that fulfil a condition on the columns of :meth:`to_frame`.
+
+        Parameters
+        ----------
+        condition
+            As pandas' ``DataFrame.query`` reads it.
+
+        Returns
+        -------
+        DataFrame
+            Rows of :meth:`to_frame` with its row numbers; without rows if there is no such unit.
+
+        Raises
+        ------
+        ValueError
+            The condition cannot be read, names a column that there is not, or is no condition.
+
+        Examples
+        --------
+        >>> found = result.select("site == 'k' and layer > 0 and significant_words")
+        >>> bool((found["site"] == "k").all())
+        True
+        """
+        frame = self.to_frame()
+        try:
+            chosen = frame.eval(condition)
+        except Exception as error:  # an expression may raise anything
+            raise ValueError(
+                f"cannot select by {condition!r} ({error}); a condition is of the columns "
+                f"{', '.join(map(str, frame))}, as \"significant and site == 'k'\""
+            ) from error
+        if not isinstance(chosen, pd.Series) or chosen.dtype != bool:
+            raise ValueError(
+                f'{condition!r} says no yes or no of each unit; a condition does, as "layer > 3"'
+            )
+        return from_result(frame[chosen], self)
 
     @property
     def ranked_by(self) -> str:

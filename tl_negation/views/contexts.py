@@ -14,7 +14,7 @@ from .._shared import prepends_bos, table, validated
 from ..activations import Features, collect, token_activations
 from ..corpus import COLUMNS, NEGATION, Contexts
 from ..models import UNIT, TransformerLensModel, unit_name, unit_of
-from ..probing import ProbeResult
+from ..probing import ProbeResult, result_of
 from .examples import chosen_examples, token_texts
 from .page import View, heatmap_from_values
 
@@ -30,8 +30,8 @@ Display = Annotated[
 @validated
 def text_heatmap(
     model: TransformerLensModel,
-    contexts: Contexts,
-    units: Units,
+    contexts: Contexts | pd.DataFrame,
+    units: Units | None = None,
     *,
     examples: Sequence[int] | None = None,
     n: int = 10,
@@ -44,7 +44,8 @@ def text_heatmap(
     model
         The TransformerLens model; it runs again, over the shown contexts only.
     contexts
-        From :func:`tl_negation.find_contexts`.
+        From :func:`tl_negation.find_contexts`. May be left out before units that come from a
+        result which is still held: ``text_heatmap(model, result.top(1))``.
     units : DataFrame
         One or several rows of ``result.top()`` or ``result.to_frame()``.
     examples
@@ -82,6 +83,11 @@ def text_heatmap(
     >>> view.body.count("<mark>")  # the target of every context
     4
     """
+    if isinstance(contexts, pd.DataFrame):
+        units = contexts if units is None else units
+        contexts = result_of(contexts).contexts
+    if units is None:
+        raise TypeError("text_heatmap needs units: one or several rows of result.top()")
     table = display_table(model, contexts, units, examples=examples, n=n, features=features)
     return heatmap(table, contexts)
 

@@ -79,6 +79,9 @@ def texts(folder: Path) -> dict[str, Case]:
             b"story",
         ]
     )
+    rows = [{"text": "You may", "polarity": "yes"}, {"text": "I cannot", "polarity": "no"}]
+    contrast = folder / "contrast.toml"
+    contrast.write_text('name = "x"\n[lists]\na = ["not"]\nb = ["can"]\n', "utf-8")
     window = {"before": 6, "after": 2}
     shape = {"n_layers": 2, "d_model": 8, "n_heads": 2, "d_head": 4, "d_mlp": 32}
     sizes = tln.ModelSizes(**shape)
@@ -112,7 +115,28 @@ def texts(folder: Path) -> dict[str, Case]:
                 "after": count(0) | st.integers(min_value=10**6),
                 "preset": name_not_in("notebook").filter(lambda thing: thing is not None),
                 "seed": count(0),
+                "per_class": optional(),
             },
+        ),
+        "examples": Case(
+            tln.examples,
+            {"table": rows, "tokenizer": tokenizer, "label": "polarity"},
+            {
+                "table": things | st.none() | nowhere | st.sampled_from([[{}], [{"text": "x"}]]),
+                "tokenizer": nothings,
+                "text": things | st.none() | st.just("nowhere"),
+                "label": things | st.none() | st.just("nowhere"),
+                "at": things | st.none() | st.sampled_from(["nowhere", ("text",), ("a", "b")]),
+                "word": things | st.just("nowhere"),
+                "pair": things | st.just("nowhere"),
+                "item": things | st.just("nowhere"),
+                "positive": st.sampled_from(["maybe", 7, (), b"yes"]),
+            },
+        ),
+        "Contrast.from_file": Case(
+            tln.Contrast.from_file,
+            {"path": contrast},
+            {"path": no_path | nowhere | st.sampled_from([str(story), str(folder), "", "\0"])},
         ),
         "Contexts.sample": Case(
             contexts.sample, {"per_class": 2}, {"per_class": count(), "seed": count(0)}
@@ -154,6 +178,7 @@ def activations(folder: Path) -> dict[str, Case]:
     stored = folder / "stored"
     tln.collect(model, contexts, ("q",), store=stored, progress=False)
     acts = tln.collect(model, contexts, ("q",), progress=False)
+    _, cache = model.run_with_cache(contexts.tokens, names_filter=tln.hook_names(model, ("q",)))
     return {
         "load_model": Case(
             tln.load_model,
@@ -177,8 +202,36 @@ def activations(folder: Path) -> dict[str, Case]:
                 "contexts": nothings,
                 "sites": nothings | st.just(("q", "q")) | st.just(("p",)),
                 "layers": layers,
+                "features": things | st.just({"x": "q"}) | st.just({"q": ("q", abs)}),
                 "batch_size": optional(),
                 "store": st.sampled_from([7, [], object(), 1.5]),
+            },
+        ),
+        "hook_names": Case(
+            tln.hook_names,
+            {"model": model, "sites": ("q",)},
+            {"model": nothings, "sites": nothings | st.just(("p",)), "layers": layers},
+        ),
+        "from_cache": Case(
+            tln.from_cache,
+            {"cache": cache, "contexts": contexts},
+            {
+                "cache": things | st.none() | st.sampled_from([{"q": 3}, [{}], "cache"]),
+                "contexts": nothings,
+                "labels": things | st.just([1, 0] * 4),
+                "words": st.sampled_from([7, ["a"], object()]),
+                "pos": things.filter(lambda pos: pos != 3) | st.sampled_from([99, -99, [1]]),
+                "sites": things | st.just(("p",)) | st.just("q"),
+                "layers": layers,
+            },
+        ),
+        "Activations.map": Case(
+            acts.map,
+            {"site": "q", "encode": torch.relu, "name": "up"},
+            {
+                "site": st.sampled_from(["p", "", None, 7]),
+                "encode": nothings,
+                "name": things | st.none() | st.sampled_from(["q", "", "a b", "hook_q"]),
             },
         ),
         "Activations": Case(

@@ -119,6 +119,11 @@ def _tables(folder: Path) -> dict[str, Case]:
             {"n": 2},
             {"n": count(), "by": name_not_in(*ranks()).filter(lambda by: by is not None)},
         ),
+        "ProbeResult.select": Case(
+            plain.select,
+            {"condition": "layer == 0"},
+            {"condition": things | st.none() | st.sampled_from(["", "layer", "nowhere > 1", "(("])},
+        ),
         "ProbeResult.save": Case(
             plain.save,
             {"path": kept},
