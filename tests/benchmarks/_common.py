@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +35,7 @@ WORDS = {
     "negation": {"not": 0.45, "n't": 0.42, "never": 0.08, "cannot": 0.04, "nor": 0.01},
     "affirmation": {"could": 0.5, "can": 0.2, "may": 0.1, "might": 0.1, "should": 0.1},
 }
+PAUSE = 0.003  # seconds between two looks at the memory
 PINNED_KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -110,6 +112,28 @@ def extra_memory(run: Callable[[], object]) -> int:
     peak = resident("VmHWM")
     del result
     return peak - before
+
+
+def watched(run: Callable[[], object]) -> dict[str, float]:
+    """Seconds of a call, and the most memory of its own that the process held beyond before."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before, most, over = resident("RssAnon"), [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(PAUSE):
+            most[0] = max(most[0], resident("RssAnon") - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.process_time()
+    try:
+        seconds = clock(run)
+    finally:
+        busy = time.process_time() - began
+        over.set()
+        watcher.join()
+    return {"seconds": seconds, "cpu_seconds": busy, "anonymous_bytes": most[0]}
 
 
 def resident(field: str) -> int:

@@ -12,12 +12,7 @@ it, at the smaller numbers of contexts.
 """
 
 import argparse
-import ctypes
-import gc
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +28,6 @@ from tl_negation.models.identity import identity_of
 SITES = ("q", "k", "v", "mlp_pre")
 CONTEXTS = (12_500, 25_000, 50_000, 100_000)
 WINDOW = 16
-PAUSE = 0.003  # seconds between two looks at the memory
 
 
 def arguments() -> argparse.Namespace:
@@ -91,7 +85,7 @@ def measure(n: int, stored: bool, layers: int, width: int, batch: int) -> dict[s
         def fit() -> None:
             probe(load_activations(store) if stored else kept[0], progress=False)
 
-        collected, fitted = _watched(run), _watched(fit)
+        collected, fitted = _common.watched(run), _common.watched(fit)
         opened = {
             name: _common.clock(partial(load_activations, store, verify=verify)) if stored else None
             for name, verify in (("checked", True), ("unchecked", False))
@@ -104,28 +98,6 @@ def measure(n: int, stored: bool, layers: int, width: int, batch: int) -> dict[s
         "disk_bytes": disk, "activations_bytes": values, "open_s": opened,
         "identity_s": identity, "weights_bytes": sum(w.nbytes for w in model.parameters()),
     }  # fmt: skip
-
-
-def _watched(run: Callable[[], object]) -> dict[str, float]:
-    """Seconds of a call, and the most memory of its own that the process held beyond before."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    before, most, over = _common.resident("RssAnon"), [0], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(PAUSE):
-            most[0] = max(most[0], _common.resident("RssAnon") - before)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.process_time()
-    try:
-        seconds = _common.clock(run)
-    finally:
-        busy = time.process_time() - began
-        over.set()
-        watcher.join()
-    return {"seconds": seconds, "cpu_seconds": busy, "anonymous_bytes": most[0]}
 
 
 def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
