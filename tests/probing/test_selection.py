@@ -62,6 +62,11 @@ def test_units_of_nobody_need_contexts(model, result):
         tln.views.text_heatmap(model, result.contexts)
 
 
+def test_what_a_run_keeps_does_not_name_a_result_of_this_process(model, result):
+    shown = tln.views.display_table(model, result.contexts, result.top(2), n=2)
+    assert shown.attrs == {}
+
+
 def test_a_table_that_knows_its_contexts_can_be_written(result, tmp_path):
     path = tmp_path / "units.parquet"
     result.top(2).to_parquet(path)

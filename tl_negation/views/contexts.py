@@ -126,6 +126,7 @@ def display_table(
         values[:, np.arange(len(chosen)), contexts.spans[chosen, 0].numpy()] = np.nan
     texts = token_texts(model.tokenizer, contexts.tokens[chosen])
     rows = units[UNIT].loc[units.index.repeat(len(chosen))].reset_index(drop=True)
+    rows.attrs.clear()  # which result the units are of is no part of what is kept in a run
     return rows.assign(
         example=chosen * len(units),
         tokens=texts * len(units),
