@@ -137,7 +137,9 @@ def test_everything_downstream_takes_them(model, tmp_path):
     found.save(tmp_path / "run")
     again = tln.load_result(tmp_path / "run")
     assert again.contexts.contrast == contexts.contrast
-    assert tln.replicate(again, found).to_frame() is not None
+    signs = tln.replicate(again, found).signs["share"].dropna()
+    assert len(signs)
+    assert (signs == 1).all()  # the same result: every unit keeps its sign
 
 
 def test_effects_are_measured_on_texts_that_go_on(model):

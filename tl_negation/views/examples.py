@@ -78,6 +78,6 @@ def chosen_examples(contexts: Contexts, examples: Sequence[int] | None, n: int) 
 
 
 def token_texts(tokenizer: Any, tokens: Int[Tensor, "example pos"]) -> list[list[str]]:
-    """Decode each token by itself; nothing is written where there is none."""
+    """Decode each token by itself; an empty string stands for no token."""
     decode = decoder(tokenizer)
     return [[decode(t) if t != ABSENT else "" for t in row] for row in tokens.tolist()]
