@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .corpus import find_contexts as find_contexts
     from .corpus import load_text as load_text
     from .fitting import STATUSES as STATUSES
+    from .inference import Directions as Directions
     from .inference import TooFewPairsError as TooFewPairsError
     from .inference import TooFewWordsError as TooFewWordsError
     from .inference import add_extras as add_extras
@@ -67,7 +68,9 @@ if TYPE_CHECKING:
     from .inference import head_probe as head_probe
     from .inference import held_out as held_out
     from .inference import infer as infer
+    from .inference import layer_probe as layer_probe
     from .inference import lexical_null as lexical_null
+    from .inference import mean_difference as mean_difference
     from .inference import null_bands as null_bands
     from .inference import null_p_values as null_p_values
     from .inference import pair_test as pair_test
@@ -77,10 +80,12 @@ if TYPE_CHECKING:
     from .inference import word_test as word_test
     from .interventions import Ablation as Ablation
     from .interventions import Attribution as Attribution
+    from .interventions import Steering as Steering
     from .interventions import ablate as ablate
     from .interventions import add_effects as add_effects
     from .interventions import attribute as attribute
     from .interventions import compare_ablations as compare_ablations
+    from .interventions import steer as steer
     from .models import ModelSizes as ModelSizes
     from .models import Site as Site
     from .models import TransformerLensModel as TransformerLensModel
@@ -162,6 +167,7 @@ _ROOMS = {
         "word_bands",
     ),
     "inference": (
+        "Directions",
         "TooFewPairsError",
         "TooFewWordsError",
         "add_extras",
@@ -172,7 +178,9 @@ _ROOMS = {
         "head_probe",
         "held_out",
         "infer",
+        "layer_probe",
         "lexical_null",
+        "mean_difference",
         "null_bands",
         "null_p_values",
         "penalise",
@@ -184,10 +192,12 @@ _ROOMS = {
     "interventions": (
         "Ablation",
         "Attribution",
+        "Steering",
         "ablate",
         "add_effects",
         "attribute",
         "compare_ablations",
+        "steer",
     ),
     "report": ("report",),
     "runs": (

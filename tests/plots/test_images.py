@@ -4,6 +4,7 @@
 look at them before they are committed.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from helpers.made_results import ABOUT, ablations, checked, make_result, study
 from matplotlib.testing.compare import compare_images
 
 from tl_negation import plots, replicate
+from tl_negation.inference.directions import layer_probe, mean_difference
 from tl_negation.inference.heldout import held_out
 from tl_negation.inference.infer import infer
 from tl_negation.probing.profiles import (
@@ -46,6 +48,12 @@ def words():
     """A result with the columns of inference over words."""
     options = {"permutations": 200, "tasks": 2, "replicates": 3, "progress": False}
     return infer(synthetic.result(*synthetic.small()), **options)
+
+
+@cache
+def directions():
+    acts, fast = words().activations, {"relabelings": 9, "progress": False}
+    return [layer_probe(acts, **fast), mean_difference(acts, **fast)]
 
 
 @cache
@@ -89,6 +97,10 @@ FIGURES = {
         lambda: plots.over_words(
             words().tables["groups"].assign(share_high=lambda t: t["share_high"] + 0.01)
         ),
+    ),
+    "directions": (
+        lambda **w: plots.directions(directions(), result=words(), **w),
+        lambda: plots.directions(directions()),
     ),
     "volcano": (lambda **w: plots.volcano(plain(), 2, **w), lambda: plots.volcano(plain(), 0)),
     "unit": (
@@ -168,7 +180,8 @@ def test_no_labels_overlap_nor_are_cut_off(name, width):
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*FIGURES} - {"heads", "word_or_category", "over_words", "ablation"})
+    "name",
+    sorted({*FIGURES} - {"heads", "word_or_category", "over_words", "directions", "ablation"}),
 )
 def test_a_narrow_axes_of_ones_own_is_labelled_below(name):
     rows = {"laminar": 2, "attention_and_mlp": 2, "replication": 3}.get(name, 1)
@@ -183,6 +196,34 @@ def test_a_narrow_axes_of_ones_own_is_labelled_below(name):
 def test_no_figure_is_too_narrow_to_read(name):
     with pytest.raises(ValueError, match=r"at least 2\.5 inches for its labels; got width=2\.0"):
         FIGURES[name][0](width=2.0)
+
+
+class TestDirections:
+    def test_a_line_is_a_table_and_its_area_the_other_labelings(self):
+        ax = plots.directions(directions(), result=words())[0]
+        for line, found in zip(ax.lines[:2], directions(), strict=True):
+            part = found.table[found.table["site"] == "q"]
+            np.testing.assert_allclose(line.get_ydata(), 100 * part["held_out_accuracy"])
+        singles = profile(words())
+        own = 100 * singles.loc[singles["site"] == "q", "held_out_accuracy"]
+        np.testing.assert_allclose(ax.lines[2].get_ydata(), own)
+        assert len(ax.collections) == 3
+
+    def test_on_axes_of_ones_own(self):
+        axes = plt.figure().subplots(1, 3)
+        assert list(plots.directions(directions()[0], axes=axes)) == list(axes)
+
+    def test_what_cannot_be_drawn_is_refused(self):
+        first, second = directions()
+        with pytest.raises(ValueError, match="no directions to draw"):
+            plots.directions([])
+        less = second.table[second.table["site"] == "q"]
+        with pytest.raises(ValueError, match="of the same sites; got q, k, mlp_pre and q"):
+            plots.directions([first, replace(second, table=less)])
+        with pytest.raises(ValueError, match="held_out or infer adds it"):
+            plots.directions(first, result=plain())
+        with pytest.raises(ValueError, match="an Axes is needed for each site, 3; got 2"):
+            plots.directions(first, axes=plt.figure().subplots(1, 2))
 
 
 class TestBands:

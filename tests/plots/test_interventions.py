@@ -53,7 +53,9 @@ class TestAblation:
         assert list(plots.ablation(ablations(), ax=given)) == list(given)
 
     def test_refusals(self):
-        with pytest.raises(TypeError, match=r"type Ablation or DataFrame; got str: ablate\(model"):
+        with pytest.raises(
+            TypeError, match=r"type Ablation or Steering or DataFrame; got str: ablate\(model"
+        ):
             plots.ablation("table")
         with pytest.raises(ValueError, match=r"compare_ablations.*it has 9 rows and lacks p"):
             plots.ablation(ablations().drop(columns="p"))

@@ -5,6 +5,7 @@ return one with more columns; :func:`infer` runs those that a claim needs.
 """
 
 from .clusters import cluster_robust
+from .directions import Directions, layer_probe, mean_difference
 from .extras import EXTRAS, Extra, add_calibration, add_extras, check_extras
 from .groups import group_test
 from .heads import head_probe, rotate
@@ -18,6 +19,7 @@ from .words import ALTERNATIVES, TooFewWordsError, exchangeable, word_test
 __all__ = [
     "ALTERNATIVES",
     "EXTRAS",
+    "Directions",
     "Extra",
     "TooFewPairsError",
     "TooFewWordsError",
@@ -32,7 +34,9 @@ __all__ = [
     "head_probe",
     "held_out",
     "infer",
+    "layer_probe",
     "lexical_null",
+    "mean_difference",
     "null_bands",
     "null_p_values",
     "pair_test",

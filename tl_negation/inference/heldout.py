@@ -115,7 +115,7 @@ def held_out(
     check_relabelings(relabelings)
     acts = needs_activations(result, "held_out")
     contexts = acts.contexts
-    groups = _groups(contexts, by, folds, seed)
+    groups = groups_of(contexts, by, folds, seed)
     labels = contexts.labels.numpy()
     check_folds(labels, groups, by)
     cells = _cells(contexts) if by == "word" else []
@@ -264,7 +264,7 @@ def selectivity(
     check_tasks(tasks)
     acts = needs_activations(result, "selectivity")
     contexts = acts.contexts
-    groups = _groups(contexts, "fold", folds, seed)
+    groups = groups_of(contexts, "fold", folds, seed)
     labels = contexts.labels.numpy()
     check_folds(labels, groups, "fold")
     controls = control_labels(contexts, groups, tasks, seed)
@@ -329,7 +329,7 @@ def check_folds(
         )
 
 
-def _groups(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarray, " example"]:
+def groups_of(contexts: Contexts, by: str, folds: int, seed: int) -> Int[np.ndarray, " example"]:
     """Number the fold of every example."""
     n = len(contexts)
     if by == "word":

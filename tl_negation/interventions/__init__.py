@@ -13,6 +13,7 @@ from .comparison import compare_ablations
 from .effects import add_effects
 from .replacements import HOWS, Replacement
 from .selections import SELECTIONS, Selection
+from .steering import Steering, steer
 
 __all__ = [
     "HOWS",
@@ -21,8 +22,10 @@ __all__ = [
     "Attribution",
     "Replacement",
     "Selection",
+    "Steering",
     "ablate",
     "add_effects",
     "attribute",
     "compare_ablations",
+    "steer",
 ]

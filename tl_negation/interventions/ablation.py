@@ -74,11 +74,6 @@ class Ablation:
         return self.table.copy()
 
     def __repr__(self) -> str:
-        lines = [
-            f"  {row['class']}: {row['effect']:+.4f} nats; random sets {row['random_mean']:+.4f} "
-            f"({row['random_q025']:+.4f} to {row['random_q975']:+.4f}), p = {row['p']:.3g}"
-            for row in self.table.to_dict("records")
-        ]
         sizes = ", ".join(f"{n} {group}" for group, n in self.about["contexts"].items())
         return "\n".join(
             [
@@ -86,13 +81,22 @@ class Ablation:
                 f"{self.about['model']} at the target: change of the log-probability of the next "
                 f"{_count(self.about['follow'], 'token')}; {sizes} contexts, "
                 f"{len(self.draws)} matched random sets, seed {self.about['seed']}",
-                *lines,
+                *effect_lines(self.table, "sets"),
             ]
         )
 
     def _repr_html_(self) -> str:
         table = self.table.to_html(index=False, float_format="{:.3g}".format)
         return f"<pre>{escape(repr(self))}</pre>{table}"
+
+
+def effect_lines(table: pd.DataFrame, what: str) -> list[str]:
+    """Write a line for each row of effects beside those of random sets, or whatever was drawn."""
+    return [
+        f"  {row['class']}: {row['effect']:+.4f} nats; random {what} {row['random_mean']:+.4f} "
+        f"({row['random_q025']:+.4f} to {row['random_q975']:+.4f}), p = {row['p']:.3g}"
+        for row in table.to_dict("records")
+    ]
 
 
 def _count(n: int, what: str) -> str:

@@ -1,7 +1,8 @@
 """The passes that measure what sets of units do when they are replaced."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,19 +23,38 @@ CONTEXTS, ROWS = 20, {"cpu": 80, "cuda": 640}
 WHOLE_WINDOW = 8
 
 
+class Change(Protocol):
+    """What is done to some contexts, one thing in each copy of them."""
+
+    #: Hook name -> its site, of all that is done.
+    hooks: Mapping[str, Site]
+    #: What changes nothing.
+    nothing: np.ndarray
+
+    def edits(self, stack: Sequence[np.ndarray]) -> Mapping[str, Edit]:
+        """One edit for each hook, which does one thing of the stack in each copy."""
+        ...
+
+
+#: Makes the change of a part of the measured examples: setting, all that is done, the part.
+Changing = Callable[[Setting, Sequence[np.ndarray], slice], Change]
+
+
 def measure(
-    setting: Setting, sets: Sequence[np.ndarray], desc: str
+    setting: Setting, sets: Sequence[np.ndarray], desc: str, changing: Changing | None = None
 ) -> tuple[Float[np.ndarray, "set example"], Float[np.ndarray, " example"]]:
-    """Replace each set of units and measure the change of the continuation's log-probability.
+    """Make each change and measure that of the continuation's log-probability.
 
     Parameters
     ----------
     setting
         Model, contexts and kind of replacement.
     sets
-        Positions of units, all layers end to end.
+        Positions of units, all layers end to end; or what ``changing`` takes instead.
     desc
         Of the progress bar.
+    changing
+        What is done; if not given, units are replaced.
 
     Returns
     -------
@@ -46,7 +66,8 @@ def measure(
     rows = setting.batch_size or ROWS.get(device, ROWS["cpu"])
     rows = rows if setting.kept else of_windows(rows)
     smallest = f"one context of {setting.longest} tokens"
-    found, _ = halve_until_it_fits(partial(_measure, setting, sets, desc), rows, smallest)
+    work = partial(_measure, setting, sets, desc, changing or Replaced)
+    found, _ = halve_until_it_fits(work, rows, smallest)
     return found
 
 
@@ -56,38 +77,39 @@ def of_windows(rows: int) -> int:
 
 
 def _measure(
-    setting: Setting, sets: Sequence[np.ndarray], desc: str, rows: int
+    setting: Setting, sets: Sequence[np.ndarray], desc: str, changing: Changing, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     n = len(setting.rows)
     changes, clean = np.empty((len(sets), n)), np.empty(n)
-    needed = np.unique(np.concatenate([*sets, np.empty(0, np.int64)]))
     bar = tqdm(total=len(sets) * n, desc=desc, disable=not setting.progress)
     with bar:
         for part, continuation in setting.continuations(min(CONTEXTS, rows, n)):
             copies = max(1, min(rows // (part.stop - part.start), len(sets)))
-            patch = _Patch(setting, part, needed)
-            with torch.inference_mode(), continuation.hooked(patch.hooks):
+            change = changing(setting, sets, part)
+            with torch.inference_mode(), continuation.hooked(change.hooks):
                 base = continuation.log_p(copies)
                 clean[part] = base[:, 0].double().cpu().numpy()
                 for first in range(0, len(sets), copies):
                     stack = list(sets[first : first + copies])
-                    # Filled up with empty sets: a pass of another shape would round differently,
-                    # and the change by an empty set would not be exactly 0.
-                    filled = stack + [needed[:0]] * (copies - len(stack))
-                    continuation.edits = patch.edits(filled)
+                    # Filled up with nothing: a pass of another shape would round differently, and
+                    # the change by an empty set would not be exactly 0.
+                    filled = stack + [change.nothing] * (copies - len(stack))
+                    continuation.edits = change.edits(filled)
                     changed = (continuation.log_p(copies).double() - base.double()).cpu().numpy()
                     changes[first : first + len(stack), part] = changed.T[: len(stack)]
                     bar.update(len(stack) * (part.stop - part.start))
     return changes, clean
 
 
-class _Patch:
+class Replaced:
     """Turns sets of units into edits of the hooks that hold them.
 
     Only hooks that hold a needed unit are put in: every hook costs time in every pass.
     """
 
-    def __init__(self, setting: Setting, part: slice, needed: Int[np.ndarray, " chosen"]):
+    def __init__(self, setting: Setting, sets: Sequence[Int[np.ndarray, " chosen"]], part: slice):
+        needed = np.unique(np.concatenate([*sets, np.empty(0, np.int64)]))
+        self.nothing = needed[:0]
         self.hooks: dict[str, Site] = {}
         self.values: dict[str, tuple[int, Tensor]] = {}
         for row, layer, site, columns, positions in setting.slices():
@@ -97,12 +119,12 @@ class _Patch:
             self.hooks[name] = site
             self.values[name] = (positions.start, setting.replacement(row, columns)[part])
 
-    def edits(self, sets: Sequence[np.ndarray]) -> Mapping[str, Edit]:
+    def edits(self, stack: Sequence[np.ndarray]) -> Mapping[str, Edit]:
         """One edit for each hook at which any of the sets has units."""
         edits = {}
         for name, (first, values) in self.values.items():
-            mask = torch.zeros(len(sets), values.shape[1], dtype=torch.bool, device="cpu")
-            for copy, units in enumerate(sets):
+            mask = torch.zeros(len(stack), values.shape[1], dtype=torch.bool, device="cpu")
+            for copy, units in enumerate(stack):
                 here = units[(units >= first) & (units < first + values.shape[1])] - first
                 mask[copy, torch.from_numpy(here)] = True
             if mask.any():

@@ -9,6 +9,7 @@ several. What all figures share (colours, fonts, labels beside lines) is in ``st
 """
 
 from .depth import by_layer, laminar, word_or_category
+from .directions import directions
 from .heads import heads, units_by_head
 from .interventions import ablation, attribution
 from .over_words import over_words
@@ -25,6 +26,7 @@ __all__ = [
     "attribution",
     "by_layer",
     "calibration",
+    "directions",
     "effects",
     "heads",
     "laminar",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from .._shared import validated
-from ..interventions import Ablation, Attribution
+from ..interventions import Ablation, Attribution, Steering
 from .style import (
     CLASSES,
     GREY,
@@ -31,13 +31,15 @@ ABLATION_COLUMNS = ("how", "class", "effect", *BANDS, "p", "draws", "units", "co
 DRAWN = {"largest": ("#D55E00", "^"), "random": ("#0072B2", "o")}
 #: Colour and marker of the difference between the classes.
 DIFFERENCE = ("#1a1a1a", "D")
+#: What ``how`` says where a direction was added.
+ADDED = "add"
 #: Width in inches of the panels side by side.
 WIDE = 7.4
 
 
 @validated
 def ablation(
-    source: Ablation | pd.DataFrame,
+    source: Ablation | Steering | pd.DataFrame,
     *,
     ax: Axes | Sequence[Axes] | np.ndarray | None = None,
     width: float = WIDE,
@@ -46,8 +48,9 @@ def ablation(
 
     Parameters
     ----------
-    source : Ablation or DataFrame
-        From :func:`tl_negation.ablate`, or the table of :func:`tl_negation.compare_ablations`.
+    source : Ablation, Steering or DataFrame
+        From :func:`tl_negation.ablate` or :func:`tl_negation.steer`, or the table of
+        :func:`tl_negation.compare_ablations`.
     ax
         Axes to draw on, one per class and one for their difference; a new figure if not given.
     width
@@ -64,7 +67,7 @@ def ablation(
     Raises
     ------
     TypeError
-        ``source`` is neither an Ablation nor a table.
+        ``source`` is neither an Ablation, nor a Steering, nor a table.
     ValueError
         The table is empty or lacks a column, or the number of Axes is another.
 
@@ -80,10 +83,10 @@ def ablation(
     >>> [ax.get_title(loc="left").splitlines()[0] for ax in axes]
     ['negation', 'affirmation', 'negation minus']
     """
-    table = source.table if isinstance(source, Ablation) else source
+    table = source if isinstance(source, pd.DataFrame) else source.table
     check_drawable(table, ABLATION_COLUMNS, "the table of compare_ablations(model, result)")
     if "selection" not in table:
-        table = table.assign(selection="chosen units")
+        table = table.assign(selection="direction" if _is_added(table) else "chosen units")
     names = names_in(table["class"])
     with styled():
         axes = _side_by_side(ax, names, table["selection"].nunique(), width)
@@ -113,10 +116,18 @@ def names_of(table: pd.DataFrame) -> list[str]:
 
 def _what(table: pd.DataFrame) -> str:
     row = table.iloc[0]
+    done, drawn = f"units replaced ({row['how']})", "random sets"
+    if _is_added(table):
+        done, drawn = "direction added", "random directions"
     return (
-        f"change of the log-probability of the next {row['follow']} tokens (nats), units replaced "
-        f"({row['how']});\ngrey: {row['draws']:,} random sets, middle half and 95 %"
+        f"change of the log-probability of the next {row['follow']} tokens (nats), {done};\n"
+        f"grey: {row['draws']:,} {drawn}, middle half and 95 %"
     )
+
+
+def _is_added(table: pd.DataFrame) -> bool:
+    """Whether a direction was added, and no units replaced."""
+    return table["how"].iloc[0] == ADDED
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:

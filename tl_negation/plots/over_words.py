@@ -10,9 +10,11 @@ from .._shared import validated
 from ..probing import ProbeResult, basis_of, level_over_words
 from .style import (
     GREY,
+    are_stacked,
+    axes_of_sites,
     label_of,
     layer_ticks,
-    new_figure,
+    panels_of_sites,
     root_figure,
     site_style,
     size_of,
@@ -23,8 +25,6 @@ from .tables import check_drawable, names_in
 
 _NEEDED = ("layer", "site", "units", "share", "share_expected", "share_high", "p_maxt", "at_least")
 _BAND = "#d4d4d4"
-#: Width and height of a panel, in inches.
-PANEL, HEIGHT = 2.15, 2.6
 
 
 @validated
@@ -80,9 +80,9 @@ def over_words(
     check_drawable(table, _NEEDED, "the table of groups")
     sites = names_in(table["site"])
     with styled():
-        panels = _grid(len(sites), width) if axes is None else np.ravel(np.asarray(axes, object))
-        if len(panels) != len(sites):
-            raise ValueError(f"an Axes is needed for each site, {len(sites)}; got {len(panels)}")
+        panels = (
+            panels_of_sites(len(sites), width) if axes is None else axes_of_sites(axes, len(sites))
+        )
         for ax, site in zip(panels, sites, strict=True):
             _panel(ax, table[table["site"] == site], site, site_style(site, sites)[:2], level)
         top = 100 * float(table[["share", "share_high"]].to_numpy().max())
@@ -104,17 +104,6 @@ def _table_of(source: ProbeResult | pd.DataFrame) -> tuple[pd.DataFrame, float, 
     return source.tables["groups"], level_over_words(source), basis_of(source).name
 
 
-def _grid(sites: int, width: float | None) -> np.ndarray:
-    """Make the Axes: the sites side by side, or below each other in a narrow figure."""
-    room = 0.7 + PANEL * sites
-    width = room if width is None else width
-    if width > 0.75 * room:
-        figure = new_figure(width, HEIGHT + 0.75)
-        return figure.subplots(1, sites, sharex=True, sharey=True, squeeze=False)[0]
-    figure = new_figure(width, 1.5 + 1.5 * sites)
-    return figure.subplots(sites, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-
-
 def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str], level: float) -> None:
     colour, marker = look
     part = part.sort_values("layer")
@@ -133,7 +122,7 @@ def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str], level
 
 def _describe(panels: np.ndarray, table: pd.DataFrame, level: float, over: str) -> None:
     figure = root_figure(panels[0])
-    stacked = len(panels) > 1 and panels[0].get_position().x0 == panels[1].get_position().x0
+    stacked = are_stacked(panels)
     for ax in panels if stacked else panels[:1]:
         ax.set_ylabel("units (%)")
     for ax in panels[-1:] if stacked else panels:

@@ -54,6 +54,8 @@ CLASSES = (("#0072B2", "o"), ("#D55E00", "^"))
 GREY = "#595959"
 #: Width in inches of a new figure (a notebook's column; a paper's is about 3.3), and the smallest.
 WIDTH, LEAST_WIDTH = 7.0, 2.5
+#: Width and height in inches of a site's panel, where several are side by side.
+PANEL = (2.15, 2.6)
 #: Labels go below a figure, or an Axes, that is narrower than this many inches.
 NARROW_FIGURE, NARROW_AXES = 5.0, 3.6
 #: Height of a narrow Axes, as a share of the height of a wide one.
@@ -126,6 +128,37 @@ def new_figure(width: float, height: float) -> Figure:
             f"a figure needs at least {LEAST_WIDTH} inches for its labels; got width={width!r}"
         )
     return plt.figure(figsize=(width, height), layout="constrained")
+
+
+def panels_of_sites(sites: int, width: float | None) -> np.ndarray:
+    """Make an Axes for each site, side by side, or below each other in a narrow figure."""
+    room = 0.7 + PANEL[0] * sites
+    width = room if width is None else width
+    if width > 0.75 * room:
+        figure = new_figure(width, PANEL[1] + 0.75)
+        return figure.subplots(1, sites, sharex=True, sharey=True, squeeze=False)[0]
+    figure = new_figure(width, 1.5 + 1.5 * sites)
+    return figure.subplots(sites, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+
+
+def axes_of_sites(axes: Any, sites: int) -> np.ndarray:
+    """Return the Axes given, one for each site.
+
+    Raises
+    ------
+    ValueError
+        There are not as many as sites.
+    """
+    panels = np.ravel(np.asarray(axes, object))
+    if len(panels) != sites:
+        raise ValueError(f"an Axes is needed for each site, {sites}; got {len(panels)}")
+    return panels
+
+
+def are_stacked(panels: np.ndarray) -> bool:
+    """Whether the Axes are below each other."""
+    left = [ax.get_position().x0 for ax in panels[:2]]
+    return len(left) > 1 and bool(left[0] == left[1])
 
 
 def size_of(ax: Axes) -> tuple[float, float]:

@@ -336,6 +336,27 @@ def interventions(folder: Path) -> dict[str, Case]:
             {**run, "contexts": contexts, "acts": acts, "checked": 4},
             shared | of_contexts | checked,
         ),
+        "steer": Case(
+            tln.steer,
+            {
+                **run,
+                "contexts": contexts,
+                "direction": acts.site("q")[1, 0],
+                "layer": 1,
+                "site": "q",
+                "acts": acts,
+                "draws": 19,
+            },
+            {name: no for name, no in shared.items() if name != "how"}
+            | of_contexts
+            | draws
+            | {
+                "direction": things | tensors | st.just(acts.site("q")),
+                "layer": no_number | st.just(9),
+                "site": name_not_in("q", "k"),
+                "length": (no_number | not_finite | st.just(0)).filter(lambda x: x is not None),
+            },
+        ),
         "compare_ablations": Case(tln.compare_ablations, selecting, shared | of_result | draws),
         "add_effects": Case(
             tln.add_effects, {**selecting, "checked": 4}, shared | of_result | draws | checked
@@ -464,6 +485,23 @@ def inference() -> dict[str, Case]:
                 "seed": count(0),
             },
         ),
+        **{
+            function.__name__: Case(
+                function,
+                {"acts": acts, "progress": False, "relabelings": 1},
+                {
+                    "acts": no_result,
+                    "relabelings": count(0),
+                    "seed": count(0),
+                    "by": name_not_in("word").filter(lambda thing: thing is not None),
+                }
+                | more,
+            )
+            for function, more in (
+                (tln.layer_probe, {"penalty": no_number | not_finite | not_positive}),
+                (tln.mean_difference, {}),
+            )
+        },
         "add_extras": Case(
             tln.add_extras,
             {**quiet, "names": ("clusters",)},

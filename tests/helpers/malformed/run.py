@@ -235,6 +235,14 @@ def _figures(folder: Path) -> dict[str, Case]:
         "plots.over_words": Case(
             plots.over_words, result, {"result": no_result, "axes": no_axes}
         ),
+        "plots.directions": Case(
+            plots.directions, {"found": tln.mean_difference(plain.activations, progress=False)},
+            {
+                "found": no_result | st.just([plain]),
+                "result": no_result.filter(lambda thing: thing is not None),
+                "axes": no_axes.filter(lambda thing: thing is not None),
+            },
+        ),
         "plots.heads": Case(
             plots.heads, source, {"source": no_result, "site": sites, "y": things} | ax
         ),
