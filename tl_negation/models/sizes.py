@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._shared import validated
-from .demo import DEMO, DEMO_NAME, demo_file
+from .gguf import gguf_errors, gguf_model
 from .hub import (
     ask_hub_unless_cached,
     cached_config,
@@ -215,10 +215,9 @@ def sizes_of(model: TransformerLensModel | ModelSizes | str | Path) -> ModelSize
 def _of_name(name: str) -> ModelSizes:
     from transformers import AutoConfig
 
-    if name == DEMO:
-        file = demo_file()
-        config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-        return _of_config(config, DEMO_NAME)
+    if (gguf := gguf_model(name)) is not None:
+        with gguf_errors(gguf):
+            return _of_config(AutoConfig.from_pretrained(**gguf.transformers), gguf.name)
     if is_path(name):
         folder = model_folder(name)
         return _of_config(AutoConfig.from_pretrained(folder), folder.resolve().name)
