@@ -35,6 +35,12 @@ def _close():
     plt.close("all")
 
 
+def known(drawn):
+    """x and y of a line's points, without the gaps."""
+    x, y = (np.asarray(values, float) for values in drawn.get_data())
+    return x[~np.isnan(x)], y[~np.isnan(x)]
+
+
 def line(ax, site):
     return next(one for one in ax.lines if one.get_label() == site)
 
@@ -45,11 +51,25 @@ class TestLaminar:
         table = profile(result)
         for site in ("q", "k", "mlp_pre"):
             rows = table[table["site"] == site]
-            np.testing.assert_array_equal(line(upper, site).get_xdata(), LAYERS)
-            np.testing.assert_allclose(
-                line(upper, site).get_ydata(), 100 * rows["share_significant"]
-            )
-            np.testing.assert_allclose(line(lower, site).get_ydata(), 100 * rows["accuracy"])
+            np.testing.assert_array_equal(known(line(upper, site))[0], LAYERS)
+            share, accuracy = (known(line(ax, site))[1] for ax in (upper, lower))
+            np.testing.assert_allclose(share, 100 * rows["share_significant"])
+            np.testing.assert_allclose(accuracy, 100 * rows["accuracy"])
+
+    def test_no_line_is_drawn_over_layers_that_were_not_scanned(self, result):
+        ax = plots.laminar(result, y="accuracy")
+        x, y = (np.asarray(values, float) for values in line(ax, "q").get_data())
+        assert LAYERS == (0, 2, 5)  # the step to the last is longer than the other
+        np.testing.assert_array_equal(np.isnan(x), [False, False, True, False])
+        np.testing.assert_array_equal(np.isnan(x), np.isnan(y))
+        every_third = profile(result).assign(layer=lambda t: t["layer"].map({0: 0, 2: 3, 5: 6}))
+        assert not np.isnan(line(plots.laminar(every_third, y="accuracy"), "q").get_xdata()).any()
+
+    def test_small_shares_have_an_axis_of_their_own(self, result):
+        table = profile(result)
+        for top, limit in ((0.02, 10), (0.3, 37.5), (0.9, 102)):
+            ax = plots.laminar(table.assign(share_significant=top), y="share_significant")
+            assert ax.get_ylim()[1] == pytest.approx(limit)
 
     def test_base_rate_is_drawn_and_named_where_accuracy_is(self, result):
         upper, lower = plots.laminar(result)
@@ -92,14 +112,14 @@ class TestLaminar:
     def test_a_table_is_drawn_as_it_is(self, result):
         table = profile(result, by="module").assign(accuracy=0.625)
         ax = plots.laminar(table, y="accuracy")
-        np.testing.assert_allclose(line(ax, "q+k").get_ydata(), 62.5)
+        np.testing.assert_allclose(known(line(ax, "q+k"))[1], 62.5)
 
     def test_an_unknown_column_of_numbers_is_drawn_too(self, result):
         table = profile(result).assign(some_accuracy=0.5, other=3.0)
         assert plots.laminar(table, y="some_accuracy").get_ylabel() == "some accuracy (%)"
         ax = plots.laminar(table, y="other")
         assert ax.get_ylabel() == "other"
-        np.testing.assert_allclose(line(ax, "q").get_ydata(), 3)
+        np.testing.assert_allclose(known(line(ax, "q"))[1], 3)
 
     def test_draws_on_the_axes_given(self, result):
         _, axes = plt.subplots(2, layout="constrained")
@@ -284,9 +304,9 @@ class TestWordOrCategory:
         for column, site in enumerate(("q", "k", "mlp_pre")):
             rows = table[table["site"] == site]
             for (row, label), name in lines.items():
-                drawn = line(axes[row, column], label)
-                np.testing.assert_array_equal(drawn.get_xdata(), LAYERS)
-                np.testing.assert_allclose(drawn.get_ydata(), 100 * rows[name])
+                layers, values = known(line(axes[row, column], label))
+                np.testing.assert_array_equal(layers, LAYERS)
+                np.testing.assert_allclose(values, 100 * rows[name])
             assert axes[0, column].get_title(loc="left").startswith(f"{site} (")
 
     def test_the_band_is_the_lexical_null(self, over_words):
@@ -296,10 +316,11 @@ class TestWordOrCategory:
             rows = table[table["site"] == site]
             for row, name in enumerate(("null_accuracy", "null_share_significant")):
                 bands = axes[row, column].collections
-                [band] = [one for one in bands if one.get_label() == "lexical null, 5-95 %"]
-                corners = band.get_paths()[0].vertices
+                first = [one.get_label() for one in bands].index("lexical null, 5-95 %")
+                parts = bands[first : first + 2]  # the last layer is by itself
+                corners = np.concatenate([part.get_paths()[0].vertices for part in parts])
                 for i, layer in enumerate(LAYERS):
-                    heights = corners[np.isclose(corners[:, 0], layer), 1]
+                    heights = corners[np.abs(corners[:, 0] - layer) < 0.5, 1]
                     ends = [100 * rows[f"{name}_{end}"].iloc[i] for end in ("low", "high")]
                     np.testing.assert_allclose([heights.min(), heights.max()], ends)
 

@@ -21,6 +21,7 @@ from tl_negation.probing.columns import COLUMNS, Column
 from tl_negation.probing.profiles import profile
 from tl_negation.report.page import report
 from tl_negation.report.tables import UNITS_LEFT_OUT, page_table
+from tl_negation.report.unit_rows import DRAWN
 
 #: Figures of a result without inference over words.
 PLAIN = [
@@ -95,10 +96,9 @@ class TestPage:
             assert target in page.ids
 
     def test_figures_are_inline_and_described(self, page):
-        assert page.tags["svg"] == page.tags["figure"] == len(PLAIN)
-        assert (
-            re.findall(r'<svg role="img" aria-labelledby="fig-([\w-]*)-title', page.source) == PLAIN
-        )
+        assert page.tags["figure"] == len(PLAIN)
+        found = re.findall(r'<svg role="img" aria-labelledby="fig-([\w-]*)-title', page.source)
+        assert found == [*PLAIN, *(f"row-{number}" for number in range(DRAWN))]
         for label in re.findall('role="img" aria-labelledby="([^"]*)"', page.source):
             assert set(label.split()) <= set(page.ids)
 
@@ -165,12 +165,14 @@ class TestContent:
 
     def test_units_are_those_of_top_with_the_columns_present(self, result, page):
         assert page.source.count("data-key") == 100 * len(
-            set(result.top(1, full=True)) - UNITS_LEFT_OUT
+            {*result.top(1, full=True), "effect_per_sd"} - UNITS_LEFT_OUT
         )
+        assert page.source.count(' extra"') == 101 * 4  # nine columns to begin with
         best = result.top(1).iloc[0]
         row = re.search(r'id="units".*?<tbody>\s*<tr>(.*?)</tr>', page.source, re.DOTALL).group(1)
-        cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
-        assert cells[:5] == ["2", "k", "1", "3", "separated"]
+        cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+        assert cells[:4] == ["2", "k", "1", "3"]
+        assert "separated" in cells
         assert f"{best['lr']:.4g}" in cells
 
     def test_no_head_is_numbered_where_a_site_has_none(self):
@@ -184,7 +186,7 @@ class TestContent:
         columns = {**result.columns, "held_out_accuracy": torch.full((3, 39), 0.3125)}
         path = report(replace(result, columns=columns), tmp_path / "report.html")
         source = Page(path).source
-        assert '<button type="button">held out accuracy</button>' in source
+        assert '<button type="button">accuracy, unseen words</button>' in source
         assert source.count('data-key="0.3125">31.2%') == 100
 
     def test_a_column_added_from_outside_is_explained(self, result, tmp_path, monkeypatch):
@@ -254,7 +256,8 @@ class TestViews:
             report(infer(synthetic.result(*synthetic.small()), **options), tmp_path / "report.html")
         )
         assert page.tags["figure"] == len(PLAIN) + 2
-        assert page.tags["svg"] == page.tags["figure"] + 2  # two have one of their own for a phone
+        # Two have one of their own for a phone; units of the table are drawn, too.
+        assert page.tags["svg"] == page.tags["figure"] + 2 + DRAWN
         assert "Shuffling which word has which mean activation gives the grey band" in page.text
         assert "lexical null replicates: 2" in page.text
         assert "bands" not in page.text.split("Provenance")[-1]
@@ -307,7 +310,7 @@ def hostile(tmp_path_factory):
 
 def test_hostile_text_is_escaped(hostile):
     page = Page(hostile)
-    assert page.tags["script"] == 3
+    assert page.tags["script"] == 4
     assert page.tags["img"] == 0
     assert HOSTILE[0] in page.text
 
@@ -321,6 +324,43 @@ def test_a_browser_shows_hostile_text_as_text(hostile, tmp_path):
     assert elements == {"div", "span"}
     assert "<title>broken</title>" not in dom
     assert console == []
+
+
+@pytest.mark.browser
+def test_in_a_browser_units_open_and_points_answer(result, tmp_path):
+    path = report(result, tmp_path / "report.html")
+    script = """
+      const say = (name, text) => document.body.setAttribute("data-" + name, text);
+      const opens = document.querySelectorAll("#units .open");
+      const opened = () => document.querySelectorAll("#units .opened").length;
+      opens[0].click(); opens[50].click(); say("two", opened());
+      say("drawn", document.querySelectorAll("#units .opened svg").length);
+      say("call", document.querySelector("#units .opened code").textContent);
+      say("expanded", opens[0].getAttribute("aria-expanded"));
+      opens[0].click(); say("one", opened());
+      document.querySelector("#units th button").click(); say("none", opened());
+      const shown = () => [...document.querySelectorAll("#units thead th")].filter(
+        (head) => getComputedStyle(head).display !== "none").length;
+      say("first", shown()); document.getElementById("all-columns").click(); say("all", shown());
+      const mark = document.querySelector("figure use title").parentElement;
+      mark.dispatchEvent(new Event("pointerover", { bubbles: true }));
+      say("tip", document.getElementById("tip").textContent);
+      const all = (what) => document.querySelectorAll(what).length;
+      say("saves", all(".save") - all("figure") - all("table[id]"));
+    """
+    add_script(path, script)
+    dom, console = dump_dom(path, tmp_path)
+    assert console == []
+    said = dict(re.findall(r'data-(two|drawn|call|expanded|one|none|first|all|tip|saves)="([^"]*)"',
+                           dom.partition("<body")[2].partition(">")[0]))  # fmt: skip
+    best = result.top(1).iloc[0]
+    address = f"({best['layer']}, &quot;{best['site']}&quot;, {best['head']}, {best['index']})"
+    assert said.pop("call") == f"tln.plots.unit(result, {address})"
+    assert re.fullmatch(r"\w+: layer \d, [\d.e-]+", said.pop("tip"))
+    assert said == {
+        "two": "2", "drawn": "1", "expanded": "true", "one": "1", "none": "0",
+        "first": "9", "all": "13", "saves": "0",
+    }  # fmt: skip
 
 
 @pytest.mark.browser

@@ -43,8 +43,8 @@ def find_contexts(
         Name of another rule of finding. ``"notebook"`` applies the reference notebook's rule token
         by token: it reads ``text.raw`` (licence and line ends included); the token itself must be
         one of the words, or contain ``'t``; the next token must begin with a space, and must not
-        be *not* after an affirmation. For one document and ``NEGATION`` only. The README says what
-        that rule gets wrong.
+        be *not* after an affirmation. For one document and ``NEGATION`` only.
+        ``examples/findings.md`` says what that rule gets wrong.
     seed
         Seed of the draw that balances the targets of a carried contrast (``Contrast.carried``),
         and of the sample of ``per_class``; nothing else is drawn.

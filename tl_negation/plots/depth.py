@@ -14,6 +14,8 @@ from .style import (
     GREY,
     WIDTH,
     axes_for,
+    depth_area,
+    depth_line,
     end_labels,
     headline,
     inches,
@@ -44,6 +46,8 @@ Y_LABELS = {
     "held_out_accuracy": "accuracy on unseen words,\nmean over units (%)",
     "abs_beta_per_sd": "mean |effect|\n(log-odds per SD)",
 }
+#: Shares in per cent that are smaller have an axis of their own, not one up to 100.
+SMALL_SHARE = 40
 #: Profile column -> the columns between which it lies under other labelings of the words.
 NULLS = {"held_out_accuracy": ("null_held_out_low", "null_held_out_high")}
 
@@ -150,13 +154,13 @@ def _profile_panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
         colour, marker, line = site_style(str(site), names_in(table["site"]))
         values = scale * part[name].to_numpy(float)
         size["label"] = label_of(str(site))
-        ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, **size)
+        depth_line(ax, part["layer"], values, color=colour, marker=marker, ls=line, **size)
         if {f"{name}_low", f"{name}_high"} <= set(part):
             low, high = (scale * part[f"{name}_{end}"] for end in ("low", "high"))
-            ax.fill_between(part["layer"], low, high, color=colour, alpha=0.12, lw=0, zorder=1)
+            depth_area(ax, part["layer"], low, high, color=colour, alpha=0.12, lw=0, zorder=1)
         if {*NULLS.get(name, "?")} <= set(part):
             low, high = (scale * part[end] for end in NULLS[name])
-            ax.fill_between(part["layer"], low, high, color=GREY, alpha=0.12, lw=0, zorder=0)
+            depth_area(ax, part["layer"], low, high, color=GREY, alpha=0.12, lw=0, zorder=0)
         ends.append((_last_known(values), _line_label(str(site), part), colour))
     if (base := _base_rate(table, name)) is not None:
         rate, text = base
@@ -201,7 +205,10 @@ def _panel_scale(ax: Axes, name: str, percent: bool) -> None:
     ax.set_ylabel(label, fontsize=8 if narrow(ax) else None)
     layer_ticks(ax)
     if name.startswith("share"):
-        ax.set_ylim(-2, 102)
+        values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+        top = float(np.max(values, initial=0, where=np.isfinite(values)))
+        top = 102.0 if top > SMALL_SHARE else max(10.0, 1.25 * top)
+        ax.set_ylim(-0.02 * top, top)
     else:
         ax.margins(y=0.12)
     ax.set_ylim(ax.get_ylim())  # fixed, because labels are placed by it
@@ -346,22 +353,21 @@ def _relabelled(axes: np.ndarray, part: pd.DataFrame) -> None:
     ends = NULLS["held_out_accuracy"]
     if {*ends} <= set(part):
         low, high = (100 * part[end] for end in ends)
-        axes[0].fill_between(part["layer"], low, high, label="relabelled, 5-95 %", **look)
+        depth_area(axes[0], part["layer"], low, high, label="relabelled, 5-95 %", **look)
     if "share_words_high" in part:
         high = 100 * part["share_words_high"]
-        axes[1].fill_between(part["layer"], 0, high, label="relabelled, to 95 %", **look)
+        depth_area(axes[1], part["layer"], 0, high, label="relabelled, to 95 %", **look)
 
 
 def _compared(ax: Axes, part: pd.DataFrame, lines: Any, null: str) -> None:
     if f"{null}_low" in part:
         low, high = (100 * part[f"{null}_{end}"] for end in ("low", "high"))
-        ax.fill_between(
-            part["layer"], low, high, color="#bdbdbd", lw=0, label="lexical null, 5-95 %"
-        )
+        band = {"color": "#bdbdbd", "lw": 0, "label": "lexical null, 5-95 %"}
+        depth_area(ax, part["layer"], low, high, **band)
     size = {"markersize": 2.2, "linewidth": 1} if inches(ax) < 1.2 else {}
     for column, name, colour, marker, line in lines:
         look = {"color": colour, "marker": marker, "ls": line, "label": name, **size}
-        ax.plot(part["layer"], 100 * part[column], **look)
+        depth_line(ax, part["layer"], 100 * part[column], **look)
 
 
 def _describe(axes: np.ndarray, text: str) -> None:

@@ -15,6 +15,8 @@ from ..probing import ProbeResult, profile
 from .style import (
     are_stacked,
     axes_of_sites,
+    depth_area,
+    depth_line,
     label_of,
     layer_ticks,
     panels_of_sites,
@@ -129,10 +131,10 @@ def _line(ax: Axes, part: pd.DataFrame, look: tuple[str, str, str]) -> None:
     low, high = "null_held_out_low", "null_held_out_high"
     if {low, high} <= set(part):
         band: dict[str, Any] = {"color": colour, "alpha": 0.14, "lw": 0, "zorder": 1}
-        ax.fill_between(part["layer"], 100 * part[low], 100 * part[high], **band)
+        depth_area(ax, part["layer"], 100 * part[low], 100 * part[high], **band)
     values = 100 * part["held_out_accuracy"]
     size = {"lw": 1.3, "markersize": 3.4}
-    ax.plot(part["layer"], values, color=colour, marker=marker, ls=line, **size)
+    depth_line(ax, part["layer"], values, color=colour, marker=marker, ls=line, **size)
 
 
 def _describe(panels: np.ndarray, found: Sequence[Directions], singles: bool) -> None:

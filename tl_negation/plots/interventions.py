@@ -131,11 +131,11 @@ def _is_added(table: pd.DataFrame) -> bool:
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the same limits for all panels, with room for the p value beside the last mark."""
+    """Return the same limits for all panels, with room for the p value beside the longest bar."""
     values = table[["effect", BANDS[0], BANDS[-1]]].to_numpy(float)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    room = 0.16 * ((high - low) or 1.0)
-    return low - room, high + room
+    room = (high - low) or 1.0
+    return low - 0.08 * room, high + 0.48 * room
 
 
 def _side_by_side(ax: Any, names: list[str], rows: int, width: float) -> np.ndarray:
@@ -158,9 +158,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
         ax.barh(place, q75 - q25, left=q25, height=0.34, color="#a6a6a6", zorder=3)
         ax.plot([median] * 2, [place - 0.17, place + 0.17], color="white", lw=1.4, zorder=4)
         ax.plot(row["effect"], place, color=colour, marker=marker, markersize=6, zorder=5)
-        at: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, 9)}
-        at |= {"ha": "center", "fontsize": 8}
-        ax.annotate(f"p = {row['p']:.2g}", (row["effect"], place), color=colour, **at)
+        at: dict[str, Any] = {"textcoords": "offset points", "xytext": (7, 0)}
+        at |= {"va": "center", "fontsize": 8}
+        end = max(float(high), float(row["effect"]))
+        ax.annotate(f"p = {row['p']:.2g}", (end, place), color=colour, **at)
     ax.set_ylim(len(rows) - 0.4, -0.65)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(visible=False, axis="y")

@@ -12,6 +12,9 @@ from .style import (
     GREY,
     are_stacked,
     axes_of_sites,
+    depth_area,
+    depth_level,
+    depth_line,
     label_of,
     layer_ticks,
     panels_of_sites,
@@ -108,10 +111,10 @@ def _panel(ax: Axes, part: pd.DataFrame, site: str, look: tuple[str, str], level
     colour, marker = look
     part = part.sort_values("layer")
     layer, share = part["layer"].to_numpy(), 100 * part["share"].to_numpy(float)
-    ax.fill_between(layer, 0, 100 * part["share_high"], color=_BAND, lw=0)
-    ax.plot(layer, 100 * part["share_expected"], color=GREY, lw=0.9, ls=(0, (4, 3)))
-    ax.fill_between(layer, 0, 100 * part["at_least"], color=colour, alpha=0.28, lw=0)
-    ax.plot(layer, share, color=colour, lw=1.3)
+    depth_area(ax, layer, 0, 100 * part["share_high"], color=_BAND, lw=0)
+    depth_level(ax, layer, 100 * part["share_expected"], color=GREY, lw=0.9, ls=(0, (4, 3)))
+    depth_area(ax, layer, 0, 100 * part["at_least"], color=colour, alpha=0.28, lw=0)
+    depth_line(ax, layer, share, color=colour, lw=1.3)
     passed = part["p_maxt"].to_numpy() <= level
     size = {"ls": "none", "marker": marker, "markersize": 4, "markeredgecolor": colour}
     ax.plot(layer[~passed], share[~passed], markerfacecolor="white", **size)

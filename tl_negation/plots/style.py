@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, cast
 
 import matplotlib as mpl
@@ -132,7 +133,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def panels_of_sites(sites: int, width: float | None) -> np.ndarray:
     """Make an Axes for each site, side by side, or below each other in a narrow figure."""
-    room = 0.7 + PANEL[0] * sites
+    room = max(4.4, 0.7 + PANEL[0] * sites)
     width = room if width is None else width
     if width > 0.75 * room:
         figure = new_figure(width, PANEL[1] + 0.75)
@@ -196,10 +197,53 @@ def wrapped(text: str, room: float, size: float = 9.5) -> str:
     return "\n".join(textwrap.fill(line, letters) for line in lines).replace("\u00a0", " ")
 
 
+def stretches(layers: Sequence[int] | np.ndarray) -> list[slice]:
+    """Cut a depth axis where layers were not scanned: a line is drawn within each stretch.
+
+    Layers as far apart as the nearest two belong together, so that every third layer is one line.
+    """
+    steps = np.diff(np.asarray(layers, float))
+    ends = np.flatnonzero(steps > steps.min(initial=np.inf)) + 1
+    edges = [0, *ends.tolist(), len(steps) + 1]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def depth_line(ax: Axes, layers: Any, values: Any, **look: Any) -> None:
+    """Draw values over depth as one line, not over layers that were not scanned."""
+    x, gap = np.asarray(layers, float), np.array([np.nan])
+    cut = stretches(x)
+    broken = (
+        np.concatenate([piece for part in cut for piece in (whole[part], gap)][:-1])
+        for whole in (x, np.asarray(values, float))
+    )
+    ax.plot(*broken, **look)
+
+
+def depth_area(ax: Axes, layers: Any, low: Any, high: Any, **look: Any) -> None:
+    """Fill between values over depth, not over layers that were not scanned."""
+    x = np.asarray(layers, float)
+    low, high = (np.broadcast_to(np.asarray(end, float), x.shape) for end in (low, high))
+    for part in stretches(x):
+        ax.fill_between(*map(_widened, (x[part], low[part], high[part]), (0.3, 0.0, 0.0)), **look)
+        look.pop("label", None)  # one entry in a legend
+
+
+def depth_level(ax: Axes, layers: Any, values: Any, **look: Any) -> None:
+    """Draw a level without marks over depth, not over layers that were not scanned."""
+    x, y = np.asarray(layers, float), np.asarray(values, float)
+    for part in stretches(x):
+        ax.plot(*map(_widened, (x[part], y[part]), (0.3, 0.0)), **look)
+
+
+def _widened(values: np.ndarray, by: float) -> np.ndarray:
+    """Give a layer by itself a width of its own."""
+    return values[0] + np.array([-by, by]) if len(values) == 1 else values
+
+
 def layer_ticks(ax: Axes) -> None:
     """Put ticks at whole layers, as many as there is room for."""
     bins = int(np.clip(inches(ax) / 0.4, 2, 9))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=bins))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=bins, min_n_ticks=1))
 
 
 def legend(

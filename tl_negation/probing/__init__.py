@@ -6,7 +6,7 @@ result, whichever room computes it; ``families`` holds the multiple-testing corr
 ``storage`` reads and writes the files of a run.
 """
 
-from .claims import basis_of, level_over_words, over_words_figures, over_words_sentences
+from .claims import basis_of, claim, level_over_words, over_words_figures, over_words_sentences
 from .columns import (
     COLUMNS,
     ESTIMATE_COLUMNS,
@@ -72,6 +72,7 @@ __all__ = [
     "check_level",
     "check_preset",
     "check_test",
+    "claim",
     "default_test",
     "effect_table",
     "example_test",

@@ -75,11 +75,11 @@ def over_words_figures(result: ProbeResult) -> list[tuple[str, str]]:
         passed = int((groups["p_maxt"] <= level_over_words(result)).sum())
         kind = _kind(groups)
         figures += [
-            (f"{passed:,} of {len(groups):,}", f"{kind} that pass over {basis.name} (max-T)"),
             (
                 f"{_at_least(result, groups):.1%}",
                 f"of all units, at least: decodable over {basis.name}",
             ),
+            (f"{passed:,} of {len(groups):,}", f"{kind} that pass over {basis.name} (max-T)"),
         ]
     if basis.significant in result.columns:
         passed, units = _passed(result, basis.significant)

@@ -1,21 +1,35 @@
 """What a report says first: the answer in numbers, what it does not show, and the key figures."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from .. import plots
-from ..fitting import STATUSES
 from ..probing import (
     WORD_COLUMNS,
     ProbeResult,
-    example_test,
+    claim,
     over_words_figures,
     over_words_sentences,
     place_of_mean,
 )
+
+#: Most key figures at the top of the page.
+TILES = 4
+
+
+def lead(result: ProbeResult, groups: list[str]) -> str:
+    """Say in one sentence what may be published, and of what."""
+    count = f"{len(result.layers)} layer{'s' * (len(result.layers) != 1)}"
+    over = f"{groups[0].capitalize()} or {groups[1]}, in {count} of {short_name(result)}"
+    return f"{over}: {claim(result)}."
+
+
+def short_name(result: ProbeResult) -> str:
+    """Return what the model is called, without the folders before it."""
+    return PurePath(result.provenance["model"].get("name", "a model")).name
 
 
 def answer(result: ProbeResult, modules: pd.DataFrame, groups: list[str]) -> list[str]:
@@ -106,16 +120,8 @@ def caution(audit: Mapping[str, Any], *, intervened: bool) -> list[str]:
 
 
 def tiles(result: ProbeResult, audit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the key figures, those over words first: a number, and what it is."""
-    yield from over_words_figures(result)
-    passed, tested = int(result.columns["significant"].sum()), int(result.tested.sum())
-    test = example_test(result.provenance["test"]).name
-    yield f"{passed:,}", f"units significant by example ({test} test) of {tested:,} tested"
+    """Yield at most four key figures, those over words first: a number, and what it is."""
+    yield from over_words_figures(result)[: TILES - 1]
     groups = audit["groups"].items()
     sizes = ", ".join(f"{about['examples']:,} {group}" for group, about in groups)
     yield f"{audit['examples']:,}", f"contexts: {sizes}"
-    status = result.columns["status"].flatten().cpu().numpy()
-    counts = dict(zip(STATUSES, np.bincount(status, minlength=len(STATUSES)), strict=True))
-    failed = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n and name != "ok")
-    yield f"{counts['ok']:,}", f"units with a finite fit of {len(status):,} ({failed or 'all'})"
-    yield f"{result.base_rate:.1%}", "base rate: guessing the larger class"

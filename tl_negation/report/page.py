@@ -12,15 +12,18 @@ from .. import views
 from .._shared import Preset, check_file, expanded, validated, whole_file
 from ..models import TransformerLensModel
 from ..probing import ProbeResult, profile, trend, under_preset
-from .answer import answer, caution, summary, tiles
+from .answer import answer, caution, lead, short_name, summary, tiles
 from .effects import effects_section
 from .figures import page_figure
 from .gallery import Gallery, gallery
 from .provenance import citation, provenance_rows, subject, text_facts
 from .tables import page_table, profile_table, units_table
+from .unit_rows import unit_rows
 
 #: Rows of the table of units.
 TABLE_UNITS = 100
+#: Scripts of the page, in their order.
+SCRIPTS = ("table.js", "page.js")
 #: What that table is ranked by, in words.
 RANKED_BY = {
     "words_t": "statistic over words (words t)",
@@ -114,11 +117,16 @@ def _page(figures: Gallery, model: TransformerLensModel | None) -> dict[str, Any
     result, audit = numbers.result, numbers.result.contexts.counts()
     groups = list(audit["groups"])
     shown = _views(result, model)
-    scripts = [files("tl_negation.report").joinpath("table.js").read_text(encoding="utf-8")]
+    top = result.top(TABLE_UNITS, full=True)
+    first, *others = figures.section("figures")
+    folder = files("tl_negation.report")
+    scripts = [folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS]
     if shown:
         scripts += [views.page_script(), "\n".join(view.script for view in shown)]
     return {
         "title": f"{' or '.join(groups)}?",
+        "page_title": f"{' or '.join(groups)}, {short_name(result)}",
+        "lead": lead(result, groups),
         "subject": subject(result),
         "answer": answer(result, numbers.modules, groups),
         "caution": caution(audit, intervened="ablation" in result.tables),
@@ -126,11 +134,13 @@ def _page(figures: Gallery, model: TransformerLensModel | None) -> dict[str, Any
         "tiles": list(tiles(result, audit)),
         "audit": audit,
         "text": text_facts(audit),
-        "figures": [page_figure(picture) for picture in figures.section("figures")],
+        "opening": page_figure(first),
+        "figures": [page_figure(picture) for picture in others],
         "effects": effects_section(result, figures),
         "profile": profile_table(numbers.table),
         "trends": page_table(trend(numbers.table)),
-        "top": units_table(result.top(TABLE_UNITS, full=True)),
+        "top": units_table(top),
+        "unit_rows": unit_rows(result, top),
         "ranked_by": RANKED_BY[result.ranked_by],
         "n_units": result.columns["status"].numel(),
         "views": [(view.title, Markup(view.body)) for view in shown],  # noqa: S704 - escaped there

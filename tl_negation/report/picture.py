@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .. import plots
+from .points import name_points, with_points
 
 #: Resolution of the images in a run and on a page, in dots per inch.
 DPI = 150
@@ -49,9 +50,10 @@ class Picture:
         if width not in self._svgs:
             with io.BytesIO() as file:
                 figure = np.ravel(self.draw(width))[0].figure
+                points = name_points(figure)
                 plots.write(figure, file, "svg", salt=self.name, dpi=DPI)
                 plt.close(figure)
-                self._svgs[width] = file.getvalue().decode()
+                self._svgs[width] = with_points(file.getvalue().decode(), points)
         return self._svgs[width]
 
     def save(self, folder: Path) -> list[Path]:
@@ -60,10 +62,12 @@ class Picture:
         A wide figure is kept as SVG, because the page shows it at this width, too.
         """
         axes = self.draw(None)
+        points = name_points(np.ravel(axes)[0].figure)
         files = plots.save_kinds(axes, folder / self.name, dpi=DPI)
         plt.close(np.ravel(axes)[0].figure)
         if self.wide:
-            self._svgs[None] = folder.joinpath(f"{self.name}.svg").read_text("utf-8")
+            svg = folder.joinpath(f"{self.name}.svg").read_text("utf-8")
+            self._svgs[None] = with_points(svg, points)
         return files
 
 

@@ -22,6 +22,30 @@ UNITS_LEFT_OUT = {
     *("firth_balanced_accuracy", "firth_status", "log10_firth_p", "log10_cluster_p"),
     *("log10_lr_p", "log10_score_p"),
 }
+#: What the table of units shows first, in this order: as many as fit beside each other; the others
+#: are there on request.
+UNITS_FIRST = (
+    *("layer", "site", "head", "index", "pairs_t", "pairs_p_maxt", "words_t", "words_p_maxt"),
+    *("held_out_accuracy", "effect_per_sd", "auc", "lr", "accuracy", "significant"),
+)
+FIT = 9
+#: Numbers that count nothing: without a comma between thousands.
+NUMBERING = {"layer", "head", "index", "label", "labeling", "replicate"}
+#: Headings that are no plain reading of the column's name.
+HEADINGS = {
+    "words_t": "t over words",
+    "words_p_maxt": "p over words (max-T)",
+    "pairs_t": "t over pairs",
+    "pairs_p_maxt": "p over pairs (max-T)",
+    "held_out_accuracy": "accuracy, unseen words",
+    "effect_per_sd": "effect per SD",
+    "auc": "AUC",
+    "lr": "likelihood ratio",
+}
+_EFFECT = (
+    "Change of the log-odds of class 1 per standard deviation of the unit; where the classes "
+    "separate, so that the ordinary fit has none, Firth's"
+)
 #: Columns that the profile's table leaves out: the same in every row, or only counts of failures.
 PROFILE_LEFT_OUT = {*STATUSES, "test", "family", "correction", "alpha", "base_rate"}
 
@@ -32,6 +56,7 @@ class Header(NamedTuple):
     name: str
     hint: str
     is_number: bool
+    is_extra: bool = False  # shown on request
 
 
 class Cell(NamedTuple):
@@ -49,8 +74,20 @@ class Table(NamedTuple):
 
 
 def units_table(units: pd.DataFrame) -> Table:
-    """Make the table of the strongest units."""
-    return page_table(units.drop(columns=[name for name in units if name in UNITS_LEFT_OUT]))
+    """Make the table of the strongest units: the columns to begin with, then the others."""
+    units = units.assign(effect_per_sd=_effects(units))
+    units = units.drop(columns=[name for name in units if name in UNITS_LEFT_OUT])
+    first = [name for name in UNITS_FIRST if name in units][:FIT]
+    others = [name for name in units if name not in first]
+    table = page_table(units[[*first, *others]], {"effect_per_sd": _EFFECT})
+    headers = [head._replace(is_extra=i >= len(first)) for i, head in enumerate(table.headers)]
+    return Table(headers, table.rows)
+
+
+def _effects(units: pd.DataFrame) -> pd.Series:
+    """Return the slope per standard deviation; Firth's where there is no ordinary one."""
+    own = units["beta_per_sd"]
+    return own.fillna(units["firth_beta_per_sd"]) if "firth_beta_per_sd" in units else own
 
 
 def profile_table(profile: pd.DataFrame) -> Table:
@@ -72,7 +109,9 @@ def page_table(frame: pd.DataFrame, hints: Mapping[str, str] | None = None) -> T
     """
     known = {**explained(), **SUMMARY_COLUMNS, "site": _sites_hint(), **(hints or {})}
     headers = [
-        Header(name.replace("_", " "), known.get(name, ""), _is_number(frame[name]))
+        Header(
+            HEADINGS.get(name, name.replace("_", " ")), known.get(name, ""), _is_number(frame[name])
+        )
         for name in map(str, frame)
     ]
     rows = [
@@ -101,7 +140,7 @@ def _cell(name: str, value: Any) -> tuple[str, str]:
     if isinstance(value, (bool, np.bool_)):
         return ("yes" if value else "no"), str(int(value))
     if isinstance(value, (int, np.integer)):
-        return f"{value:,}", str(value)
+        return (str(value) if name in NUMBERING else f"{value:,}"), str(value)
     if not isinstance(value, (float, np.floating)):
         return str(value), str(value)
     if np.isnan(value):

@@ -310,8 +310,9 @@ def over_text(
 
     Notes
     -----
-    The first token of a text tends to have activations of its own; put words before the one that
-    you mean. What a unit does at words of neither list was not tested.
+    The first token of a text tends to have activations of its own, and does not count for the
+    colour scale; put words before the one that you mean. What a unit does at words of neither list
+    was not tested.
 
     Examples
     --------
@@ -334,6 +335,7 @@ def over_text(
         [np.asarray(row["values"], float) for row in rows],
         labels,
         target=None,
+        scale_from=1,
         title=f"{name_of(rows[0])}{' and others' * several}, over a text",
     )
 

@@ -147,6 +147,7 @@ def heatmap_from_values(
     target: int | Annotated[Sequence[int], sequence] | None,
     title: str,
     quantity: str = "activation",
+    scale_from: int = 0,
 ) -> View:
     """Draw rows of tokens coloured by your own values: needs no model and no contexts.
 
@@ -158,6 +159,9 @@ def heatmap_from_values(
         Position of the token to outline, in all rows or in each; None for no outline.
     title, quantity
         Plain text: what the view is, and what the numbers are.
+    scale_from
+        Position of the first token whose value decides the colour scale: the first token of a text
+        tends to have values of its own.
 
     Returns
     -------
@@ -177,7 +181,7 @@ def heatmap_from_values(
     >>> tln.views.heatmap_from_values(**rows, labels=["mine"], target=2, title="three tokens")
     View(three tokens; .save(path) writes it as a page)
     """
-    limit = _limit(values)
+    limit = _limit([row[scale_from:] if len(row) > scale_from else row for row in values])
     signed = any(np.nanmin(row, initial=0) < 0 for row in values)
     body, calls = [_legend(quantity, limit, signed=signed, marked=target is not None)], []
     marked = []
@@ -272,8 +276,8 @@ def _legend(quantity: str, limit: float, *, signed: bool, marked: bool) -> str:
         f'<div class="tln-scale"><span>{html.escape(quantity)}: {low}</span>'
         f'<span class="{kind}" role="img" aria-label="{says}"></span>'
         f"<span>+{limit:.3g}</span><span>one scale for all rows; stronger values "
-        f"have the end colour. {'The target is outlined. ' * marked}Point at a token for its "
-        "value.</span></div>"
+        f"have the end colour. {'The target is outlined. ' * marked}Point at a token, or "
+        "tap it, for its value.</span></div>"
     )
 
 

@@ -1,0 +1,62 @@
+"""What a row of the table of units opens: the unit by word, and how to see any other."""
+
+from typing import NamedTuple
+
+import pandas as pd
+from markupsafe import Markup
+
+from .. import plots
+from ..models import UNIT, unit_name
+from ..probing import ProbeResult
+from .figures import FIGURE_INCHES, inline_svg
+from .picture import Picture, drawn
+
+#: Units of the table that are drawn, if the result still holds activations.
+DRAWN = 6
+
+
+class UnitRow(NamedTuple):
+    """What one row opens.
+
+    Attributes
+    ----------
+    svg
+        The unit by word; None where it is not drawn.
+    call, text_call
+        What draws it by word, and shows it in text.
+    layer, in_text
+        Where the page's own heat maps have it: its layer, and its name there, empty if they do not.
+    """
+
+    svg: Markup | None
+    call: str
+    text_call: str
+    layer: int
+    in_text: str
+
+
+def unit_rows(result: ProbeResult, top: pd.DataFrame) -> list[UnitRow]:
+    """Say for each row of the table what it opens."""
+    display = result.display
+    known = set() if display is None else set(map(tuple, display[UNIT].astype(str).to_numpy()))
+    return [
+        _row(result, row, number, tuple(map(str, (row[name] for name in UNIT))) in known)
+        for number, row in enumerate(top[UNIT].to_dict("records"))
+    ]
+
+
+def _row(result: ProbeResult, unit: dict, number: int, in_text: bool) -> UnitRow:
+    layer, site, head, index = (unit[name] for name in UNIT)
+    address = f'({layer}, "{site}", {head}, {index})'
+    name = unit_name(str(site), int(head), int(index))
+    svg = None
+    if number < DRAWN and result.activations is not None:
+        title = f"Layer {layer}, {name}"
+        caption = "Each mark is a context, by word and class."
+        picture = Picture(f"row-{number}", title, caption, drawn(plots.unit, result, unit))
+        svg = inline_svg(picture, FIGURE_INCHES)
+    chosen = f"result.to_frame().query(\"layer == {layer} and site == '{site}' and head == {head} "
+    chosen += f'and index == {index}")'
+    text_call = f"tln.views.text_heatmap(model, contexts, {chosen})"
+    call = f"tln.plots.unit(result, {address})"
+    return UnitRow(svg, call, text_call, int(layer), name if in_text else "")
