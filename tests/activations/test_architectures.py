@@ -13,7 +13,6 @@ from helpers.architectures import (
     hugging_face,
     loaded,
     recorded,
-    short_table,
     table,
 )
 
@@ -25,7 +24,7 @@ from tl_negation.models.sites import SITES, sites_of
 CASE = pytest.mark.parametrize(("family", "name"), CASES)
 MIXTURES = pytest.mark.parametrize("name", tiny_models.CLASSES)
 ROOT = Path(__file__).parents[2]
-PAGE, README = ROOT / "examples" / "models.md", ROOT / "README.md"
+PAGE = ROOT / "examples" / "models.md"
 CONTEXTS = tiny_models.contexts(n=5, before=7, after=1)
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -111,6 +110,5 @@ def test_rotations_that_are_not_reached_are_refused_with_the_reason(folder):
 def test_the_page_on_models_shows_the_list_that_is_run_here():
     page = PAGE.read_text("utf-8")
     assert table() in page
-    assert short_table() in README.read_text("utf-8")
     rows = "".join(f"| `{name}` | {record.meaning} |\n" for name, record in SITES.items())
     assert f"| site | what it is |\n|---|---|\n{rows}\n" in page

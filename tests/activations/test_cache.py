@@ -35,7 +35,8 @@ def cached(model, tokens, sites=SITES, **options):
 
 @NAMES
 def test_a_cache_holds_what_collect_gives_however_it_was_made(folder, name, contexts):
-    model = tiny_models.load(folder, name)
+    # In float64: passes of other shapes round differently, and float32 hides what is wrong.
+    model = tiny_models.load(folder, name, dtype=torch.float64)
     wanted = tln.collect(model, contexts, SITES, progress=False)
     window = contexts.tokens[:, : contexts.before + 1]
     whole = cached(model, contexts.tokens)

@@ -214,7 +214,10 @@ def test_report_is_written_again(run, tmp_path):
     assert f"wrote {out / 'report.html'}" in done.output
     again = (out / "report.html").read_text("utf-8")
     assert "<!doctype html>" in again[:100].lower()
-    assert len(again) == pytest.approx(len(first), rel=0.01)
+    # A run on the disk keeps no activations, from which units are drawn by word.
+    drawn = re.findall('<svg role="img" aria-labelledby="fig-row-.*?</svg>', first, re.DOTALL)
+    assert drawn
+    assert len(again) == pytest.approx(len(first) - sum(map(len, drawn)), rel=0.01)
     elsewhere = tmp_path / "elsewhere.html"
     assert invoke("report", out, "--out", elsewhere).exit_code == 0
     assert elsewhere.stat().st_size > 1000

@@ -366,15 +366,3 @@ def table() -> str:
         cells.append(", ".join(f"`{path}`" for path in paths))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def short_table() -> str:
-    """The list as ``README.md`` shows it: how many sites of each family, in which class."""
-    lines = ["| family | HookedTransformer | TransformerBridge |", "|---|---|---|"]
-    for name, family in FAMILIES.items():
-        sites = len(family.sites("HookedTransformer"))
-        hooked = f"{sites} sites{', by hub name' if family.hub else ''}"
-        bridge = f"{len(family.sites('TransformerBridge'))} sites"
-        hooked = "becomes a bridge" if "HookedTransformer" in family.missing else hooked
-        lines.append(f"| {name} | {hooked} | {bridge} |")
-    return "\n".join(lines) + "\n"

@@ -118,7 +118,7 @@ def test_scores_over_words(data):
 def test_folds_are_scored_as_a_scikit_learn_loop_scores_them(data, by, folds):
     values, labels, _ = data
     of_seven = result_of(*data, documents=SEVEN)
-    groups = heldout._groups(of_seven.contexts, by, folds, 7)
+    groups = heldout.groups_of(of_seven.contexts, by, folds, 7)
     predicted = predict_all(values[0], labels, groups)
     got = held_out(of_seven, by=by, folds=folds, seed=7, progress=False)
     want = [balanced_accuracy_score(labels, predicted[:, unit]) for unit in range(12)]
@@ -148,13 +148,13 @@ def test_a_word_with_examples_of_both_classes_counts_in_both():
 
 def test_random_folds_are_stratified_by_word_and_seeded():
     of = synthetic.story_contexts()
-    groups = heldout._groups(of, "fold", 5, 0)
+    groups = heldout.groups_of(of, "fold", 5, 0)
     for word in set(of.words):
         counts = np.bincount(groups[np.array(of.words) == word], minlength=5)
         assert counts.max() - counts.min() <= 1
     assert np.bincount(groups).tolist() == [80, 80, 80, 79, 79]
-    assert (groups == heldout._groups(of, "fold", 5, 0)).all()
-    assert (groups != heldout._groups(of, "fold", 5, 1)).any()
+    assert (groups == heldout.groups_of(of, "fold", 5, 0)).all()
+    assert (groups != heldout.groups_of(of, "fold", 5, 1)).any()
     assert len(set(groups[:20])) > 1  # neighbours are dealt apart
 
 
@@ -162,7 +162,7 @@ def test_blocks_are_neighbours_in_the_text_not_in_the_table():
     rng = np.random.default_rng(0)
     positions = rng.permutation(1000)[:47]
     of = synthetic.contexts(np.arange(47) % 2, ["w"] * 47, positions=positions)
-    groups = heldout._groups(of, "block", 4, 0)
+    groups = heldout.groups_of(of, "block", 4, 0)
     assert np.bincount(groups).tolist() == [12, 12, 12, 11]
     assert (np.diff(groups[np.argsort(positions)]) >= 0).all()
 
@@ -171,7 +171,7 @@ def test_blocks_follow_the_documents_in_which_positions_begin_anew():
     of = synthetic.contexts(
         np.arange(12) % 2, ["w"] * 12, positions=[5, 1, 3] * 4, documents=np.repeat([1, 0, 2, 3], 3)
     )
-    groups = heldout._groups(of, "block", 4, 0)
+    groups = heldout.groups_of(of, "block", 4, 0)
     assert groups.tolist() == [1] * 3 + [0] * 3 + [2] * 3 + [3] * 3
 
 
@@ -265,7 +265,7 @@ def test_selectivity_is_the_real_task_minus_the_mean_of_the_control_tasks():
     result = result_of(values[:1], labels, words)
     got = selectivity(result, tasks=3, folds=4, seed=2, progress=False)
     of = result.contexts
-    groups = heldout._groups(of, "fold", 4, 2)
+    groups = heldout.groups_of(of, "fold", 4, 2)
     tasks = [labels, *relabelings.control_labels(of, groups, 3, 2)]
     predicted = [predict_all(values[0, :, :6], task, groups) for task in tasks]
     scores = np.array(
@@ -312,7 +312,7 @@ def test_selectivity_of_units_that_know_only_words_does_not_depend_on_their_freq
     result = result_of(x[None], labels, words)
     got = selectivity(result, tasks=30, progress=False)
     of = result.contexts
-    groups = heldout._groups(of, "fold", 5, 0)
+    groups = heldout.groups_of(of, "fold", 5, 0)
     tasks = np.stack(relabelings.control_labels(of, groups, 30, 0))
     right = count_right(result.activations.values[0], tasks, groups, np.arange(400))
     by_example = [

@@ -23,7 +23,7 @@ from scipy.stats import kstest
 from tl_negation import ablate, attribute, collect, sites_of
 from tl_negation.interventions.ablation import ablations
 from tl_negation.interventions.measurement import measure
-from tl_negation.models.units import places, table_of
+from tl_negation.models.units import numbered, places, table_of
 
 # ------------------------------------------------------------------ against Hugging Face
 
@@ -265,7 +265,7 @@ def test_the_table_is_that_of_the_draws_and_examples(model, contexts, acts):
     assert (table["units"] == 5).all()
     assert table["contexts"].tolist() == [6, 6, 12]
     assert found.about["follow"] == 4  # all that the windows hold
-    assert found.units.equals(UNITS["gpt2"])
+    assert numbered(found.units).equals(UNITS["gpt2"])
     assert found.to_frame().equals(found.table)
     assert "Ablation (mean) of 5 units" in repr(found)
     assert "39 matched random sets, seed 0" in repr(found)

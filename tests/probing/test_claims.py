@@ -70,7 +70,7 @@ def test_groups_come_first_then_units_then_the_count_by_example(tested):
     assert lines[-1].startswith(
         "Take away: the category is decodable over words from at least 15.0% of the units."
     )
-    assert [number for number, _ in over_words_figures(found)] == ["2 of 4", "15.0%", "3"]
+    assert [number for number, _ in over_words_figures(found)] == ["15.0%", "2 of 4", "3"]
 
 
 def test_groups_of_which_nothing_can_be_stated(tested):

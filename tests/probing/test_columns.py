@@ -59,7 +59,7 @@ def test_the_report_says_what_a_new_column_means(margin):
     table = page_table(margin.top(2, full=True))
     headers = {header.name: header.hint for header in table.headers}
     assert headers["margin"] == MEANING
-    assert headers["lr"] == COLUMNS["lr"]
+    assert headers["likelihood ratio"] == COLUMNS["lr"]
 
 
 def test_runs_with_and_without_a_new_column_are_read(margin, plain, tmp_path):

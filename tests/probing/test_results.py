@@ -8,7 +8,8 @@ import pytest
 import torch
 from helpers import synthetic
 
-from tl_negation import COLUMNS, STATUSES, WORD_COLUMNS
+from tl_negation import COLUMNS, STATUSES, WORD_COLUMNS, load_result
+from tl_negation.models.units import check_units, head_number, unit_of
 from tl_negation.probing.columns import PAIR_COLUMNS, ranks
 from tl_negation.probing.probe import probe
 from tl_negation.probing.results import needs_activations
@@ -66,7 +67,10 @@ def test_a_row_per_unit_in_the_order_of_the_tensors(result):
 def test_every_failed_outcome_is_a_row_without_an_estimate(result):
     frame = result.to_frame()
     failed = frame[frame["status"] != "ok"]
-    got = {row.status: (row.layer, row.site, row.head, row.index_) for row in _rows(failed)}
+    got = {
+        row.status: (row.layer, row.site, head_number(row.head), row.index_)
+        for row in _rows(failed)
+    }
     assert got == FAILED
     assert failed[["beta", "intercept", "se", "z", "p", "beta_per_sd"]].isna().all(axis=None)
     passed = failed.loc[failed["significant"], "status"].tolist()
@@ -116,6 +120,25 @@ def test_split_is_torch_split_at_the_sites_widths(full):
     acts = torch.split(full.activations.values, [20, 8, 7], dim=2)
     for part, expected in zip(parts.values(), acts, strict=True):
         np.testing.assert_array_equal(part.activations.values, expected)
+
+
+def test_a_head_is_missing_where_a_site_has_none(result, tmp_path):
+    frame = result.to_frame()
+    assert frame["head"].dtype == "Int64"
+    assert frame["head"].isna().equals(frame["site"] == "mlp_pre")
+    assert result.select("head == 0")["site"].unique().tolist() == ["q", "k"]
+    again = load_result(result.save(tmp_path / "run")).to_frame()
+    assert again["head"].equals(frame["head"])
+    first = frame[frame["site"] == "mlp_pre"].head(1)
+    assert unit_of(result.sites, result.layers, first) == (0, 28)  # behind 20 of q and 8 of k
+    assert check_units(first)["head"].tolist() == [0]
+    lost = frame[frame["site"] == "q"].head(1).assign(head=pd.NA)
+    with pytest.raises(ValueError, match="a unit of site q is in a head; the table names none"):
+        check_units(lost)
+    with pytest.raises(ValueError, match="head of a unit must be a whole number; got <NA>"):
+        unit_of(result.sites, result.layers, lost)
+    from_csv = frame.head(30).astype({"head": float})
+    assert check_units(from_csv)["head"].tolist() == frame["head"].head(30).fillna(0).tolist()
 
 
 def test_a_part_is_a_result_of_its_own(result):

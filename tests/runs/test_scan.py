@@ -125,7 +125,10 @@ def test_the_strongest_units_are_kept_for_display(written):
     units = result.display[["layer", "site", "head", "index"]].drop_duplicates()
     expected = spread_units(result, DISPLAY_UNITS)[list(units)]
     assert units.astype(str).to_numpy().tolist() == expected.astype(str).to_numpy().tolist()
-    assert result.display.groupby(list(units), observed=True).size().tolist() == [10] * 18
+    assert (
+        result.display.groupby(list(units), observed=True, dropna=False).size().tolist()
+        == [10] * 18
+    )
     assert {len(values) for values in result.display["values"]} == {9}
 
 
@@ -364,7 +367,7 @@ def test_a_run_under_a_preset_goes_by_its_test_whatever_the_results(written, tmp
     numbers = summary(result, preset="notebook")
     assert numbers["significant"] == int(run.significant.sum())
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert "units significant by example (Wald test)" in page
+    assert "By example (Wald test, Bonferroni per layer" in page
 
 
 def test_the_untrained_twin(model, text):

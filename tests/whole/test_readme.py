@@ -17,7 +17,7 @@ def test_the_value_a_reader_can_check():
 
 def test_every_name_of_the_package_that_the_readme_uses_exists():
     names = set(re.findall(r"\btln\.(\w+)", README.read_text(encoding="utf-8")))
-    assert {"scan", "probe", "profile", "load_model"} <= names
+    assert {"scan", "probe", "report", "load_model"} <= names
     assert [name for name in sorted(names) if not hasattr(tln, name)] == []
 
 

@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models import Site
+from ..models import Site, numbered
 from .features import Encoder
 from .forward import Part, Writer
 
@@ -61,7 +61,7 @@ def window_writers(
     """Per hook, a function that copies its units at all positions to their rows of ``values``."""
     named = {site.name: site for site in sites}
     writers: dict[str, list[Writer]] = {}
-    rows = units.reset_index(drop=True)
+    rows = numbered(units).reset_index(drop=True)
     for (layer, name), group in rows.groupby(["layer", "site"], sort=True, observed=True):
         site = named[name]
         for column, size in (("head", site.heads), ("index", site.d_head)):

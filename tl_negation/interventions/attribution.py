@@ -162,8 +162,8 @@ def attribute(
     r = 0.99, rank correlation 0.9... (random units only: 0.98, ...)
     >>> found.top(2).round(2)
          layer     site  head  index  estimate_1  estimate_0  estimate
-    106      0  mlp_pre     0     46        0.00        0.17     -0.17
-    115      0  mlp_pre     0     55        0.01       -0.16      0.16
+    106      0  mlp_pre  <NA>     46        0.00        0.17     -0.17
+    115      0  mlp_pre  <NA>     55        0.01       -0.16      0.16
     """
     if checked < 4:
         raise ValueError(f"checked must be at least 4 units, for a correlation; got {checked}")

@@ -26,10 +26,15 @@ WHOLE_WINDOW = 8
 class Change(Protocol):
     """What is done to some contexts, one thing in each copy of them."""
 
-    #: Hook name -> its site, of all that is done.
-    hooks: Mapping[str, Site]
-    #: What changes nothing.
-    nothing: np.ndarray
+    @property
+    def hooks(self) -> Mapping[str, Site]:
+        """Hook name -> its site, of all that is done."""
+        ...
+
+    @property
+    def nothing(self) -> np.ndarray:
+        """What changes nothing."""
+        ...
 
     def edits(self, stack: Sequence[np.ndarray]) -> Mapping[str, Edit]:
         """One edit for each hook, which does one thing of the stack in each copy."""

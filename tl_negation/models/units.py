@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from pandas.api.types import is_integer_dtype
+from pandas.api.types import is_float_dtype, is_integer_dtype
 
 from .sites import Site, has_heads
 
@@ -20,7 +20,32 @@ UNIT = ["layer", "site", "head", "index"]
 HEAD = UNIT[:3]
 
 
-def unit_name(site: str, head: int, index: int) -> str:
+def head_number(head: Any) -> int:
+    """Return the number that arithmetic needs: 0 where a site has no heads, and so no number."""
+    return 0 if pd.isna(head) else int(head)
+
+
+def numbered(units: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with 0 for heads that are missing, as arithmetic needs them.
+
+    Raises
+    ------
+    ValueError
+        A head is missing where the site has heads.
+    """
+    head = units["head"]
+    if is_float_dtype(head) and bool((head.isna() | (head % 1 == 0)).all()):
+        head = head.astype("Int64")  # a column with missing numbers, as pandas reads it from CSV
+    missing = head.isna()
+    named = units.loc[missing, "site"].astype(str).unique()
+    if lacking := [site for site in named if has_heads(site)]:
+        raise ValueError(f"a unit of site {lacking[0]} is in a head; the table names none")
+    if not (missing.any() or str(head.dtype) == "Int64"):
+        return units
+    return units.assign(head=head.fillna(0).astype(np.int64))
+
+
+def unit_name(site: str, head: Any, index: int) -> str:
     """Name a unit of a layer as figures, views and reports do: with its head if it has one."""
     of_head = f"head {head}, " if has_heads(site) else ""
     return f"{site}, {of_head}unit {index}"
@@ -45,7 +70,7 @@ def locate(sites: Sequence[Site], column: int) -> tuple[Site, int, int]:
     -------
     site : Site
     head : int
-        0 where the site does not have heads.
+        0 where the site does not have heads, and its units no number of one.
     index : int
 
     Raises
@@ -131,6 +156,7 @@ def unit_of(
             f"layer {layer}"
         )
     site = named[name]
+    head = 0 if site.heads == 1 and pd.isna(head) else _whole("head", head)
     if not (0 <= head < site.heads and 0 <= index < site.d_head):
         raise ValueError(
             f"site {name} has {site.heads} heads of {site.d_head} units; got head {head}, "
@@ -158,7 +184,7 @@ def places(
     """
     width, per_head = layer_width(sites), {site.name: site.d_head for site in sites}
     found = []
-    for unit in units.to_dict("records"):
+    for unit in numbered(units).to_dict("records"):
         first = {"index": 0, **unit}
         row, column = unit_of(sites, layers, first)
         together = 1 if "index" in unit else per_head[unit["site"]]
@@ -201,7 +227,7 @@ def check_places(
     row = pd.Index(layers).get_indexer(pd.Index(units["layer"]))
     names = pd.Index([site.name for site in sites])
     code = names.get_indexer(pd.Index(units["site"].astype(object)))
-    head, index = units["head"], units["index"]
+    head, index = numbered(units)["head"], units["index"]
     if not (is_integer_dtype(head) and is_integer_dtype(index)):
         raise ValueError("a head or an index is not a whole number")
     if min(row.min(initial=0), code.min(initial=0)) < 0:
@@ -226,11 +252,15 @@ def table_of(
 
 
 def unit_index(site: Site) -> pd.DataFrame:
-    """Make the table ``site, head, index`` of a site's units in one layer, in column order."""
+    """Make the table ``site, head, index`` of a site's units in one layer, in column order.
+
+    ``head`` is missing where the site has no heads.
+    """
     unit = np.arange(site.width)
-    return pd.DataFrame(
-        {"site": site.name, "head": unit // site.d_head, "index": unit % site.d_head}
-    )
+    head = pd.array(unit // site.d_head, dtype="Int64")
+    if site.module != "attn":
+        head[:] = pd.NA
+    return pd.DataFrame({"site": site.name, "head": head, "index": unit % site.d_head})
 
 
 def check_units(units: Any) -> pd.DataFrame:
@@ -256,7 +286,7 @@ def check_units(units: Any) -> pd.DataFrame:
         )
     if not len(units):
         raise ValueError("at least one unit is needed; got a table without rows")
-    names = UNIT if "index" in units else HEAD
+    units, names = numbered(units), UNIT if "index" in units else HEAD
     for name in (name for name in names if name != "site"):
         if not is_integer_dtype(units[name]):
             raise TypeError(f"units are numbered by integers; column {name} is {units[name].dtype}")
@@ -273,8 +303,8 @@ def _starts(sites: Sequence[Site]) -> dict[str, int]:
     return dict(zip([site.name for site in sites], starts, strict=True))
 
 
-def _address(row: Any) -> tuple[int, str, int, int]:
-    """Layer, site, head and index out of whatever names a unit."""
+def _address(row: Any) -> tuple[int, str, Any, int]:
+    """Layer, site, head (as it stands there) and index out of whatever names a unit."""
     if isinstance(row, pd.DataFrame):
         if len(row) != 1:
             raise ValueError(f"exactly one unit is needed; got a table of {len(row)} rows")
@@ -290,7 +320,7 @@ def _address(row: Any) -> tuple[int, str, int, int]:
     return (
         _whole("layer", layer),
         str(site),
-        _whole("head", head),
+        head,
         _whole("index", index),
     )
 

@@ -224,7 +224,8 @@ def depth_area(ax: Axes, layers: Any, low: Any, high: Any, **look: Any) -> None:
     x = np.asarray(layers, float)
     low, high = (np.broadcast_to(np.asarray(end, float), x.shape) for end in (low, high))
     for part in stretches(x):
-        ax.fill_between(*map(_widened, (x[part], low[part], high[part]), (0.3, 0.0, 0.0)), **look)
+        at, bottom, top = _widened(x[part], 0.3), _widened(low[part]), _widened(high[part])
+        ax.fill_between(at, bottom, top, **look)
         look.pop("label", None)  # one entry in a legend
 
 
@@ -232,10 +233,10 @@ def depth_level(ax: Axes, layers: Any, values: Any, **look: Any) -> None:
     """Draw a level without marks over depth, not over layers that were not scanned."""
     x, y = np.asarray(layers, float), np.asarray(values, float)
     for part in stretches(x):
-        ax.plot(*map(_widened, (x[part], y[part]), (0.3, 0.0)), **look)
+        ax.plot(_widened(x[part], 0.3), _widened(y[part]), **look)
 
 
-def _widened(values: np.ndarray, by: float) -> np.ndarray:
+def _widened(values: np.ndarray, by: float = 0.0) -> np.ndarray:
     """Give a layer by itself a width of its own."""
     return values[0] + np.array([-by, by]) if len(values) == 1 else values
 

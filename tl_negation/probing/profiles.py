@@ -282,7 +282,7 @@ def head_table(result: ProbeResult) -> pd.DataFrame:
     table.insert(by_example, "tested", grouped["tested"].sum())
     share = grouped["significant"].sum() / table["tested"]
     table.insert(by_example + 1, "share_significant", share)
-    return table.reset_index().astype({"site": str})
+    return table.reset_index().astype({"site": str, "head": int})
 
 
 @validated

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool
+from pandas.api.types import is_bool_dtype
 from torch import Tensor
 
 from .._shared import MARKER, expanded, recover, validated, whole_directory
@@ -265,11 +266,12 @@ class ProbeResult:
                 f"cannot select by {condition!r} ({error}); a condition is of the columns "
                 f"{', '.join(map(str, frame))}, as \"significant and site == 'k'\""
             ) from error
-        if not isinstance(chosen, pd.Series) or chosen.dtype != bool:
+        if not isinstance(chosen, pd.Series) or not is_bool_dtype(chosen):
             raise ValueError(
                 f'{condition!r} says no yes or no of each unit; a condition does, as "layer > 3"'
             )
-        return from_result(frame[chosen], self)
+        # A unit whose head is missing fulfils no condition on heads.
+        return from_result(frame[chosen.fillna(False).astype(bool)], self)
 
     @property
     def ranked_by(self) -> str:

@@ -340,7 +340,10 @@ def read_csv(path: Path) -> pd.DataFrame:
     with reading(path), path.open("rb") as file:
         table = csv.read_csv(file, convert_options=options)
         empty = [column.name for column in table.schema if pa.types.is_null(column.type)]
-        return table.to_pandas().astype(dict.fromkeys(empty, float))
+        dtypes: dict[str, Any] = dict.fromkeys(empty, float)
+        if {*UNIT} <= {*table.column_names}:  # of units, some of which may have no head
+            dtypes["head"] = "Int64"
+        return table.to_pandas().astype(dtypes)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

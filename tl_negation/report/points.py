@@ -53,7 +53,9 @@ def _is_marked(line: Line2D) -> bool:
     """Whether these are points in data coordinates, and not a line for the eye."""
     ax = line.axes
     own = ax is not None and line.get_transform() == ax.transData
-    return own and line.get_marker() not in ("None", None, "", " ") and len(line.get_xdata()) > 0
+    return (
+        own and line.get_marker() not in ("None", None, "", " ") and np.size(line.get_xdata()) > 0
+    )
 
 
 def _texts(ax: Axes, line: Line2D) -> Iterator[str]:

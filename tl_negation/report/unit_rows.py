@@ -6,7 +6,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from .. import plots
-from ..models import UNIT, unit_name
+from ..models import UNIT, head_number, numbered, unit_name
 from ..probing import ProbeResult
 from .figures import FIGURE_INCHES, inline_svg
 from .picture import Picture, drawn
@@ -38,25 +38,33 @@ class UnitRow(NamedTuple):
 def unit_rows(result: ProbeResult, top: pd.DataFrame) -> list[UnitRow]:
     """Say for each row of the table what it opens."""
     display = result.display
-    known = set() if display is None else set(map(tuple, display[UNIT].astype(str).to_numpy()))
+    known = set() if display is None else set(_addresses(display))
+    rows = top[UNIT].to_dict("records")
     return [
-        _row(result, row, number, tuple(map(str, (row[name] for name in UNIT))) in known)
-        for number, row in enumerate(top[UNIT].to_dict("records"))
+        _row(result, row, number, address in known)
+        for number, (row, address) in enumerate(zip(rows, _addresses(top), strict=True))
     ]
 
 
+def _addresses(units: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Name every unit in a way that can be compared."""
+    return list(map(tuple, numbered(units)[UNIT].astype(str).to_numpy()))
+
+
 def _row(result: ProbeResult, unit: dict, number: int, in_text: bool) -> UnitRow:
-    layer, site, head, index = (unit[name] for name in UNIT)
+    layer, site, index = (unit[name] for name in ("layer", "site", "index"))
+    head = head_number(unit["head"])
     address = f'({layer}, "{site}", {head}, {index})'
-    name = unit_name(str(site), int(head), int(index))
+    name = unit_name(str(site), head, int(index))
     svg = None
     if number < DRAWN and result.activations is not None:
         title = f"Layer {layer}, {name}"
         caption = "Each mark is a context, by word and class."
         picture = Picture(f"row-{number}", title, caption, drawn(plots.unit, result, unit))
         svg = inline_svg(picture, FIGURE_INCHES)
-    chosen = f"result.to_frame().query(\"layer == {layer} and site == '{site}' and head == {head} "
-    chosen += f'and index == {index}")'
+    of_head = f" and head == {head}" if unit["head"] is not pd.NA else ""
+    where = f"layer == {layer} and site == '{site}'{of_head} and index == {index}"
+    chosen = f'result.select("{where}")'
     text_call = f"tln.views.text_heatmap(model, contexts, {chosen})"
     call = f"tln.plots.unit(result, {address})"
     return UnitRow(svg, call, text_call, int(layer), name if in_text else "")

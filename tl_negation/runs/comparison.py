@@ -21,7 +21,7 @@ from ..corpus import (
     load_text,
 )
 from ..inference import TooFewWordsError, add_extras, held_out, infer
-from ..models import TransformerLensModel, check_site_names, load_model
+from ..models import TransformerLensModel, check_site_names, head_number, load_model
 from ..probing import ProbeResult, basis_of, level_over_words, probe
 
 
@@ -226,7 +226,7 @@ def _best_unit(result: ProbeResult) -> dict[str, Any]:
         return {}
     unit = best.to_dict("records")[0]
     return {
-        "best_unit": f"{unit['layer']}.{unit['site']}.{unit['head']}.{unit['index']}",
+        "best_unit": f"{unit['layer']}.{unit['site']}.{head_number(unit['head'])}.{unit['index']}",
         "best_fold_accuracy": unit["fold_accuracy"],
     }
 

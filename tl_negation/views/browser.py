@@ -104,7 +104,7 @@ def unit_browser(
             "unit_browser(result, model=model), or scan with tl_negation.scan"
         )
     root, units, panels, draw = f"tln-{uuid4().hex}", [], [], []
-    for _, rows in display.groupby(UNIT, sort=False, observed=True):
+    for _, rows in display.groupby(UNIT, sort=False, observed=True, dropna=False):
         unit, view = rows.iloc[0], heatmap(rows, result.contexts)
         head_line = f"<h3>{html.escape(name_of(unit))}</h3>"
         panels.append(
@@ -149,9 +149,9 @@ def spread_units(result: ProbeResult, n: int = 18, *, parts: int = 3) -> pd.Data
     --------
     >>> tln.views.spread_units(result, 3)[["layer", "site", "head", "index"]]
          layer     site  head  index
-    104      0  mlp_pre     0     44
-    208      1  mlp_pre     0      8
-    362      2  mlp_pre     0     22
+    104      0  mlp_pre  <NA>     44
+    208      1  mlp_pre  <NA>      8
+    362      2  mlp_pre  <NA>     22
     """
     if min(parts, n) < 1:
         raise ValueError(f"at least one unit of one part is needed; got {n} of {parts}")

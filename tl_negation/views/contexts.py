@@ -13,7 +13,7 @@ from jaxtyping import Float
 from .._shared import prepends_bos, table, validated
 from ..activations import Features, collect, token_activations
 from ..corpus import COLUMNS, NEGATION, Contexts
-from ..models import UNIT, TransformerLensModel, unit_name, unit_of
+from ..models import UNIT, TransformerLensModel, head_number, unit_name, unit_of
 from ..probing import ProbeResult, result_of
 from .examples import chosen_examples, token_texts
 from .page import View, heatmap_from_values
@@ -263,7 +263,12 @@ def _at_target(
         model, result.contexts, sites, layers=layers, features=made or None, progress=False
     )
     site = acts.site(first["site"])
-    return site[0, :, first["head"] * acts.sites[-1].d_head + first["index"]].cpu().double().numpy()
+    return (
+        site[0, :, head_number(first["head"]) * acts.sites[-1].d_head + first["index"]]
+        .cpu()
+        .double()
+        .numpy()
+    )
 
 
 def _check_texts(name: str, value: Any) -> None:
@@ -364,7 +369,7 @@ def name_of(row: Mapping[Hashable, Any] | pd.Series) -> str:
 
 def name_in_layer(row: Mapping[Hashable, Any] | pd.Series) -> str:
     """Name a unit by site, head and index."""
-    return unit_name(str(row["site"]), int(row["head"]), int(row["index"]))
+    return unit_name(str(row["site"]), row["head"], int(row["index"]))
 
 
 def _row_label(row: Mapping[Hashable, Any], contexts: Contexts, *, several: bool) -> str:
