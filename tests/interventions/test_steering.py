@@ -121,8 +121,9 @@ def test_what_cannot_be_added_is_refused(held, contexts):
     ]:
         with pytest.raises(ValueError, match=message):
             steer(model, contexts, wrong, **options)
-    with pytest.raises(ValueError, match="length 0 changes nothing"):
-        steer(model, contexts, vector, length=0, **options)
+    for length in (0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="length is a finite number other than 0"):
+            steer(model, contexts, vector, length=length, **options)
     with pytest.raises(ValueError, match="draws must be at least 19"):
         steer(model, contexts, vector, **options | {"draws": 3})
     with pytest.raises(ValueError, match="hold layers 0, 1, 2, not 5"):

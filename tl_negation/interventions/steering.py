@@ -1,5 +1,6 @@
 """What adding a direction at the target does to the words that follow, against random ones."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -140,8 +141,8 @@ def steer(
         No direction of this site and layer.
     ValueError
         A direction of another width, with values that are not finite, or of length 0; a length of
-        0; activations that do not vary; no tokens after the target; fewer than 19 draws; what
-        :func:`tl_negation.collect` refuses.
+        0 or that is not finite; activations that do not vary; no tokens after the target; fewer
+        than 19 draws; what :func:`tl_negation.collect` refuses.
 
     Notes
     -----
@@ -162,8 +163,10 @@ def steer(
     (['negation', 'affirmation', 'negation minus affirmation'], 0.5)
     """
     check_draws(draws)
-    if length == 0:
-        raise ValueError("a direction of length 0 changes nothing; got length=0")
+    if length is not None and (length == 0 or not math.isfinite(length)):
+        raise ValueError(
+            f"length is a finite number other than 0, at which nothing changes; got {length}"
+        )
     given = _vector(direction, site, layer)
     setting = make_setting(
         model, contexts, acts, sites=(site,), layers=[layer], how="add", per_class=per_class,

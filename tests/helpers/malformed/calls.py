@@ -351,7 +351,7 @@ def interventions(folder: Path) -> dict[str, Case]:
             | of_contexts
             | draws
             | {
-                "direction": things | tensors | st.just(acts.site("q")),
+                "direction": nothings | tensors((3,), (2, 2)) | st.just(acts.site("q")),
                 "layer": no_number | st.just(9),
                 "site": name_not_in("q", "k"),
                 "length": (no_number | not_finite | st.just(0)).filter(lambda x: x is not None),
