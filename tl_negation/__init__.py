@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import plots as plots
     from . import views as views
+    from ._shared import quiet as quiet
     from ._shared import use_processes as use_processes
     from .activations import Activations as Activations
     from .activations import collect as collect
@@ -118,7 +119,7 @@ __version__ = "0.2.0.dev0"
 
 #: Room -> the public names that it hands on; the imports above say the same to type checkers.
 _ROOMS = {
-    "_shared": ("use_processes",),
+    "_shared": ("quiet", "use_processes"),
     "corpus": (
         "ANTICIPATED",
         "Contexts",

@@ -45,6 +45,7 @@ NOT_ASKED = {
     "TooFewPairsError": "an error",
     "TooFewWordsError": "an error",
     "TransformerLensModel": "a Protocol: what a model must have",
+    "quiet": "takes nothing but yes or no",
     "use_processes": "takes nothing that a file or a user's data decides",
 }
 

@@ -48,6 +48,7 @@ from .sealed import (
     read_whole,
     sealed,
 )
+from .telling import LOG, progress_bar, quiet, stage
 from .tokens import (
     Tokenised,
     bos_of,
@@ -62,6 +63,7 @@ from .tokens import (
 )
 
 __all__ = [
+    "LOG",
     "MARKER",
     "PRESETS",
     "TEMPORARY",
@@ -97,6 +99,8 @@ __all__ = [
     "one_writer",
     "optional",
     "prepends_bos",
+    "progress_bar",
+    "quiet",
     "read_sealed",
     "read_whole",
     "real",
@@ -104,6 +108,7 @@ __all__ = [
     "remember_bos",
     "sealed",
     "sequence",
+    "stage",
     "string",
     "table",
     "tokenise",

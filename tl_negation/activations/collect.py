@@ -15,9 +15,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from .._shared import current, expanded, is_plain, table, validated
+from .._shared import LOG, current, expanded, is_plain, progress_bar, table, validated
 from ..corpus import ABSENT, Contexts
 from ..models import (
     SITES,
@@ -170,7 +169,7 @@ def collect(
     shape = (len(numbers), len(part), units)
     values = torch.full(shape, torch.nan, dtype=torch.float32, device=there)
     writers = target_writers(values, chosen, numbers, encoders)
-    with tqdm(total=len(part), desc="contexts", disable=not progress) as bar:
+    with progress_bar(total=len(part), desc="contexts", disable=not progress) as bar:
         run(model, part, writers, size, bar.update, target=contexts.before)
     if processes.count > 1:
         by_example = rearrange(values, "layer example unit -> example layer unit")
@@ -261,7 +260,9 @@ def _fill(
     shape = (len(layers), step, store.units)
     buffer = torch.empty(shape, dtype=torch.float32, device=values_device(model))
     writers = target_writers(buffer, sites, layers, encoders)
-    bar = tqdm(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
+    if store.done:
+        LOG.info("going on from the store: %d of %d contexts are there", store.done, len(tokens))
+    bar = progress_bar(total=len(tokens), initial=store.done, desc="contexts", disable=not progress)
 
     def advance(examples: int) -> None:
         bar.update(examples * processes.count)  # the others are about as far

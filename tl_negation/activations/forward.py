@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from .._shared import LOG
 from ..corpus import ABSENT
 from ..models import SITES, TransformerLensModel, alone_with, blocks_of, is_stock, run_windows
 
@@ -290,4 +291,5 @@ def halve_until_it_fits(
         from accelerate.utils.memory import release_memory
 
         release_memory()
+        LOG.info("a batch of %d does not fit into memory; trying %d", batch_size, batch_size // 2)
         batch_size //= 2

@@ -9,9 +9,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from .._shared import current
+from .._shared import current, progress_bar
 from .engine import engine_of
 from .scratch import Scratch
 
@@ -67,7 +66,9 @@ def compute(
         raise ValueError(f"chunk must be at least 1 unit; got {size}")
     found: dict[_Name, Tensor] = {}
     todo = list(_blocks(n_layers, n_units, size))
-    with tqdm(total=n_layers * n_units, desc=desc, unit="unit", disable=not progress) as bar:
+    with progress_bar(
+        total=n_layers * n_units, desc=desc, unit="unit", disable=not progress
+    ) as bar:
         for block, columns in zip(todo, _shared(values, work, todo), strict=True):
             for name, column in columns.items():
                 if name not in found:

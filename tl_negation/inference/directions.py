@@ -15,9 +15,8 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from .._shared import Seed, real, validated
+from .._shared import Seed, progress_bar, real, validated
 from ..activations import Activations
 from ..corpus import Contexts
 from ..fitting import ridge
@@ -270,7 +269,9 @@ def _directions(
         )
         for site in acts.sites
     }
-    with tqdm(total=total, desc=f"directions, {about['method']}", disable=not progress) as bar:
+    with progress_bar(
+        total=total, desc=f"directions, {about['method']}", disable=not progress
+    ) as bar:
         for row, layer in enumerate(acts.layers):
             for site in acts.sites:
                 x = acts.site(site.name)[row].double()

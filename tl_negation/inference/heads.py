@@ -15,9 +15,8 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from .._shared import Seed, real, validated
+from .._shared import Seed, progress_bar, real, validated
 from ..activations import Activations
 from ..fitting import ridge
 from ..models import Site
@@ -168,7 +167,9 @@ def head_probe(
             "layer example (head d_head) -> (layer head) example d_head",
             head=site.heads,
         )
-        chunks = tqdm(heads.split(CHUNK), desc=f"heads of {site.name}", disable=not progress)
+        chunks = progress_bar(
+            heads.split(CHUNK), desc=f"heads of {site.name}", disable=not progress
+        )
         scores = [
             torch.stack([_scores(x.double(), labels, words, penalty) for labels in labelings])
             for x in chunks

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from .._shared import progress_bar
 from ..probing import ProbeResult, family_ids
 from .error_rates import exceedance, false_rate
 from .every_labeling import reached, stepped_down
@@ -95,7 +95,7 @@ def found_under(
     some = Weighted(*(part[tested] for part in units))
     chosen = tested.cpu().numpy()
     groups, table = groups_of(result, GROUPS, chosen)
-    with tqdm(total=2 * len(groups), desc=desc, unit="unit", disable=not progress) as bar:
+    with progress_bar(total=2 * len(groups), desc=desc, unit="unit", disable=not progress) as bar:
         found = reached(some, asked, groups, ids[chosen], alpha=rule.alpha, progress=bar.update)
         columns, critical = _columns(some, asked, found, ids[chosen], rule, bar.update)
     columns = {"t": _t_of(some, found.observed, asked, freedom), **columns}

@@ -10,9 +10,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from .._shared import Count, Seed, validated
+from .._shared import Count, Seed, progress_bar, validated
 from ..activations import Activations
 from ..corpus import Contexts
 from ..models import TransformerLensModel, layer_width, table_of
@@ -198,7 +197,7 @@ def estimates(setting: Setting) -> Float[Tensor, "label unit"]:
     total = torch.zeros(2, len(setting.acts.layers) * width, dtype=torch.float64, device="cpu")
     size = min(setting.batch_size or CONTEXTS, CONTEXTS)
     size = size if setting.kept else of_windows(size)
-    bar = tqdm(total=len(labels), desc="gradients", disable=not setting.progress)
+    bar = progress_bar(total=len(labels), desc="gradients", disable=not setting.progress)
     with bar:
         for part, continuation in setting.continuations(size):
             for positions, gradient, act, replaced in _gradients(setting, part, continuation):

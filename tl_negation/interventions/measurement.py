@@ -9,8 +9,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from .._shared import progress_bar
 from ..activations import halve_until_it_fits
 from ..models import Site
 from .continuation import Edit
@@ -86,7 +86,7 @@ def _measure(
 ) -> tuple[np.ndarray, np.ndarray]:
     n = len(setting.rows)
     changes, clean = np.empty((len(sets), n)), np.empty(n)
-    bar = tqdm(total=len(sets) * n, desc=desc, disable=not setting.progress)
+    bar = progress_bar(total=len(sets) * n, desc=desc, disable=not setting.progress)
     with bar:
         for part, continuation in setting.continuations(min(CONTEXTS, rows, n)):
             copies = max(1, min(rows // (part.stop - part.start), len(sets)))

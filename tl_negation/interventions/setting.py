@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .._shared import LOG
 from ..activations import FEATURE, Activations, collect
 from ..corpus import Contexts
 from ..models import SiteSlice, TransformerLensModel, check_model, site_slices
@@ -113,7 +114,10 @@ class Setting:
     @cached_property
     def kept(self) -> bool:
         """Whether keys and values are kept: if asked for, and if the first context allows it."""
-        return self.keep and self._continuation(slice(0, 1), True).cache is not None
+        kept = self.keep and self._continuation(slice(0, 1), True).cache is not None
+        if self.keep and not kept:
+            LOG.info("keys and values are not kept (hooks, or other numbers): whole windows run")
+        return kept
 
     def _continuation(self, part: slice, keep: bool) -> Continuation:
         contexts = self.measured

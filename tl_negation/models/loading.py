@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
-from .._shared import Seed, prepends_bos, remember_bos, validated
+from .._shared import Seed, prepends_bos, progress_bar, remember_bos, validated
 from .describe import ORIGIN, describe_model, version_of
 from .devices import usable_device
 from .gguf import GgufModel, gguf_errors, gguf_model, origin_of, parsed_once
@@ -119,7 +118,7 @@ def _is_watched() -> bool:
 def _steps(name: str, shown: bool) -> Iterator[Callable[[str], None]]:
     """Show one line, on which each step of loading replaces the one before."""
     options = {"bar_format": "{desc} [{elapsed}]", "leave": False, "disable": not shown}
-    with tqdm(desc=f"loading {name}: importing transformers", **options) as line:
+    with progress_bar(desc=f"loading {name}: importing transformers", **options) as line:
         yield lambda step: line.set_description_str(f"loading {name}: {step}")
 
 

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
-from .._shared import Preset, expanded, files_of_run, jsonable, validated, whole_directory
+from .._shared import (
+    Preset,
+    expanded,
+    files_of_run,
+    jsonable,
+    progress_bar,
+    validated,
+    whole_directory,
+)
 from ..activations import Activations, collect
 from ..models import TransformerLensModel
 from ..probing import (
@@ -86,7 +93,7 @@ def write_run(
         table.to_csv(folder / PROFILE, index=False)
         trend(table).to_csv(folder / "trend.csv", index=False)
         figures = gallery(result, table, preset)
-        for picture in tqdm(figures, desc="figures", disable=not progress):
+        for picture in progress_bar(figures, desc="figures", disable=not progress):
             picture.save(folder / "figures")
         report(result, folder / "report.html", preset=preset, figures=figures)
     return expanded(out)

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from .._shared import (
+    LOG,
     Count,
     Preset,
     Seed,
@@ -21,6 +22,7 @@ from .._shared import (
     current,
     expanded,
     one_writer,
+    stage,
     validated,
 )
 from ..activations import Activations, Features, collect
@@ -45,6 +47,8 @@ from ..probing import ProbeResult, check_preset, check_test, default_test, probe
 from .directory import kept_if_not_written, write_run
 
 _Given = ParamSpec("_Given")
+#: Stages of a scan, in their order; each is timed, and its progress bars say which it is.
+STAGES = ("model", "contexts", "activations", "probe", "words", "display", "files")
 #: Units and contexts per class whose activations over the whole window are kept for display.
 DISPLAY_UNITS, DISPLAY_CONTEXTS = 18, 5
 
@@ -226,15 +230,16 @@ def scan(
         _check_apart(out, store)
     progress = progress and current().is_main
     seconds: dict[str, float] = {}
+    stages = [name for name in STAGES if name != "files" or out is not None]
     if isinstance(text, Contexts):
         _check_found(contrast=contrast, before=before, after=after, prepend_bos=prepend_bos)
     else:
         text = load_text(text)
-    with _timed(seconds, "model"):
+    with _timed(seconds, "model", stages):
         if isinstance(model, (str, Path)):
             model = load_model(model, device=device, progress=progress)
         model = untrained_twin(model, seed=seed) if untrained else model
-    with _timed(seconds, "contexts"):
+    with _timed(seconds, "contexts", stages):
         if isinstance(text, Contexts):
             contexts = text
         else:
@@ -243,25 +248,25 @@ def scan(
             )
         contexts = contexts if per_class is None else contexts.sample(per_class, seed)
         check_extras(extras, contexts)
-    with _timed(seconds, "activations"):
+    with _timed(seconds, "activations", stages):
         options = {"layers": layers, "batch_size": batch_size, "store": store}
         acts = collect(model, contexts, sites, features=features, progress=progress, **options)
-    with _timed(seconds, "probe"):
+    with _timed(seconds, "probe", stages):
         result = probe(acts, progress=progress, **rule)
-    with _timed(seconds, "words"):
+    with _timed(seconds, "words", stages):
         options = {
             "permutations": permutations, "family": word_family, "alternative": alternative,
             "tasks": tasks, "seed": seed, "progress": progress,
         }  # fmt: skip
         result = _over_words(result, options) if words else result
         result = add_extras(result, extras, seed=seed, progress=progress)
-    with _timed(seconds, "display"):
+    with _timed(seconds, "display", stages):
         display = _display(model, result, features)
     lexical = _lexical_baseline(acts)
     provenance = {"preset": preset, "lexical_baseline": lexical, "seconds": seconds}
     result = replace(result, provenance={**result.provenance, **provenance}, display=display)
     if out is not None and current().is_main:
-        with kept_if_not_written(result, out):
+        with kept_if_not_written(result, out), stage(len(stages), len(stages)):
             write_run(result, out, preset=preset, overwrite=overwrite, progress=progress)
     return result
 
@@ -322,7 +327,10 @@ def _display(model: Any, result: ProbeResult, features: Features) -> pd.DataFram
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def _timed(seconds: dict[str, float], name: str, stages: Sequence[str]) -> Iterator[None]:
+    """Time a stage, number its progress bars, and log how long it took."""
     start = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - start, 3)
+    with stage(stages.index(name) + 1, len(stages)):
+        yield
+    seconds[name] = round(time.perf_counter() - start, 3)
+    LOG.info("%s took %.1f s", name, seconds[name])
