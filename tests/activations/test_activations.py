@@ -17,18 +17,12 @@ from tl_negation.activations.collect import collect, token_activations
 
 ALL = ("q", "k", "v", "mlp_pre")
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
-FOLDERS = {"gpt2": tiny_models.gpt2_folder, "llama": tiny_models.llama_folder}
 
 
 def oracle(folder, tokens):
     if folder.name == "tiny-gpt2":
         return gpt2_oracle(GPT2LMHeadModel.from_pretrained(folder), tokens)
     return llama_oracle(LlamaForCausalLM.from_pretrained(folder), tokens)
-
-
-@pytest.fixture(params=FOLDERS)
-def folder(request, tmp_path):
-    return FOLDERS[request.param](tmp_path)
 
 
 @NAMES

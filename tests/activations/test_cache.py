@@ -10,13 +10,7 @@ from helpers import tiny_models
 import tl_negation as tln
 
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
-FOLDERS = {"gpt2": tiny_models.gpt2_folder, "llama": tiny_models.llama_folder}
 SITES = ("q", "k", "v", "mlp_pre", "z", "hook_mlp_out")
-
-
-@pytest.fixture(params=FOLDERS)
-def folder(request, tmp_path):
-    return FOLDERS[request.param](tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from helpers import tiny_models
 import tl_negation as tln
 
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
-FOLDERS = {"gpt2": tiny_models.gpt2_folder, "llama": tiny_models.llama_folder}
 SITES = ("q", "k", "v", "mlp_pre", "resid_post")
 TEXTS = [
     ("He can see it, and you may go", "He can not see it, and you may go"),
@@ -25,11 +24,6 @@ ROWS = [
     for number, pair in enumerate(TEXTS)
     for polarity, text in zip(("affirmed", "negated"), pair, strict=True)
 ]
-
-
-@pytest.fixture(params=FOLDERS)
-def folder(request, tmp_path):
-    return FOLDERS[request.param](tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,10 @@ def llama_folder(path: Path, seed: int = 0, **changes: Any) -> Path:
     return save(llama(seed, **changes), path / "tiny-llama")
 
 
+#: What writes a model's folder, by the family of the model.
+FOLDERS = {"gpt2": gpt2_folder, "llama": llama_folder}
+
+
 def load(folder: Path, name: str = CLASSES[0], **options: Any) -> Any:
     """Load a folder as the class of that name."""
     return load_model(folder, bridge=name == "TransformerBridge", device="cpu", **options)

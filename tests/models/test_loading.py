@@ -21,7 +21,6 @@ from tl_negation.models.loading import load_model, load_tokenizer, untrained_twi
 
 QKV = ("q", "k", "v")
 BOOT = "transformer_lens.model_bridge.TransformerBridge.boot_transformers"
-FOLDERS = {"gpt2": tiny_models.gpt2_folder, "llama": tiny_models.llama_folder}
 TOKENS = torch.arange(1, 25).reshape(2, 12)
 NAMES = pytest.mark.parametrize("name", tiny_models.CLASSES)
 
@@ -41,9 +40,9 @@ def no_network(monkeypatch):
 
 
 @NAMES
-@pytest.mark.parametrize("family", FOLDERS)
+@pytest.mark.parametrize("family", tiny_models.FOLDERS)
 def test_a_folder_loads_without_the_hub(tmp_path, no_network, name, family, capfd):
-    folder = FOLDERS[family](tmp_path)
+    folder = tiny_models.FOLDERS[family](tmp_path)
     capfd.readouterr()
     model = tiny_models.load(folder, name)
     assert no_network == []
@@ -316,9 +315,9 @@ def weights(model):
 
 
 @NAMES
-@pytest.mark.parametrize("family", FOLDERS)
+@pytest.mark.parametrize("family", tiny_models.FOLDERS)
 def test_an_untrained_twin_has_the_architecture_and_none_of_the_weights(tmp_path, name, family):
-    folder = FOLDERS[family](tmp_path)
+    folder = tiny_models.FOLDERS[family](tmp_path)
     model = tiny_models.load(folder, name)
     before = {key: weight.clone() for key, weight in weights(model).items()}
     twin = untrained_twin(model, seed=3)
