@@ -111,8 +111,8 @@ def shared(tmp_path_factory):
     return work, model, ended
 
 
-def _collect(model, **options):
-    contexts = tiny_models.contexts(n=process_worker.N)
+def _collect(model, name="memory", **options):
+    contexts = process_worker.contexts_of(name, model)
     options = {"batch_size": process_worker.BATCH, "progress": False, **options}
     return tln.collect(model, contexts, process_worker.SITES, **options)
 
@@ -135,10 +135,10 @@ def _begin(model, store, patch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memory", "begun", "new"])
+@pytest.mark.parametrize("name", ["examples", "memory", "begun", "new"])
 def test_every_process_has_the_values_and_columns_of_one(shared, monkeypatch, one_thread, name):
     work, model, _ = shared
-    acts = _collect(model)
+    acts = _collect(model, name)
     few = engine.ROWS._replace(units=process_worker.UNITS)
     monkeypatch.setitem(engine.ENGINES, "cpu", few)
     result = tln.held_out(tln.probe(acts, progress=False), progress=False)

@@ -18,16 +18,31 @@ from tl_negation.fitting import engine
 SITES, N, BATCH, STRETCH, UNITS = ("q", "mlp_pre"), 23, 2, 2, 24
 
 
+def contexts_of(name, model):
+    """Occurrences in a story, or labelled texts of three lengths."""
+    if name != "examples":
+        return tiny_models.contexts(n=N)
+    rows = [
+        {
+            "text": f"He can{' not' * (i % 2)} see it{', and you may go' * (i % 3)}",
+            "polarity": ("affirmed", "negated")[i % 2],
+        }
+        for i in range(N)
+    ]
+    return tln.examples(rows, model.tokenizer, label="polarity")
+
+
 def main(model_folder, work):
     processes, work = tln.use_processes(), Path(work)
     assert processes is tln.use_processes()
     assert processes.count == 2
     store_module.STRETCH_BATCHES = STRETCH
     engine.ENGINES["cpu"] = engine.ROWS._replace(units=UNITS)
-    model, contexts = tiny_models.load(Path(model_folder)), tiny_models.contexts(n=N)
+    model = tiny_models.load(Path(model_folder))
     options = {"batch_size": BATCH, "progress": False}
-    for name, store in (("memory", None), ("begun", work / "begun"), ("new", work / "new")):
-        acts = tln.collect(model, contexts, SITES, store=store, **options)
+    stores = {"examples": None, "memory": None, "begun": work / "begun", "new": work / "new"}
+    for name, store in stores.items():
+        acts = tln.collect(model, contexts_of(name, model), SITES, store=store, **options)
         result = tln.held_out(tln.probe(acts, progress=False), progress=False)
         frame = result.to_frame().drop(columns=["site", "status"])
         np.savez(
