@@ -51,8 +51,10 @@ def photograph(page: str) -> bytes:
 
 
 def shrink(notebook: nbformat.NotebookNode) -> None:
-    """Replace views by pictures, and pictures by smaller ones."""
+    """Replace views by pictures, and pictures by smaller ones; leave out what libraries warn of."""
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             view = PAGE.search(data.get("text/html", ""))
