@@ -1,5 +1,7 @@
 """GGUF files: any that transformers reads, parsed once, the library left as it was."""
 
+import shutil
+
 import gguf
 import pytest
 import torch
@@ -45,6 +47,19 @@ def test_quantisation_is_told_and_undone(folder):
     wanted = gguf_files.rounded(gguf_files.qwen2(), "Q8_0")(TOKENS).logits
     torch.testing.assert_close(model(TOKENS), wanted, atol=2e-4, rtol=1e-3)
     assert (wanted - gguf_files.qwen2()(TOKENS).logits).abs().max() > 0.1
+
+
+def test_a_file_is_not_the_demo_for_its_name(folder, tmp_path):
+    path = shutil.copy(folder / "tiny-qwen.gguf", tmp_path / "SmolLM2-135M-Instruct.gguf")
+    about = tln.describe_model(load_model(path, device="cpu", progress=False))
+    assert about["name"] == str(path)
+    assert about["architecture"] == "qwen2"
+    assert "sha256" not in about
+
+
+def test_a_folder_may_be_called_so(tmp_path):
+    path = tiny_models.gpt2_folder(tmp_path / "folder.gguf")
+    assert load_model(path, device="cpu", progress=False).cfg.n_heads == 5
 
 
 def test_a_scan_of_a_file(folder, tmp_path):

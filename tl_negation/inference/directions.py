@@ -75,7 +75,7 @@ class Directions:
         Raises
         ------
         KeyError
-            There is none.
+            No direction of this site and layer was found.
         """
         if site not in self.directions or layer not in self.layers:
             raise KeyError(

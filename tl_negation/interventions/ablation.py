@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -287,34 +287,49 @@ def _ablation(
     clean: Float[np.ndarray, " example"],
     variance: Float[np.ndarray, " unit"],
 ) -> Ablation:
-    units, examples = sets[0], setting.examples
+    units = sets[0]
+    tables = effect_tables(setting, changes, clean, len(units))
+    about = setting.about() | {
+        "draws": len(tables.draws),
+        "variance_ratio": _variance_ratio(variance, sets),
+    }
+    found = table_of(units, setting.acts.sites, setting.acts.layers)
+    return Ablation(*tables, found, about)
+
+
+class EffectTables(NamedTuple):
+    """Effects by class beside those of what was drawn; the draws; the measured examples."""
+
+    table: pd.DataFrame
+    draws: pd.DataFrame
+    examples: pd.DataFrame
+
+
+def effect_tables(
+    setting: Setting,
+    changes: Float[np.ndarray, "set example"],
+    clean: Float[np.ndarray, " example"],
+    units: int,
+) -> EffectTables:
+    """Make the tables of an intervention: the first change beside all others, which were drawn."""
+    examples = setting.examples
     effects = class_effects(changes, examples["label"].to_numpy(), setting.contexts.contrast.groups)
     rows = [
         {
             "how": setting.how,
             "class": name,
             **against(by_set[0], by_set[1:]),
-            "units": len(units),
+            "units": units,
             "contexts": _contexts_of(name, examples["group"]),
             "follow": setting.follow,
             "seed": setting.seed,
         }
         for name, by_set in effects.items()
     ]
-    random = pd.DataFrame({name: by_set[1:] for name, by_set in effects.items()})
-    kept_columns = examples[["label", "group", "word"]].assign(clean=clean, change=changes[0])
-    kept_columns.insert(0, "example", setting.rows)
-    about = setting.about() | {
-        "draws": len(random),
-        "variance_ratio": _variance_ratio(variance, sets),
-    }
-    return Ablation(
-        pd.DataFrame(rows),
-        random.rename_axis("draw").reset_index(),
-        kept_columns,
-        table_of(units, setting.acts.sites, setting.acts.layers),
-        about,
-    )
+    draws = pd.DataFrame({name: by_set[1:] for name, by_set in effects.items()})
+    kept = examples[["label", "group", "word"]].assign(clean=clean, change=changes[0])
+    kept.insert(0, "example", setting.rows)
+    return EffectTables(pd.DataFrame(rows), draws.rename_axis("draw").reset_index(), kept)
 
 
 def class_effects(

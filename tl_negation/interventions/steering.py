@@ -18,7 +18,7 @@ from ..activations import Activations
 from ..corpus import Contexts
 from ..inference import Directions
 from ..models import Site, TransformerLensModel, site_name
-from .ablation import DRAWS, against, check_draws, class_effects, effect_lines
+from .ablation import DRAWS, check_draws, effect_lines, effect_tables
 from .continuation import Edit
 from .measurement import measure
 from .setting import PER_CLASS, Setting, make_setting
@@ -189,7 +189,8 @@ def steer(
         "length": size,
         "draws": draws,
     }
-    return _steering(setting, changes, clean, added.cpu(), about)
+    tables = effect_tables(setting, changes, clean, len(added))
+    return Steering(*tables, added.cpu(), about)
 
 
 class _Added:
@@ -269,31 +270,3 @@ def _random(
             "directions from"
         )
     return vectors / sizes * length
-
-
-def _steering(
-    setting: Setting,
-    changes: Float[np.ndarray, "vector example"],
-    clean: Float[np.ndarray, " example"],
-    added: Float[Tensor, " unit"],
-    about: dict[str, Any],
-) -> Steering:
-    examples = setting.examples
-    effects = class_effects(changes, examples["label"].to_numpy(), setting.contexts.contrast.groups)
-    counts = setting.about()["contexts"]
-    rows = [
-        {
-            "how": setting.how,
-            "class": name,
-            **against(by_vector[0], by_vector[1:]),
-            "units": len(added),
-            "contexts": counts.get(name, len(examples)),
-            "follow": setting.follow,
-            "seed": setting.seed,
-        }
-        for name, by_vector in effects.items()
-    ]
-    draws = pd.DataFrame({name: by_vector[1:] for name, by_vector in effects.items()})
-    kept = examples[["label", "group", "word"]].assign(clean=clean, change=changes[0])
-    kept.insert(0, "example", setting.rows)
-    return Steering(pd.DataFrame(rows), draws.rename_axis("draw").reset_index(), kept, added, about)

@@ -28,10 +28,13 @@ class GgufModel(NamedTuple):
         Which is there.
     name
         What the model is called.
+    is_demo
+        Whether it is the demo's own file, of which more is known; a name does not tell.
     """
 
     file: Path
     name: str
+    is_demo: bool = False
 
     @property
     def transformers(self) -> dict[str, Any]:
@@ -50,10 +53,10 @@ def gguf_model(name: str) -> GgufModel | None:
         The demo's file is not the published one; or the file is one part of several.
     """
     if name == DEMO:
-        return GgufModel(demo_file(), DEMO_NAME)
-    if not name.lower().endswith(SUFFIX):
-        return None
+        return GgufModel(demo_file(), DEMO_NAME, is_demo=True)
     file = expanded(name)
+    if not name.lower().endswith(SUFFIX) or file.is_dir():  # a folder is read as any other
+        return None
     if not file.is_file():
         raise FileNotFoundError(f"there is no GGUF file {file}")
     if "-of-" in file.stem and file.stem.rpartition("-of-")[2].isdigit():
@@ -66,7 +69,7 @@ def gguf_model(name: str) -> GgufModel | None:
 
 def origin_of(model: GgufModel) -> dict[str, Any]:
     """What the file says of itself, for the provenance of a result."""
-    if model.name == DEMO_NAME:
+    if model.is_demo:
         return DEMO_ORIGIN
     import gguf
 

@@ -55,30 +55,11 @@ def texts(folder: Path) -> dict[str, Case]:
     )
     sources = st.sampled_from(
         [
-            "no/such.txt",
-            "",
-            "foo:bar",
-            "gutenberg:",
-            "gutenberg:x",
-            "builtin:x",
-            "hf:",
-            "\0",
-            "hf:x?limit=0",
-            "no/*.txt",
-            str(folder / "binary.txt"),
-            str(folder / "empty.txt"),
-            [],
-            [[]],
-            [None],
-            [str(story), 3],
-            3,
-            None,
-            1.5,
-            {"text": "x"},
-            object(),
-            b"story",
+            "no/such.txt", "", "foo:bar", "gutenberg:", "gutenberg:x", "builtin:x", "hf:", "\0",
+            "hf:x?limit=0", "no/*.txt", str(folder / "binary.txt"), str(folder / "empty.txt"),
+            [], [[]], [None], [str(story), 3], 3, None, 1.5, {"text": "x"}, object(), b"story",
         ]
-    )
+    )  # fmt: skip
     rows = [{"text": "You may", "polarity": "yes"}, {"text": "I cannot", "polarity": "no"}]
     contrast = folder / "contrast.toml"
     contrast.write_text('name = "x"\n[lists]\na = ["not"]\nb = ["can"]\n', "utf-8")
